@@ -1,0 +1,1 @@
+"""Where the capabilities meet: lists of steps over an immutable state."""

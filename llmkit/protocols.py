@@ -1,0 +1,136 @@
+"""What the capabilities promise one another. Standard library only; NumPy appears in annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+from llmkit.types import Event, Hit, State
+
+if TYPE_CHECKING:
+    import numpy as np
+    from langchain_core.language_models import BaseChatModel
+    from numpy.typing import NDArray
+
+    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.filters import Filter
+    from llmkit.prompts import Prompt
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Where an encoder's tokens begin, so that text can be cut where the encoder counts."""
+
+    def token_starts(self, text: str) -> NDArray[np.int64]:
+        """Character offset of each content token of `text`, ascending, special tokens left out.
+
+        Shape (tokens,). ``np.searchsorted`` on it counts the tokens of any span.
+        """
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest input the encoder reads, special tokens included."""
+        ...
+
+    @property
+    def special_tokens(self) -> int:
+        """Special tokens (and prompt tokens) added to every passage."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Tokenizer, Protocol):
+    """Text to unit vectors. Long input is refused, never cut in silence."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Model, revision, pooling, max tokens and precision in one line: two encoders with one identity agree."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim), rows of unit length, in the order given."""
+        ...
+
+    def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim), rows of unit length, in the order given."""
+        ...
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Nearest neighbours by inner product over (id, vector) rows."""
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Add rows: ids (n,), vectors (n, dim)."""
+        ...
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scores and ids, both (n, k), best first; id -1 fills where fewer than k rows are allowed."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds chunks in a knowledge base, many questions at a time."""
+
+    def retrieve(
+        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """For each query at most k hits, best first; fewer only where the knowledge base has no more."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reorders the hits of one question."""
+
+    def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
+        """At most k of the hits, best first."""
+        ...
+
+
+class Context(Protocol):
+    """What a running step may use: the services of its pipeline."""
+
+    @property
+    def knowledge(self) -> KnowledgeBase:
+        """The pipeline's knowledge base, opened on first use."""
+        ...
+
+    def model(self, spec: object = None) -> BaseChatModel:
+        """The chat model of that spec, or the pipeline's default; loaded once."""
+        ...
+
+    def prompt(self, ref: str) -> Prompt:
+        """The prompt of that reference, as in ``answer@v1``."""
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Tell the listener; raises Cancelled where the run was stopped."""
+        ...
+
+    def record(self, **detail: object) -> None:
+        """Add JSON values (and `usage=Usage`) to the record of the step that is running."""
+        ...
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One stage of a pipeline: a state in, a changed copy out."""
+
+    needs: ClassVar[frozenset[str]]
+    """Fields of State an earlier step must have given: ``{"hits"}``."""
+    gives: ClassVar[frozenset[str]]
+    """Fields of State this step fills."""
+
+    def run(self, state: State, ctx: Context) -> State:
+        """The state after this step."""
+        ...

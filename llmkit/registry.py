@@ -1,0 +1,154 @@
+"""From a word in YAML to a class, without importing what is not asked for.
+
+The table below names every part that ships. Plugins are entry points of the group ``llmkit.parts``, named
+``family.type``; they are looked at only when a word is not in the table, and what goes wrong while importing
+one is kept as the cause. YAML never names a dotted path.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from llmkit.errors import ConfigError
+from llmkit.part import Part
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "encoder": {
+        "local": "llmkit.encoders.local:LocalEncoder",
+        "sentence-transformer": "llmkit.encoders.sentence_transformer:SentenceTransformerEncoder",
+        "openai": "llmkit.encoders.openai:OpenAIEncoder",
+        "hashing": "llmkit.encoders.hashing:HashingEncoder",
+    },
+    "splitter": {
+        "structure": "llmkit.text.splitter:StructureSplitter",
+    },
+    "retriever": {
+        "dense": "llmkit.knowledge.retrievers:Dense",
+        "bm25": "llmkit.knowledge.retrievers:BM25",
+        "hybrid": "llmkit.knowledge.hybrid:Hybrid",
+        "mmr": "llmkit.knowledge.mmr:MaximalMarginalRelevance",
+    },
+    "step": {
+        "retrieve": "llmkit.pipeline.steps:Retrieve",
+        "answer": "llmkit.pipeline.answer:AnswerStep",
+        "extract": "llmkit.pipeline.extract:Extract",
+        "ground": "llmkit.pipeline.ground:Ground",
+    },
+}
+
+
+def names(family: str) -> list[str]:
+    """Every type word of a family: built in and from plugins, sorted."""
+    return sorted({*BUILTIN.get(family, {}), *_plugins(family)})
+
+
+def lookup(family: str, word: str) -> type[Part]:
+    """The class behind a type word.
+
+    Raises:
+        ConfigError: the word is not known (with the near match and the known words), or its plugin
+            does not import (with the ImportError as the cause).
+    """
+    target = BUILTIN.get(family, {}).get(word)
+    if target is not None:
+        module, _, name = target.partition(":")
+        return cast("type[Part]", getattr(import_module(module), name))
+    plugin = _plugins(family).get(word)
+    if plugin is None:
+        raise ConfigError(unknown(f"{family} type", word, names(family)))
+    try:
+        found = plugin.load()
+    except Exception as error:
+        raise ConfigError(f"the plugin {plugin.value!r} for {family} {word!r} does not import: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Part)):
+        raise ConfigError(f"the plugin {plugin.value!r} for {family} {word!r} is not a subclass of llmkit.Part")
+    return found
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """``unknown WHAT 'wrod'; did you mean 'word'? Known: …``."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {word!r}{hint} (known: {', '.join(known) or 'none'})"
+
+
+def _plugins(family: str) -> dict[str, Any]:
+    prefix = f"{family}."
+    return {
+        point.name.removeprefix(prefix): point
+        for point in entry_points(group="llmkit.parts")
+        if point.name.startswith(prefix)
+    }
+
+
+class PartInvalid(ValueError):
+    """Problems inside one part, kept whole so that the configuration loader can place each of them."""
+
+    def __init__(self, part: type[Part], error: ValidationError) -> None:
+        super().__init__(str(error))
+        self.part = part
+        self.error = error
+
+
+class one_of:  # noqa: N801  (reads as a word in annotations: Annotated[Retriever, one_of("retriever")])
+    """Pydantic marker: the field holds a part of `family`, given as a part, a bare word or a mapping."""
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+
+    def parse(self, value: object) -> Part:
+        """A part from its YAML form.
+
+        Raises:
+            PydanticCustomError: not a mapping, no ``type``, or an unknown one.
+            PartInvalid: the fields of the part are wrong.
+        """
+        if isinstance(value, Part):
+            if value.family != self.family:
+                raise PydanticCustomError(
+                    "part_family", "{message}", {"message": f"expected a {self.family}, got a {value.family}"}
+                )
+            return value
+        if isinstance(value, str):
+            value = {"type": value}
+        if not isinstance(value, dict):
+            raise PydanticCustomError(
+                "part_form", "{message}", {"message": f"expected a {self.family}: a word or a mapping with 'type'"}
+            )
+        word = value.get("type")
+        if not isinstance(word, str):
+            message = f"a {self.family} needs 'type' (known: {', '.join(names(self.family))})"
+            raise PydanticCustomError("part_type", "{message}", {"message": message, "key": "type"})
+        try:
+            part = lookup(self.family, word)
+        except ConfigError as error:
+            raise PydanticCustomError("part_type", "{message}", {"message": str(error), "key": "type"}) from error
+        try:
+            return part.model_validate({key: item for key, item in value.items() if key != "type"})
+        except ValidationError as error:
+            raise PartInvalid(part, error) from error
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.config())
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        forms: list[dict[str, Any]] = [{"enum": names(self.family)}]
+        for word in BUILTIN.get(self.family, {}):
+            inner = lookup(self.family, word).model_json_schema()
+            definitions = inner.pop("$defs", {})
+            inner["properties"] = {"type": {"const": word}, **inner.get("properties", {})}
+            inner["required"] = ["type", *inner.get("required", [])]
+            if definitions:
+                inner["$defs"] = definitions
+            forms.append(inner)
+        return {"anyOf": forms}

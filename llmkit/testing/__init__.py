@@ -1,0 +1,1 @@
+"""Conformance suites and tiny models, shipped for those who write parts."""

@@ -1,0 +1,1 @@
+"""Documents in: loaders, splitters and the ledger of every character."""

@@ -1,0 +1,222 @@
+"""The data that travels through llmkit: frozen dataclasses, standard library only.
+
+Offsets are Python string indices (code points) into :attr:`Document.text`, half open: ``text[start:end]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+Metadata: TypeAlias = Mapping[str, Json]
+
+BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", "quote", "row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of a document's text that is one thing: a heading, a paragraph, a table."""
+
+    start: int
+    end: int
+    kind: BlockKind = "paragraph"
+    level: int = 0
+    """Depth of a heading, from 1; 0 for everything else."""
+    heading: tuple[str, ...] = ()
+    """Titles of the headings the block stands under, outermost first (a heading's own title included)."""
+    page: int | None = None
+    """Page or slide, counted from 1, where the format has one."""
+    part: str | None = None
+    """Sheet, chapter, notebook cell or attachment the block belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with its origin. ``text`` is what offsets point into and is never changed after loading."""
+
+    id: str
+    text: str
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict)
+    """JSON values a filter can ask for: ``path``, ``type``, ``date``, and whatever the source gave."""
+    blocks: tuple[Block, ...] = ()
+    """Structure in order, without overlap; empty means plain text."""
+    notes: tuple[str, ...] = ()
+    """What the loader left out or guessed, in words: ``3 images without text``."""
+
+    @property
+    def version(self) -> str:
+        """First 16 hex digits of the SHA-256 of text, title and metadata."""
+        payload = json.dumps([self.text, self.title, self.metadata], sort_keys=True, ensure_ascii=True, default=str)
+        return hashlib.sha256(payload.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit of retrieval: ``document.text[start:end] == text``."""
+
+    document: str
+    """Id of the document."""
+    ordinal: int
+    """Position among the document's chunks, from 0."""
+    start: int
+    end: int
+    text: str
+    tokens: int
+    """Tokens the encoder sees for this chunk, context and special tokens included."""
+    title: str = ""
+    heading: tuple[str, ...] = ()
+    page: int | None = None
+    part: str | None = None
+    version: str = ""
+    """Version of the document the offsets belong to."""
+    metadata: Metadata = field(default_factory=dict)
+    row: int = -1
+    """Key in the knowledge base, equal to its vector's id; -1 outside one."""
+
+    @property
+    def id(self) -> str:
+        """``document#ordinal``."""
+        return f"{self.document}#{self.ordinal}"
+
+    @property
+    def context(self) -> str:
+        """What is put before the text when it is encoded and indexed: title and headings."""
+        words = [self.title, *self.heading]
+        return " › ".join(word for i, word in enumerate(words) if word and word not in words[:i])
+
+    @property
+    def indexed_text(self) -> str:
+        """What the encoder and the lexical index read: the context, if any, a newline, the text."""
+        context = self.context
+        return f"{context}\n{self.text}" if context else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of a document's text and what became of it."""
+
+    start: int
+    end: int
+    fate: Literal["indexed", "dropped", "truncated"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that was found, with the score that ranked it."""
+
+    chunk: Chunk
+    score: float
+    """Higher is better; the scale is the retriever's own."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Scores by retriever before fusion: ``{"dense": 0.61, "bm25": 7.2}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A claim of support: where in which version of which document."""
+
+    n: int
+    """Number of the passage as the model saw it and as the answer shows it, from 1."""
+    document: str
+    version: str
+    chunk: str
+    start: int
+    end: int
+    quote: str
+    """``document.text[start:end]``: the sentence that supports, or the whole passage."""
+    supported: bool
+    reason: str = ""
+    """Why the citation counts as supported or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and calls of a model."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.calls + other.calls,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the pipeline says, and what it rests on."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    abstained: bool = False
+    """True where the documents do not hold the answer."""
+    unsupported: tuple[str, ...] = ()
+    """Sentences of the answer that no cited passage supports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one step did: the trace is a list of these."""
+
+    step: str
+    """Place and type, as in ``steps[1] answer``."""
+    seconds: float
+    usage: Usage = field(default_factory=Usage)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values the step wants remembered: prompt digest, passages kept and dropped, scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened during a run, told as it happens."""
+
+    kind: Literal["step", "token", "note", "done"]
+    step: str = ""
+    text: str = ""
+    """The token, the note in words, or the step's name."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a pipeline knows so far. Steps return a changed copy and never alter one."""
+
+    question: str
+    history: tuple[Message, ...] = ()
+    hits: tuple[Hit, ...] = ()
+    answer: Answer | None = None
+    records: tuple[StepRecord, ...] = ()
+
+    def replace(self, **changes: Any) -> State:
+        """A copy with the named fields changed."""
+        return replace(self, **changes)
+
+    @property
+    def usage(self) -> Usage:
+        """Sum over all records."""
+        return sum((record.usage for record in self.records), Usage())
+
+
+def blocks_or_whole(document: Document) -> Iterator[Block]:
+    """The document's blocks, or one paragraph that spans it."""
+    if document.blocks:
+        yield from document.blocks
+    elif document.text:
+        yield Block(0, len(document.text))
