@@ -1,0 +1,294 @@
+"""YAML to validated values, with every problem found, placed and explained.
+
+YAML here is data: plain mappings, lists and scalars. Tags, anchors, aliases and merge keys are refused (they
+are how a small file becomes a large one), and so are duplicate keys. ``${NAME}`` and ``${NAME:-default}``
+take values from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from llmkit.errors import ConfigError, Problem
+from llmkit.registry import PartInvalid, unknown
+
+Model = TypeVar("Model", bound=BaseModel)
+Loc = tuple[str | int, ...]
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_MAX_BYTES = 1 << 20
+_MAX_DEPTH = 40
+
+
+@dataclass(frozen=True)
+class Config:
+    """Values read from YAML, and where in the file each of them stands."""
+
+    values: dict[str, Any]
+    source: str = ""
+    places: Mapping[Loc, tuple[int, int]] = field(default_factory=dict)
+    """Line and column, from 1, of every value by its path."""
+
+    def build(self, model: type[Model]) -> Model:
+        """Validate the values as `model`.
+
+        Raises:
+            ConfigError: with every problem, each with its path, line, near match and the known names.
+        """
+        try:
+            return model.model_validate(self.values)
+        except ValidationError as error:
+            raise ConfigError(self._sorted(_flatten(error, model, ())), self.source) from error
+
+    def override(self, assignments: Sequence[str]) -> Config:
+        """A copy with values set by dotted path.
+
+        Args:
+            assignments: ``path=value`` each; the value is read as YAML. A path goes through keys, list
+                positions, or the ``type`` word or ``name`` of a list item that has it alone:
+                ``steps.answer.prompt=answer@v2``.
+
+        Raises:
+            ConfigError: a path that leads nowhere, or an assignment without ``=``.
+        """
+        values = _copy(self.values)
+        problems = []
+        for assignment in assignments:
+            path, equals, text = assignment.partition("=")
+            try:
+                if not equals or not path.strip():
+                    raise ConfigError("expected path=value, as in steps.retrieve.k=20")
+                _assign(values, path.strip().split("."), _scalar(text))
+            except ConfigError as error:
+                problems += [Problem(f"--set {assignment}", problem.message) for problem in error.problems]
+        if problems:
+            raise ConfigError(problems, self.source)
+        return Config(values, self.source, self.places)
+
+    def _sorted(self, found: Iterator[tuple[Loc, str]]) -> list[Problem]:
+        problems = []
+        for loc, message in found:
+            place = next((self.places[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in self.places), None)
+            line, column = place or (None, None)
+            problems.append(Problem(dotted(loc), message, line, column))
+        return sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0))
+
+
+def read(path: Path) -> Config:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: unreadable, too large, not YAML, or not plain data.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"larger than {_MAX_BYTES} bytes: not a configuration", str(path))
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", str(path)) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "") -> Config:
+    """Read YAML text; see :func:`read`."""
+    places: dict[Loc, tuple[int, int]] = {}
+    problems: list[Problem] = []
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # before composing: aliases cost nothing here
+            anchor = getattr(event, "anchor", None)
+            if anchor:
+                line, column = _position(event.start_mark)
+                message = f"anchors and aliases (&, *) are not read: write the value out ({anchor})"
+                raise ConfigError([Problem("", message, line, column)], source)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = {} if node is None else _construct(node, (), places, problems)
+    except yaml.MarkedYAMLError as error:
+        line, column = _position(error.problem_mark or error.context_mark)
+        message = " ".join(filter(None, (error.context, error.problem)))
+        raise ConfigError([Problem("", f"not YAML: {message}", line, column)], source) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"not YAML: {error}", source) from error
+    if not problems and not isinstance(values, dict):
+        problems.append(Problem("", f"expected a mapping of keys to values, got {_kind(values)}", 1, 1))
+    if problems:
+        raise ConfigError(problems, source)
+    return Config(values, source, places)
+
+
+def dotted(loc: Loc) -> str:
+    """``("steps", 0, "k")`` as ``steps[0].k``."""
+    text = ""
+    for key in loc:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
+    return text
+
+
+def _construct(node: yaml.Node, loc: Loc, places: dict[Loc, tuple[int, int]], problems: list[Problem]) -> Any:
+    places[loc] = line, column = _position(node.start_mark)
+    if len(loc) > _MAX_DEPTH:
+        raise ConfigError([Problem(dotted(loc), f"nested deeper than {_MAX_DEPTH} levels", line, column)])
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            at = _position(key_node.start_mark)
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                problems.append(Problem(dotted(loc), "keys are plain words (no merge keys, no lists)", *at))
+                continue
+            if key in first:
+                message = f"duplicate key {key!r}: first on line {first[key]}; keep one of them"
+                problems.append(Problem(dotted((*loc, key)), message, *at))
+                continue
+            first[key] = at[0]
+            mapping[key] = _construct(value_node, (*loc, key), places, problems)
+            places[(*loc, key)] = at
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, (*loc, i), places, problems) for i, item in enumerate(node.value)]
+    return _scalar_node(node, loc, problems)
+
+
+def _scalar_node(node: yaml.Node, loc: Loc, problems: list[Problem]) -> Any:
+    at = _position(node.start_mark)
+    plain = {f"tag:yaml.org,2002:{tag}" for tag in ("str", "int", "float", "bool", "null", "timestamp")}
+    if node.tag not in plain:
+        problems.append(Problem(dotted(loc), f"the YAML tag {node.tag!r} is not read: plain values only", *at))
+        return None
+    text = str(node.value)
+    if node.tag.endswith(":str") and "${" in text:
+        try:
+            expanded = _expand(text)
+        except ConfigError as error:
+            problems.append(Problem(dotted(loc), error.problems[0].message, *at))
+            return None
+        return _scalar(expanded) if _VARIABLE.fullmatch(text) and expanded else expanded
+    if node.tag.endswith((":str", ":timestamp")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        problems.append(Problem(dotted(loc), f"not a value: {error}", *at))
+        return None
+
+
+def _position(mark: Any) -> tuple[int, int]:
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _expand(text: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = os.environ.get(name) or default
+        if found is None:
+            raise ConfigError(f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}")
+        return found
+
+    return _VARIABLE.sub(value, text)
+
+
+def _scalar(text: str) -> Any:
+    """A value given on the command line or by a variable, read as YAML without expansion."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return text
+    if node is None:
+        return None if text.strip() else ""
+    if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":str", ":timestamp")):
+        return str(node.value)
+    return parse(f"value: {text}").values["value"]
+
+
+def _assign(values: Any, path: list[str], value: Any) -> None:
+    here, walked = values, ""
+    for position, key in enumerate(path):
+        last = position == len(path) - 1
+        if isinstance(here, list):
+            index = _item(here, key, walked)
+            if last:
+                here[index] = value
+            elif isinstance(here[index], str):  # a bare word: {type: word}
+                here[index] = {"type": here[index]}
+            here = here[index]
+        elif isinstance(here, dict):
+            if last:
+                here[key] = value
+            elif isinstance(here.get(key), str):
+                here[key] = {"type": here[key]}
+            here = here.setdefault(key, {})
+        else:
+            raise ConfigError(f"{walked or 'the file'} is {_kind(here)}: it has no {key!r}")
+        walked = f"{walked}.{key}" if walked else key
+
+
+def _item(items: list[Any], key: str, walked: str) -> int:
+    if key.isdigit():
+        if int(key) < len(items):
+            return int(key)
+        raise ConfigError(f"{walked} has {len(items)} items: there is no {key}")
+    words = [
+        {item} if isinstance(item, str) else {str(item.get("name")), str(item.get("type"))}
+        for item in items
+        if isinstance(item, str | dict)
+    ]
+    found = [index for index, names in enumerate(words) if key in names]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"{walked} has {len(found)} items {key!r}: say which by position, {walked}.{found[0]}")
+    known = sorted(set().union(*words) - {"None"}) if words else []
+    raise ConfigError(unknown(f"item of {walked}", key, known))
+
+
+def _flatten(error: ValidationError, model: type[BaseModel], prefix: Loc) -> Iterator[tuple[Loc, str]]:
+    for detail in error.errors(include_url=False):
+        loc = (*prefix, *detail["loc"])
+        inner = detail.get("ctx", {}).get("error")
+        if isinstance(inner, PartInvalid):
+            yield from _flatten(inner.error, inner.part, loc)
+        elif isinstance(inner, ConfigError):
+            for problem in inner.problems:
+                yield loc, f"{problem.path}  {problem.message}".strip() if problem.path else problem.message
+        elif detail["type"] == "extra_forbidden":
+            yield loc, unknown("key", str(detail["loc"][-1]), _fields(model, detail["loc"][:-1]))
+        elif detail["type"] == "missing":
+            yield loc, "is required"
+        elif detail["type"] == "part_type" and detail.get("ctx", {}).get("key"):
+            has_type = isinstance(detail["input"], dict) and "type" in detail["input"]
+            yield (*loc, "type") if has_type else loc, detail["msg"]
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
+            message = message[:1].lower() + message[1:]
+            simple = isinstance(detail["input"], str | int | float | bool) and detail["type"] != "value_error"
+            yield loc, f"{message}, got {detail['input']!r}" if simple else message
+
+
+def _fields(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
+    """The keys known at `loc` inside `model`, following plain nested models."""
+    here: Any = model
+    for key in loc:
+        found = here.model_fields.get(str(key)) if isinstance(here, type) and issubclass(here, BaseModel) else None
+        if found is None:
+            return []
+        here = found.annotation
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _kind(value: object) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

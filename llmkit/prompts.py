@@ -1,0 +1,183 @@
+"""Versioned prompts: ``prompts/NAME/vN.md``, ``$name`` variables declared up front, digests in LOCK.json.
+
+A prompt file is a YAML head between ``---`` lines and two sections::
+
+    ---
+    description: Answer from numbered passages with citations.
+    variables: [question, passages]
+    ---
+    # system
+    ...
+    # user
+    ... $passages ... $question
+
+There is no template engine: ``$name`` is replaced once, and what is filled in is never read as a template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import string
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from llmkit import assets, config
+from llmkit.errors import ConfigError, PromptError
+from llmkit.registry import unknown
+from llmkit.types import Message
+
+LOCK = "LOCK.json"
+_REF = re.compile(r"([a-z][a-z0-9-]*)(?:@(v[0-9]+))?")
+_SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
+
+
+class _Head(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    description: str
+    variables: tuple[str, ...] = ()
+
+
+class Prompt(BaseModel):
+    """One version of one prompt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    description: str
+    variables: tuple[str, ...]
+    messages: tuple[tuple[str, str], ...]
+    """(role, template) pairs in order."""
+    digest: str
+    """SHA-256 of the file, hex."""
+
+    @property
+    def ref(self) -> str:
+        """``name@vN``."""
+        return f"{self.name}@{self.version}"
+
+    def render(self, values: Mapping[str, str]) -> list[Message]:
+        """Fill in the variables.
+
+        Raises:
+            PromptError: a declared variable without a value, or a value without a variable.
+        """
+        missing = [name for name in self.variables if name not in values]
+        extra = [name for name in values if name not in self.variables]
+        if missing or extra:
+            wrong = [f"no value for {name!r}" for name in missing]
+            wrong += [unknown("variable", name, self.variables) for name in extra]
+            raise PromptError(f"prompt {self.ref}: {'; '.join(wrong)}")
+        return [
+            Message(role, string.Template(text).substitute(values))  # type: ignore[arg-type]
+            for role, text in self.messages
+        ]
+
+
+def load(ref: str) -> Prompt:
+    """The prompt of a reference: ``answer@v1``, or ``answer`` for its highest version, or a path to a file.
+
+    Raises:
+        PromptError: not found, malformed, or changed since its digest was locked.
+    """
+    if ref.endswith(".md"):
+        path = Path(ref).expanduser()
+        if not path.is_file():
+            raise PromptError(f"no prompt file {path}")
+        return read(path, name=path.parent.name or "prompt", version=path.stem)
+    match = _REF.fullmatch(ref)
+    if match is None:
+        raise PromptError(f"not a prompt reference: {ref!r}; write name@v1, name, or a path ending in .md")
+    name, version = match.groups()
+    versions = _versions(name)
+    if not versions:
+        raise PromptError(unknown("prompt", name, sorted({known.split("/")[0] for known in _known()})))
+    version = version or max(versions, key=lambda word: int(word[1:]))
+    if version not in versions:
+        raise PromptError(f"prompt {name!r} has no {version} (there is: {', '.join(sorted(versions))})")
+    path = versions[version]
+    prompt = read(path, name, version)
+    _check_lock(prompt, path)
+    return prompt
+
+
+def read(path: Path, name: str, version: str) -> Prompt:
+    """Read one prompt file, without looking at the lock.
+
+    Raises:
+        PromptError: malformed, or variables and declarations that do not agree.
+    """
+    raw = path.read_bytes()
+    text = raw.decode("utf-8").replace("\r\n", "\n")
+    parts = text.split("---\n", 2)
+    if len(parts) != 3 or parts[0].strip():
+        raise PromptError(f"{path}: expected a head between two lines '---'")
+    try:
+        head = config.parse(parts[1], str(path)).build(_Head)
+    except ConfigError as error:
+        raise PromptError(str(error)) from error
+    messages = tuple(_messages(parts[2], path))
+    used: set[str] = set()
+    for _, template in messages:
+        if not string.Template(template).is_valid():
+            raise PromptError(f"{path}: a '$' that starts no variable; write '$$' for a dollar sign")
+        used |= set(string.Template(template).get_identifiers())
+    if used != set(head.variables):
+        undeclared, unused = sorted(used - set(head.variables)), sorted(set(head.variables) - used)
+        wrong = [f"${word} is used but not declared" for word in undeclared]
+        wrong += [f"{word!r} is declared but not used" for word in unused]
+        raise PromptError(f"{path}: {'; '.join(wrong)}")
+    return Prompt(
+        name=name,
+        version=version,
+        description=head.description,
+        variables=head.variables,
+        messages=messages,
+        digest=hashlib.sha256(raw.replace(b"\r\n", b"\n")).hexdigest(),
+    )
+
+
+def lock(folder: Path) -> dict[str, str]:
+    """Write ``LOCK.json`` for every prompt below `folder`: ``{"answer@v1": sha256}``."""
+    digests = {
+        f"{path.parent.name}@{path.stem}": read(path, path.parent.name, path.stem).digest
+        for path in sorted(folder.glob("*/v*.md"))
+    }
+    (folder / LOCK).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
+    return digests
+
+
+def _messages(body: str, path: Path) -> Iterator[tuple[str, str]]:
+    marks = list(_SECTION.finditer(body))
+    if not marks or body[: marks[0].start()].strip():
+        raise PromptError(f"{path}: the text must stand under '# system', '# user' or '# assistant'")
+    for mark, after in zip(marks, [*marks[1:], None], strict=True):
+        yield mark.group(1), body[mark.end() : after.start() if after else len(body)].strip()
+
+
+def _versions(name: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in reversed(assets.folders("prompts")):
+        found |= {path.stem: path for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()}
+    return found
+
+
+def _known() -> list[str]:
+    return assets.known("prompts", ".md")
+
+
+def _check_lock(prompt: Prompt, path: Path) -> None:
+    """A version that is in the folder's lock must have the digest that stands there."""
+    lock_file = path.parent.parent / LOCK
+    if not lock_file.is_file():
+        return
+    expected = json.loads(lock_file.read_text(encoding="utf-8")).get(prompt.ref)
+    if expected is not None and expected != prompt.digest:
+        raise PromptError(
+            f"{path} was changed after {prompt.ref} was locked: results under that name would not be comparable. "
+            f"Copy it to a new version, or run `llmkit prompt lock` if the old text was never used."
+        )
