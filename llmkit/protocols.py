@@ -121,11 +121,17 @@ class Context(Protocol):
         """Add JSON values (and `usage=Usage`) to the record of the step that is running."""
         ...
 
+    def note(self, text: str) -> None:
+        """Tell the listener something the user should know, and keep it in the step's record."""
+        ...
+
 
 @runtime_checkable
 class Step(Protocol):
     """One stage of a pipeline: a state in, a changed copy out."""
 
+    type: ClassVar[str]
+    """The word that names the step in YAML."""
     needs: ClassVar[frozenset[str]]
     """Fields of State an earlier step must have given: ``{"hits"}``."""
     gives: ClassVar[frozenset[str]]

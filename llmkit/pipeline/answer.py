@@ -1,0 +1,116 @@
+"""A model answers from numbered passages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from llmkit import prompts
+from llmkit.errors import LlmkitError
+from llmkit.models.chat import ChatModelSpec, translate
+from llmkit.part import Part
+from llmkit.pipeline.passages import NOT_FOUND, fit
+from llmkit.protocols import Context
+from llmkit.types import Answer, Citation, Event, Hit, Message, State, Usage
+
+MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+
+
+class AnswerStep(Part):
+    """Asks the model and reads the ``[n]`` marks of its answer as citations, unchecked until ``ground``."""
+
+    family: ClassVar[str] = "step"
+    type: ClassVar[str] = "answer"
+    needs: ClassVar[frozenset[str]] = frozenset({"question", "hits"})
+    gives: ClassVar[frozenset[str]] = frozenset({"answer"})
+
+    prompt: str = "answer@v1"
+    """Prompt with the variables ``question`` and ``passages``."""
+    model: ChatModelSpec | None = None
+    """Chat model of this step; the pipeline's where it names none."""
+    passages: int = Field(default=5, ge=1)
+    """How many of the hits the model is shown, at most."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_word(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) else value
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_is_there(cls, value: str) -> str:
+        try:
+            variables = set(prompts.load(value).variables)
+        except LlmkitError as error:
+            raise ValueError(str(error)) from error
+        if variables != {"question", "passages"}:
+            raise ValueError(f"prompt {value} has the variables {sorted(variables)}; expected question and passages")
+        return value
+
+    def run(self, state: State, ctx: Context) -> State:
+        """Fill ``state.answer`` and put the passages that were shown into ``state.hits``."""
+        shown = state.hits[: self.passages]
+        if not shown:
+            ctx.note("no passages were found: the model was not asked")
+            return state.replace(answer=Answer(NOT_FOUND, abstained=True))
+        model = ctx.model(self.model)
+        messages, kept = fit(
+            model,
+            ctx.prompt(self.prompt),
+            {"question": state.question},
+            shown,
+            reserve=getattr(model, "max_tokens", None) or 512,
+        )
+        if kept < len(shown):
+            dropped = [hit.chunk.id for hit in shown[kept:]]
+            ctx.note(f"{len(dropped)} of {len(shown)} passages did not fit the model's window: {', '.join(dropped)}")
+        shown = shown[:kept]
+        text = _ask(model, messages, ctx)
+        ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages], raw=text)
+        abstained = not text or text.casefold().startswith(NOT_FOUND.casefold().rstrip("."))
+        citations = () if abstained else tuple(cited(text, shown))
+        answer = Answer(NOT_FOUND if abstained else text, citations, abstained)
+        return state.replace(hits=shown, answer=answer)
+
+
+def cited(text: str, shown: Sequence[Hit]) -> list[Citation]:
+    """The passages an answer cites, in order, each once; a number that no passage has is kept as unsupported."""
+    citations = []
+    numbers = [int(n) for mark in MARK.finditer(text) for n in mark.group(1).split(",")]
+    for n in dict.fromkeys(numbers):
+        if 1 <= n <= len(shown):
+            citations.append(whole(n, shown[n - 1]))
+        else:
+            reason = f"there is no passage {n}: {len(shown)} were shown"
+            citations.append(Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason))
+    return citations
+
+
+def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = "not checked") -> Citation:
+    """A citation of a whole passage."""
+    chunk = hit.chunk
+    return Citation(n, chunk.document, chunk.version, chunk.id, chunk.start, chunk.end, chunk.text, supported, reason)
+
+
+def _ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
+    """Stream the model's answer; tokens go to the listener, usage and why it ended into the record."""
+    total: Any = None
+    try:
+        for piece in model.stream([(message.role, message.content) for message in messages]):
+            total = piece if total is None else total + piece
+            if piece.text:
+                ctx.emit(Event("token", text=piece.text))
+    except LlmkitError:
+        raise
+    except Exception as error:
+        raise translate(error) from error
+    if total is None:
+        return ""
+    counts = total.usage_metadata or {}
+    ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
+    if total.response_metadata.get("finish_reason") == "length":
+        ctx.note("the answer was cut off at the model's max_tokens")
+    return str(total.text).strip()

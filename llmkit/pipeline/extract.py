@@ -1,0 +1,104 @@
+"""Answers with the best supporting sentence itself: no model that writes, nothing that could be invented."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from llmkit.part import Part
+from llmkit.pipeline.ground import cite
+from llmkit.pipeline.passages import NOT_FOUND
+from llmkit.pipeline.support import Support
+from llmkit.protocols import Context
+from llmkit.text.sentences import sentences
+from llmkit.text.words import words
+from llmkit.types import Answer, Event, Hit, State
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    n: int
+    hit: Hit
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        return self.hit.chunk.text[self.start : self.end]
+
+
+class Extract(Part):
+    """Ranks the sentences of the best passages and quotes the winner with its citation.
+
+    A sentence's score is the cosine of its encoding with the question's, averaged with its passage's own cosine,
+    plus the share of the question's content words it holds, weighed by how rare they are among the candidates.
+    """
+
+    family: ClassVar[str] = "step"
+    type: ClassVar[str] = "extract"
+    needs: ClassVar[frozenset[str]] = frozenset({"question", "hits"})
+    gives: ClassVar[frozenset[str]] = frozenset({"answer"})
+
+    passages: int = Field(default=5, ge=1)
+    """How many of the hits are read."""
+    sentences: int = Field(default=1, ge=1, le=10)
+    """How many sentences the answer has, at most."""
+    threshold: float = Field(default=0.5, ge=0, le=3)
+    """Least score of an answer; below it the documents do not hold one."""
+    words_weight: float = Field(default=0.5, ge=0)
+    """Weight of shared words beside the cosine."""
+
+    def run(self, state: State, ctx: Context) -> State:
+        """Fill ``state.answer`` and keep in ``state.hits`` the passages that were read."""
+        hits = state.hits[: self.passages]
+        found = [
+            _Candidate(n, hit, start, end) for n, hit in enumerate(hits, 1) for start, end in sentences(hit.chunk.text)
+        ]
+        if not found:
+            ctx.note("no passages were found")
+            return state.replace(answer=Answer(NOT_FOUND, abstained=True))
+        scores = self._scores(state.question, hits, found, ctx)
+        order = np.argsort(-scores, kind="stable")
+        best = float(scores[order[0]])
+        ctx.record(best=best, threshold=self.threshold, candidates=len(found))
+        if best < self.threshold:
+            ctx.note(f"the best sentence scores {best:.2f}, below the threshold of {self.threshold:.2f}")
+            return state.replace(hits=hits, answer=Answer(NOT_FOUND, abstained=True))
+        chosen = [found[i] for i in order[: self.sentences] if scores[i] >= self.threshold]
+        text = " ".join(f"{one_line(item.text)} [{item.n}]" for item in chosen)
+        ctx.emit(Event("token", text=text))
+        exact = [cite(c.n, c.hit, Support(c.start, c.end, 1.0, "exact quote", supported=True)) for c in chosen]
+        return state.replace(hits=hits, answer=Answer(text, tuple(exact)))
+
+    def _scores(
+        self, question: str, hits: Sequence[Hit], found: Sequence[_Candidate], ctx: Context
+    ) -> NDArray[np.float64]:
+        kb = ctx.knowledge
+        query = kb.encoder.encode_queries([question])[0]
+        near = kb.encoder.encode_passages([item.text for item in found]) @ query
+        rows = [hit.chunk.row for hit in hits]
+        around = kb.vectors(rows) @ query
+        passage = np.array([around[item.n - 1] for item in found])
+        return (near + passage) / 2 + self.words_weight * _shared(question, [item.text for item in found])
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space as one space."""
+    return " ".join(text.split())
+
+
+def _shared(question: str, texts: Sequence[str]) -> NDArray[np.float64]:
+    """Share of the question's content words in each text, in [0, 1], rare words weighing more."""
+    asked = {word.stem for word in words(question) if word.content}
+    held = [{word.stem for word in words(text)} & asked for text in texts]
+    counts = Counter(stem for stems in held for stem in stems)
+    weight = {stem: math.log1p(len(texts) / (1 + counts[stem])) for stem in asked}
+    total = sum(weight.values()) or 1.0
+    return np.array([sum(weight[stem] for stem in stems) / total for stems in held])

@@ -1,0 +1,131 @@
+"""Checks every sentence of an answer against the passages it cites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from llmkit.part import Part
+from llmkit.pipeline.answer import MARK
+from llmkit.pipeline.passages import NOT_FOUND
+from llmkit.pipeline.support import Support, support
+from llmkit.protocols import Context
+from llmkit.text.sentences import sentences
+from llmkit.types import Answer, Citation, Hit, State
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    text: str
+    """The sentence as it will be shown, with its marks."""
+    citations: tuple[Citation, ...]
+
+    @property
+    def supported(self) -> bool:
+        return any(citation.supported for citation in self.citations)
+
+
+class Ground(Part):
+    """Keeps, marks or drops what the cited passages do not support.
+
+    A sentence that cites nothing is compared with every passage that was shown; where one supports it,
+    that passage's number is put behind it (``attribute``).
+    """
+
+    family: ClassVar[str] = "step"
+    type: ClassVar[str] = "ground"
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "hits"})
+    gives: ClassVar[frozenset[str]] = frozenset({"answer"})
+
+    on_unsupported: Literal["mark", "drop", "abstain"] = "mark"
+    """mark: keep and list the sentence; drop: leave it out; abstain: one such sentence and there is no answer."""
+    overlap: float = Field(default=0.75, gt=0, le=1)
+    """Least share of a sentence's content words that its passage must hold."""
+    attribute: bool = True
+    """Whether a sentence without a citation gets the number of a passage that supports it."""
+
+    def run(self, state: State, ctx: Context) -> State:
+        """Replace ``state.answer`` by its checked form."""
+        answer = state.answer
+        if answer is None or answer.abstained:
+            return state
+        checked = [self._check(sentence, state.hits) for sentence in _cited_sentences(answer.text)]
+        failed = [sentence.text for sentence in checked if not sentence.supported]
+        ctx.record(
+            sentences=len(checked),
+            unsupported=[{"sentence": item.text, "why": _why(item)} for item in checked if not item.supported],
+        )
+        if failed and self.on_unsupported == "abstain":
+            ctx.note(f"{len(failed)} of {len(checked)} sentences are not supported: no answer is given")
+            return state.replace(answer=Answer(NOT_FOUND, abstained=True, unsupported=tuple(failed)))
+        kept = [item for item in checked if item.supported or self.on_unsupported == "mark"]
+        if not kept:
+            ctx.note("no sentence of the answer is supported: no answer is given")
+            return state.replace(answer=Answer(NOT_FOUND, abstained=True, unsupported=tuple(failed)))
+        if self.on_unsupported == "drop" and failed:
+            ctx.note(f"{len(failed)} unsupported sentences were left out")
+        citations = sorted({c for item in kept for c in item.citations}, key=lambda c: (c.n, c.start))
+        text = answer.text if kept == checked and not self._added(checked, answer) else " ".join(k.text for k in kept)
+        return state.replace(answer=Answer(text, tuple(citations), unsupported=tuple(failed)))
+
+    def _added(self, checked: Sequence[_Checked], answer: Answer) -> bool:
+        return any(item.text not in answer.text for item in checked)
+
+    def _check(self, sentence: str, hits: Sequence[Hit]) -> _Checked:
+        numbers = list(dict.fromkeys(int(n) for mark in MARK.finditer(sentence) for n in mark.group(1).split(",")))
+        claim = MARK.sub("", sentence).strip()
+        if numbers:
+            return _Checked(sentence, tuple(self._cite(claim, n, hits) for n in numbers))
+        if not self.attribute:
+            return _Checked(sentence, ())
+        tried = [self._cite(claim, n, hits) for n in range(1, len(hits) + 1)]
+        found = next((citation for citation in tried if citation.supported), None)
+        return _Checked(f"{sentence} [{found.n}]", (found,)) if found else _Checked(sentence, ())
+
+    def _cite(self, claim: str, n: int, hits: Sequence[Hit]) -> Citation:
+        if not 1 <= n <= len(hits):
+            reason = f"there is no passage {n}: {len(hits)} were shown"
+            return Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason)
+        return cite(
+            n,
+            hits[n - 1],
+            support(claim, hits[n - 1].chunk.text, context=hits[n - 1].chunk.context, overlap=self.overlap),
+        )
+
+
+def cite(n: int, hit: Hit, found: Support) -> Citation:
+    """A citation of the run of the passage that supports (or comes nearest)."""
+    chunk = hit.chunk
+    return Citation(
+        n,
+        chunk.document,
+        chunk.version,
+        chunk.id,
+        chunk.start + found.start,
+        chunk.start + found.end,
+        chunk.text[found.start : found.end],
+        found.supported,
+        found.reason,
+    )
+
+
+def _cited_sentences(text: str) -> list[str]:
+    """Sentences with their marks: ``It rains. [1]`` keeps the mark behind the full stop."""
+    joined: list[str] = []
+    for start, end in sentences(text):
+        piece = text[start:end]
+        lead = MARK.match(piece)
+        while lead and joined:
+            joined[-1] += f" {lead.group()}"
+            piece = piece[lead.end() :].lstrip(" .。")
+            lead = MARK.match(piece)
+        if piece:
+            joined.append(piece)
+    return joined
+
+
+def _why(item: _Checked) -> str:
+    return "; ".join(f"[{c.n}] {c.reason}" for c in item.citations) or "cites no passage, and none supports it"

@@ -1,0 +1,69 @@
+"""Numbered passages for a prompt, as many as the model's context window holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from llmkit.errors import ModelError
+from llmkit.models.chat import context_window, count_tokens
+from llmkit.prompts import Prompt
+from llmkit.types import Chunk, Hit, Message
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+NOT_FOUND = "Not found in these documents."
+
+
+def numbered(hits: Sequence[Hit]) -> str:
+    """``[1] title › heading, page 3`` and the text under it, for each hit."""
+    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, 1))
+
+
+def place(chunk: Chunk) -> str:
+    """Where a chunk stands, for people: title and headings, part, page."""
+    page = f"page {chunk.page}" if chunk.page is not None else ""
+    return ", ".join(word for word in (chunk.context or chunk.document, chunk.part or "", page) if word)
+
+
+def fit(
+    model: BaseChatModel, prompt: Prompt, values: Mapping[str, str], hits: Sequence[Hit], *, reserve: int
+) -> tuple[list[Message], int]:
+    """Render the prompt with as many of the best hits as fit.
+
+    Args:
+        model: tells its context window and counts tokens.
+        prompt: has the variable ``passages`` beside those in `values`.
+        values: the other variables.
+        hits: best first; the lowest ranked are left out first.
+        reserve: tokens kept free for the answer.
+
+    Returns:
+        The messages, and how many hits they hold.
+
+    Raises:
+        ModelError: the prompt does not fit even with one passage.
+    """
+
+    def render(kept: int) -> list[Message]:
+        return prompt.render({**values, "passages": numbered(hits[:kept])})
+
+    window = context_window(model)
+    if window is None:
+        return render(len(hits)), len(hits)
+    budget = window - reserve
+    low, high = 0, len(hits)
+    while low < high:  # tokens grow with the number of passages
+        middle = (low + high + 1) // 2
+        if count_tokens(model, render(middle)) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    if hits and low == 0:
+        needed = count_tokens(model, render(1))
+        raise ModelError(
+            f"the prompt with its best passage has {needed} tokens; the model's window of {window} leaves {budget} "
+            f"beside the {reserve} reserved for the answer: use smaller chunks, a shorter question or a larger model"
+        )
+    return render(low), low

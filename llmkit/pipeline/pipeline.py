@@ -1,0 +1,172 @@
+"""A pipeline is a list of steps over an immutable State."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from llmkit import assets, config
+from llmkit.errors import Cancelled, ConfigError, DataError
+from llmkit.models.chat import ChatModelSpec, load_chat
+from llmkit.part import Part
+from llmkit.pipeline.run import Listener, Run
+from llmkit.protocols import Step
+from llmkit.registry import one_of
+from llmkit.types import Event, Message, State
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from llmkit.knowledge.base import KnowledgeBase
+
+ModelField = Annotated[ChatModelSpec, Field(description="A chat model: 'local:smollm2', or a mapping with 'model'.")]
+
+
+class Pipeline(Part):
+    """Steps in order, a default model and a knowledge base: what a file in ``pipelines/`` describes."""
+
+    name: str
+    """What the pipeline is called in tables and run folders."""
+    description: str = ""
+    """One sentence for people."""
+    model: ModelField | None = None
+    """Chat model of the steps that name none."""
+    knowledge: str = ".llmkit/kb"
+    """Folder of the knowledge base."""
+    steps: tuple[Annotated[Step, one_of("step")], ...] = Field(min_length=1)
+    """What is done, in order; each is a word or a mapping with 'type'."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_word(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Pipeline:
+        given = {"question", "history"}
+        for index, step in enumerate(self.steps):
+            for need in sorted(step.needs - given):
+                givers = [other.type for other in self.steps[index + 1 :] if need in other.gives]
+                hint = f"; move {givers[0]} before it" if givers else ""
+                raise ValueError(f"steps[{index}] {step.type} needs {need!r}; no earlier step gives it{hint}")
+            given |= step.gives
+        return self
+
+    def run(self, question: str, *, history: Sequence[Message] = (), on_event: Listener | None = None) -> State:
+        """Answer one question.
+
+        Raises:
+            DataError: an empty question.
+            StepError: a step failed; says which, the cause is chained.
+        """
+        if not question.strip():
+            raise DataError("the question is empty")
+        run = Run(self, on_event)
+        state = State(question=question.strip(), history=tuple(history))
+        for index, step in enumerate(self.steps):
+            state = run.step(index, step, state)
+        run.emit(Event("done", step="pipeline", data={"state": state}))
+        return state
+
+    def batch(self, questions: Sequence[str]) -> list[State]:
+        """Answer many questions in order; the first failure is raised."""
+        return [self.run(question) for question in questions]
+
+    def stream(self, question: str, *, history: Sequence[Message] = ()) -> Iterator[Event]:
+        """Answer in a worker thread and yield what happens; the last event is ``done`` with the state.
+
+        Closing the iterator stops the run at its next event.
+        """
+        events: queue.Queue[Event | BaseException | None] = queue.Queue()
+        stopped = threading.Event()
+
+        def listen(event: Event) -> None:
+            if stopped.is_set():
+                raise Cancelled("the reader of the stream has gone")
+            events.put(event)
+
+        def work() -> None:
+            try:
+                self.run(question, history=history, on_event=listen)
+                events.put(None)
+            except BaseException as error:  # carried to the reader, raised there
+                events.put(error)
+
+        worker = threading.Thread(target=work, name=f"llmkit {self.name}", daemon=True)
+        worker.start()
+        try:
+            while (event := events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            stopped.set()
+            worker.join()
+
+    async def arun(self, question: str, *, history: Sequence[Message] = ()) -> State:
+        """:meth:`run` in a thread, for callers that have an event loop."""
+        return await asyncio.to_thread(self.run, question, history=history)
+
+    def open_knowledge(self) -> KnowledgeBase:
+        """The knowledge base, opened on first use and kept."""
+        with self._lock:
+            return self._knowledge
+
+    def chat_model(self, spec: object = None) -> BaseChatModel:
+        """The chat model of `spec` or the default one, loaded once.
+
+        Raises:
+            ConfigError: no model is named anywhere.
+            ModelError: it cannot be loaded.
+        """
+        chosen = spec or self.model
+        if not isinstance(chosen, ChatModelSpec):
+            raise ConfigError("no model: give the step or the pipeline one, as in model: local:smollm2")
+        with self._lock:
+            if chosen.digest not in self._models:
+                self._models[chosen.digest] = load_chat(chosen)
+            return self._models[chosen.digest]
+
+    def with_knowledge(self, kb: KnowledgeBase) -> Pipeline:
+        """The same pipeline over a knowledge base that is already open."""
+        pipeline = self.replace(knowledge=str(kb.path))
+        pipeline.__dict__["_knowledge"] = kb
+        return pipeline
+
+    @cached_property
+    def _knowledge(self) -> KnowledgeBase:
+        from llmkit.knowledge.base import KnowledgeBase
+
+        return KnowledgeBase.open(Path(self.knowledge).expanduser())
+
+    @cached_property
+    def _models(self) -> dict[str, BaseChatModel]:
+        return {}
+
+    @cached_property
+    def _lock(self) -> threading.Lock:
+        return threading.Lock()
+
+
+def load_pipeline(name: str | Path, overrides: Sequence[str] = (), *, knowledge: str | Path | None = None) -> Pipeline:
+    """Read a pipeline: a path, or a name in ``pipelines/``.
+
+    Args:
+        name: ``docs-qa``, ``pipelines/mine.yaml``.
+        overrides: ``path=value`` each, as in ``steps.retrieve.k=20``.
+        knowledge: another knowledge base than the file names.
+
+    Raises:
+        ConfigError: with every problem of the file and where it stands.
+    """
+    found = config.read(assets.find("pipelines", str(name))).override(overrides)
+    if knowledge is not None:
+        found = config.Config({**found.values, "knowledge": str(knowledge)}, found.source, found.places)
+    return found.build(Pipeline)

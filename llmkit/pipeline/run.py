@@ -1,0 +1,91 @@
+"""One run of a pipeline: hands the steps their services, times them, tells the listener."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from llmkit import prompts
+from llmkit.errors import Cancelled, LlmkitError, StepError
+from llmkit.protocols import Step
+from llmkit.types import Event, State, StepRecord, Usage
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.pipeline.pipeline import Pipeline
+
+Listener = Callable[[Event], None]
+
+
+class Run:
+    """The :class:`llmkit.protocols.Context` of one question."""
+
+    def __init__(self, pipeline: Pipeline, listener: Listener | None = None) -> None:
+        self._pipeline = pipeline
+        self._listener = listener
+        self._place = ""
+        self._usage = Usage()
+        self._detail: dict[str, Any] = {}
+
+    @property
+    def knowledge(self) -> KnowledgeBase:
+        """The pipeline's knowledge base."""
+        return self._pipeline.open_knowledge()
+
+    def model(self, spec: object = None) -> BaseChatModel:
+        """The chat model of `spec`, or the pipeline's default."""
+        return self._pipeline.chat_model(spec)
+
+    def prompt(self, ref: str) -> prompts.Prompt:
+        """The prompt of that reference; its digest goes into the record."""
+        prompt = prompts.load(ref)
+        self.record(prompt=prompt.ref, prompt_digest=prompt.digest)
+        return prompt
+
+    def emit(self, event: Event) -> None:
+        """Pass the event on with the step's name."""
+        if self._listener is not None:
+            self._listener(Event(event.kind, event.step or self._place, event.text, event.data))
+
+    def note(self, text: str) -> None:
+        """Say something the user should know, and keep it in the record."""
+        self._detail.setdefault("notes", []).append(text)
+        self.emit(Event("note", text=text))
+
+    def record(self, **detail: Any) -> None:
+        """Add to the running step's record."""
+        usage = detail.pop("usage", None)
+        if usage is not None:
+            self._usage += usage
+        self._detail.update(detail)
+
+    def step(self, index: int, step: Step, state: State) -> State:
+        """Run one step and append its record.
+
+        Raises:
+            StepError: whatever went wrong, with the step's place and the cause chained.
+        """
+        self._place = place = f"steps[{index}] {getattr(step, 'type', type(step).__name__)}"
+        self._usage, self._detail = Usage(), {}
+        self.emit(Event("step", text=place))
+        started = time.perf_counter()
+        with _named(place):
+            state = step.run(state, self)
+        record = StepRecord(place, time.perf_counter() - started, self._usage, self._detail)
+        return state.replace(records=(*state.records, record))
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (Cancelled, StepError):
+        raise
+    except LlmkitError as error:
+        raise StepError(place, str(error)) from error
+    except Exception as error:
+        raise StepError(place, f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,44 @@
+"""Retrieval as a step."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from llmkit.knowledge.filters import WhereField
+from llmkit.knowledge.retrievers import fit_query
+from llmkit.part import Part
+from llmkit.protocols import Context, Retriever
+from llmkit.registry import one_of
+from llmkit.types import State
+
+
+class Retrieve(Part):
+    """Finds passages for the question."""
+
+    family: ClassVar[str] = "step"
+    type: ClassVar[str] = "retrieve"
+    needs: ClassVar[frozenset[str]] = frozenset({"question"})
+    gives: ClassVar[frozenset[str]] = frozenset({"hits"})
+
+    k: int = Field(default=10, ge=1, le=10_000)
+    """How many passages."""
+    retriever: Annotated[Retriever, one_of("retriever")] = Field(default="hybrid", validate_default=True)  # type: ignore[assignment]
+    """How they are found: dense, bm25, hybrid, mmr, or a mapping with 'type'."""
+    where: WhereField | None = None
+    """Only passages whose metadata pass this filter: ``type == "pdf" and page >= 3``."""
+
+    def run(self, state: State, ctx: Context) -> State:
+        """Fill ``state.hits``, best first."""
+        kb = ctx.knowledge
+        question, cut = fit_query(kb.encoder, state.question)
+        if cut:
+            ctx.note(f"the question is longer than the encoder reads: its last {cut} tokens were not searched for")
+        hits = self.retriever.retrieve(kb, [question], self.k, self.where)[0]
+        ctx.record(
+            generation=kb.generation,
+            retriever=self.retriever.config(),
+            hits=[{"chunk": hit.chunk.id, "score": hit.score, **hit.scores} for hit in hits],
+        )
+        return state.replace(hits=tuple(hits))

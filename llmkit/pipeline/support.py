@@ -1,0 +1,86 @@
+"""Does a passage support a sentence? Answered from the words alone, with the place that does.
+
+A sentence is supported by an exact quote, or by a neighbourhood of the passage that shares most of its content
+words, all its numbers and all its names, and agrees with it on negation. It is a check of wording, not of truth:
+a paraphrase in other words is reported as unsupported, which is the error on the safe side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from llmkit.text.sentences import sentences
+from llmkit.text.words import Word, words
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """The run of a passage that supports a sentence best."""
+
+    start: int
+    end: int
+    score: float
+    """Share of the sentence's content words found there; 1.0 for an exact quote."""
+    reason: str
+    supported: bool
+
+
+def support(sentence: str, passage: str, *, context: str = "", overlap: float = 0.75) -> Support:
+    """The best support of `sentence` in `passage`.
+
+    Args:
+        sentence: the claim, without citation marks.
+        passage: the cited text; the offsets of the result point into it.
+        context: title and headings of the passage: names may come from there.
+        overlap: least share of content words for a supported paraphrase.
+    """
+    claim, evidence = words(sentence), words(passage)
+    if not claim:
+        return Support(0, 0, 0.0, "nothing is claimed", supported=False)
+    quote = _quote(claim, evidence)
+    if quote is not None:
+        return Support(*quote, 1.0, "exact quote", supported=True)
+    spans = sentences(passage)
+    windows = [*spans, *((first[0], second[1]) for first, second in pairwise(spans))]
+    around = {word.stem for word in words(context)}
+    judged = [_judge(claim, evidence, window, around, overlap) for window in windows]
+    best = max(judged, key=lambda found: (found.supported, found.score, found.start - found.end), default=None)
+    return best or Support(0, len(passage), 0.0, "the passage is empty", supported=False)
+
+
+def _quote(claim: Sequence[Word], evidence: Sequence[Word]) -> tuple[int, int] | None:
+    wanted = [word.text for word in claim]
+    if len(wanted) < 3 and not any(word.number or word.name for word in claim):
+        return None  # one or two common words are found anywhere
+    for i in range(len(evidence) - len(wanted) + 1):
+        if evidence[i].text == wanted[0] and [word.text for word in evidence[i : i + len(wanted)]] == wanted:
+            return evidence[i].start, evidence[i + len(wanted) - 1].end
+    return None
+
+
+def _judge(
+    claim: Sequence[Word], evidence: Sequence[Word], window: tuple[int, int], around: set[str], overlap: float
+) -> Support:
+    start, end = window
+    inside = [word for word in evidence if start <= word.start < end]
+    stems = {word.stem for word in inside}
+    numbers = {word.text for word in inside if word.number}
+    content = [word for word in claim if word.content]
+    share = sum(word.stem in stems for word in content) / len(content) if content else 0.0
+    strange = [word.text for word in claim if word.number and word.text not in numbers]
+    # a sentence's first word is capitalised without being a name
+    strangers = [w.text for w in claim[1:] if w.name and w.content and w.stem not in stems and w.stem not in around]
+    denied = any(word.negation for word in claim) != any(word.negation for word in inside)
+    if share < overlap:
+        reason = f"{share:.0%} of its content words are there"
+    elif strange:
+        reason = f"the number {strange[0]} is not there"
+    elif strangers:
+        reason = f"the name {strangers[0]!r} is not there"
+    elif denied:
+        reason = "one of the two is negated"
+    else:
+        return Support(start, end, share, f"{share:.0%} of its content words, all numbers and names", supported=True)
+    return Support(start, end, share, reason, supported=False)
