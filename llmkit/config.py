@@ -26,6 +26,7 @@ Loc = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 40
+_PLAIN = {f"tag:yaml.org,2002:{tag}" for tag in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp")}
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,9 @@ def _construct(node: yaml.Node, loc: Loc, places: dict[Loc, tuple[int, int]], pr
     places[loc] = line, column = _position(node.start_mark)
     if len(loc) > _MAX_DEPTH:
         raise ConfigError([Problem(dotted(loc), f"nested deeper than {_MAX_DEPTH} levels", line, column)])
+    if node.tag not in _PLAIN:
+        problems.append(Problem(dotted(loc), f"the YAML tag {node.tag!r} is not read: plain values only", line, column))
+        return None
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         first: dict[str, int] = {}
@@ -159,10 +163,6 @@ def _construct(node: yaml.Node, loc: Loc, places: dict[Loc, tuple[int, int]], pr
 
 def _scalar_node(node: yaml.Node, loc: Loc, problems: list[Problem]) -> Any:
     at = _position(node.start_mark)
-    plain = {f"tag:yaml.org,2002:{tag}" for tag in ("str", "int", "float", "bool", "null", "timestamp")}
-    if node.tag not in plain:
-        problems.append(Problem(dotted(loc), f"the YAML tag {node.tag!r} is not read: plain values only", *at))
-        return None
     text = str(node.value)
     if node.tag.endswith(":str") and "${" in text:
         try:
