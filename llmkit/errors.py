@@ -36,9 +36,7 @@ class ConfigError(LlmkitError):
     """A configuration that cannot be used; holds every problem found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem] | str, source: str = "") -> None:
-        self.problems: tuple[Problem, ...] = (
-            (Problem("", problems),) if isinstance(problems, str) else tuple(problems)
-        )
+        self.problems: tuple[Problem, ...] = (Problem("", problems),) if isinstance(problems, str) else tuple(problems)
         self.source = source
         lines = [str(problem) for problem in self.problems]
         if source:
