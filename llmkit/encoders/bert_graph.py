@@ -1,0 +1,180 @@
+"""A BERT-family encoder as an ONNX graph, built straight from its safetensors: no torch, no exporter.
+
+::
+
+    ids ─ word + position + type embeddings ─ LayerNorm ─┐
+                                                         │  x layers
+        ┌── Q·Kᵀ/√d + mask ─ softmax ─ ·V ─ dense ─ + ─ LayerNorm ─ dense ─ GELU ─ dense ─ + ─ LayerNorm
+        │
+        └── mean over the mask (or the first token) ─ unit length ─► embedding
+
+The graph takes ``input_ids`` and ``attention_mask``, int64 (batch, length), and gives ``embedding``, float32
+(batch, hidden). Devlin et al. 2019; mean pooling and normalisation as in Reimers & Gurevych 2019.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from llmkit.errors import ModelError
+
+Pooling = Literal["mean", "cls"]
+_FAMILY = {"bert": "", "roberta": "roberta.", "xlm-roberta": "roberta."}
+
+
+def build(folder: Path, pooling: Pooling) -> bytes:
+    """The ONNX graph of the encoder in `folder` (``config.json``, ``model.safetensors``), serialised.
+
+    Raises:
+        ModelError: an architecture that is not BERT's, or a tensor that is missing.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind, activation = config.get("model_type"), config.get("hidden_act", "gelu")
+    if kind not in _FAMILY or activation != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
+        raise ModelError(
+            f"{folder}: the torch-free runtime reads BERT-family encoders with GELU and absolute positions, not "
+            f"{kind!r} with {activation!r}; use {{type: sentence-transformer, model: {folder}}} instead"
+        )
+    return _Graph(folder, config).serialize(pooling)
+
+
+class _Graph:
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        from safetensors.numpy import load_file
+
+        self.folder, self.config = folder, config
+        self.tensors = load_file(folder / "model.safetensors")
+        self.prefix = next((p for p in ("", "bert.", "roberta.") if f"{p}embeddings.word_embeddings.weight" in self.tensors), "")
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.count = 0
+
+    def serialize(self, pooling: Pooling) -> bytes:
+        from onnx import TensorProto, helper
+
+        hidden = int(self.config["hidden_size"])
+        x = self.embeddings()
+        bias = self.mask_bias()
+        for layer in range(int(self.config["num_hidden_layers"])):
+            x = self.layer(f"encoder.layer.{layer}", x, bias)
+        pooled = self.mean(x) if pooling == "mean" else self.op("Gather", x, self.const(np.int64(0)), axis=1)
+        length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
+        floor = self.op("Max", length, self.const(np.float32(1e-12)))
+        self.nodes.append(helper.make_node("Div", [pooled, floor], ["embedding"]))
+        graph = helper.make_graph(
+            self.nodes,
+            "encoder",
+            [
+                helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+                for name in ("input_ids", "attention_mask")
+            ],
+            [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", hidden])],
+            self.constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        return bytes(model.SerializeToString())
+
+    def embeddings(self) -> str:
+        words = self.op("Gather", self.weight("embeddings.word_embeddings.weight"), "input_ids", axis=0)
+        length = self.op("Gather", self.op("Shape", "input_ids"), self.const(np.int64(1)), axis=0)
+        if self.config["model_type"] == "bert":
+            positions = self.op("Range", self.const(np.int64(0)), length, self.const(np.int64(1)))
+            placed = self.op("Gather", self.weight("embeddings.position_embeddings.weight"), positions, axis=0)
+        else:  # RoBERTa counts positions of real tokens, from pad + 1
+            pad = int(self.config["pad_token_id"])
+            seen = self.op("CumSum", "attention_mask", self.const(np.int64(1)))
+            positions = self.op("Add", self.op("Mul", seen, "attention_mask"), self.const(np.int64(pad)))
+            placed = self.op("Gather", self.weight("embeddings.position_embeddings.weight"), positions, axis=0)
+        first_type = self.tensor("embeddings.token_type_embeddings.weight")[0]
+        total = self.op("Add", self.op("Add", words, placed), self.const(first_type))
+        return self.norm("embeddings.LayerNorm", total)
+
+    def mask_bias(self) -> str:
+        """0 where a token is, a large negative number where padding is: (batch, 1, 1, length)."""
+        from onnx import TensorProto
+
+        mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+        wide = self.op("Unsqueeze", mask, self.const(np.array([1, 2], np.int64)))
+        absent = self.op("Sub", self.const(np.float32(1.0)), wide)
+        return self.op("Mul", absent, self.const(np.float32(-1e9)))
+
+    def layer(self, name: str, x: str, bias: str) -> str:
+        heads = int(self.config["num_attention_heads"])
+        size = int(self.config["hidden_size"]) // heads
+        split = self.const(np.array([0, 0, heads, size], np.int64))
+
+        def project(which: str, perm: list[int]) -> str:
+            flat = self.dense(f"{name}.attention.self.{which}", x)
+            return self.op("Transpose", self.op("Reshape", flat, split), perm=perm)
+
+        query, key = project("query", [0, 2, 1, 3]), project("key", [0, 2, 3, 1])
+        value = project("value", [0, 2, 1, 3])
+        scores = self.op("Mul", self.op("MatMul", query, key), self.const(np.float32(1 / math.sqrt(size))))
+        weights = self.op("Softmax", self.op("Add", scores, bias), axis=-1)
+        mixed = self.op("Transpose", self.op("MatMul", weights, value), perm=[0, 2, 1, 3])
+        joined = self.op("Reshape", mixed, self.const(np.array([0, 0, heads * size], np.int64)))
+        attended = self.dense(f"{name}.attention.output.dense", joined)
+        x = self.norm(f"{name}.attention.output.LayerNorm", self.op("Add", attended, x))
+        inner = self.gelu(self.dense(f"{name}.intermediate.dense", x))
+        return self.norm(f"{name}.output.LayerNorm", self.op("Add", self.dense(f"{name}.output.dense", inner), x))
+
+    def mean(self, x: str) -> str:
+        from onnx import TensorProto
+
+        mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+        wide = self.op("Unsqueeze", mask, self.const(np.array([-1], np.int64)))
+        axis = self.const(np.array([1], np.int64))
+        total = self.op("ReduceSum", self.op("Mul", x, wide), axis, keepdims=0)
+        return self.op("Div", total, self.op("ReduceSum", wide, axis, keepdims=0))
+
+    def gelu(self, x: str) -> str:
+        erf = self.op("Erf", self.op("Div", x, self.const(np.float32(math.sqrt(2.0)))))
+        half = self.op("Mul", x, self.op("Add", erf, self.const(np.float32(1.0))))
+        return self.op("Mul", half, self.const(np.float32(0.5)))
+
+    def dense(self, name: str, x: str) -> str:
+        product = self.op("MatMul", x, self.const(np.ascontiguousarray(self.tensor(f"{name}.weight").T)))
+        return self.op("Add", product, self.weight(f"{name}.bias"))
+
+    def norm(self, name: str, x: str) -> str:
+        scale = self.tensors.get(f"{self.prefix}{name}.weight", self.tensors.get(f"{self.prefix}{name}.gamma"))
+        if scale is None:  # the oldest checkpoints call them gamma and beta
+            scale = self.tensor(f"{name}.weight")
+        shift = self.tensors.get(f"{self.prefix}{name}.bias", self.tensors.get(f"{self.prefix}{name}.beta"))
+        epsilon = float(self.config.get("layer_norm_eps", 1e-12))
+        return self.op("LayerNormalization", x, self.const(scale), self.const(shift), axis=-1, epsilon=epsilon)
+
+    def weight(self, name: str) -> str:
+        return self.const(self.tensor(name))
+
+    def tensor(self, name: str) -> Any:
+        try:
+            return self.tensors[self.prefix + name]
+        except KeyError:
+            raise ModelError(f"{self.folder / 'model.safetensors'} has no tensor {self.prefix + name!r}") from None
+
+    def const(self, value: Any) -> str:
+        from onnx import numpy_helper
+
+        value = np.asarray(value)
+        if value.dtype in (np.float16, np.float64):
+            value = value.astype(np.float32)
+        name = self.fresh("c")
+        self.constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        name = self.fresh(kind)
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def fresh(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}_{self.count}"

@@ -1,0 +1,8 @@
+"""Model files: what the defaults are, where they lie, and how to bring them. Nothing here opens a socket but `pull`."""
+
+from __future__ import annotations
+
+from llmkit.weights.catalogue import Model, ModelStatus, catalogue, find, home, listing, verify
+from llmkit.weights.pull import pull
+
+__all__ = ["Model", "ModelStatus", "catalogue", "find", "home", "listing", "pull", "verify"]
