@@ -1,0 +1,314 @@
+"""The knowledge base: a folder with documents in, evidence out.
+
+::
+
+    catalog.sqlite     the truth: sources, documents, chunks, generations
+    vectors/*.npy      derived, named by the catalogue
+    lexical/           derived, caught up from the catalogue
+
+A knowledge base that is open shows one generation, whole, until `refresh`; another process may write meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.encoders.identity import same_space
+from llmkit.errors import ConfigError, KnowledgeError
+from llmkit.knowledge import segments
+from llmkit.knowledge.catalog import Catalog
+from llmkit.knowledge.lexical import Found, LexicalIndex, rebuild_from_nothing
+from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.vectors import FlatIndex
+from llmkit.part import Part
+from llmkit.protocols import Encoder
+from llmkit.registry import one_of
+from llmkit.text.splitter import StructureSplitter
+from llmkit.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.filters import Filter
+    from llmkit.knowledge.ingest import IngestSummary, Progress
+    from llmkit.text.loading import Limits
+
+_PATIENCE = 10.0  # seconds a reader waits for a live writer to bring the lexical index level
+
+
+class KnowledgeBase:
+    """Open one with :meth:`open`, make one with :meth:`create`; close it, or use it in a ``with`` block."""
+
+    def __init__(self, path: Path, catalog: Catalog, encoder: Encoder | None = None) -> None:
+        self.path = path
+        self.catalog = catalog
+        self.generation = catalog.generation()
+        self.notes: list[str] = []
+        """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
+        self._given = encoder
+        self._meta = catalog.meta()
+        self._lock = threading.RLock()
+        self._permitted: dict[tuple[int, Filter], NDArray[np.int64]] = {}
+
+    @classmethod
+    def create(cls, path: str | Path, *, encoder: Encoder, splitter: StructureSplitter | None = None) -> Self:
+        """Make an empty knowledge base and open it. The encoder and the splitter are its own from now on.
+
+        Raises:
+            KnowledgeError: something is there already, or the folder cannot be made.
+        """
+        path = Path(path).expanduser()
+        if not isinstance(encoder, Part):
+            raise ConfigError(f"{type(encoder).__name__} is not a Part: its configuration cannot be written down")
+        settings = {
+            "encoder": json.dumps(encoder.config()),
+            "identity": encoder.identity,
+            "dim": str(encoder.dim),
+            "splitter": json.dumps((splitter or StructureSplitter()).config()),
+        }
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise KnowledgeError(f"{path} is not empty: open it, or choose another folder")
+            catalog = Catalog(path / "catalog.sqlite", create=True)
+        except OSError as error:
+            raise KnowledgeError(f"{path} cannot be made: {error}") from error
+        catalog.set_meta(settings)
+        return cls(path, catalog, encoder)
+
+    @classmethod
+    def open(cls, path: str | Path, *, encoder: Encoder | None = None) -> Self:
+        """Open a knowledge base at its last generation.
+
+        Args:
+            path: its folder.
+            encoder: instead of the one that was written down; must be the same model.
+
+        Raises:
+            KnowledgeError: it is not there, or not one.
+        """
+        path = Path(path).expanduser()
+        if not (path / "catalog.sqlite").is_file():
+            raise KnowledgeError(f"no knowledge base at {path}: make one with `llmkit ingest FILES --into {path}`")
+        catalog = Catalog(path / "catalog.sqlite")
+        if "identity" not in catalog.meta():
+            raise KnowledgeError(f"{path} was never finished: delete the folder and ingest again")
+        return cls(path, catalog, encoder)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def identity(self) -> str:
+        """Identity of the encoder the vectors were made with."""
+        return self._meta["identity"]
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._meta["dim"])
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder the knowledge base was made with, checked when first used.
+
+        Raises:
+            KnowledgeError: it is not the same model any more.
+        """
+        encoder: Any = self._given or one_of("encoder").parse(json.loads(self._meta["encoder"]))
+        if encoder.identity != self.identity:
+            if not same_space(encoder.identity, self.identity):
+                raise KnowledgeError(
+                    f"{self.path} was made with the encoder {self.identity}, this one is {encoder.identity}: their "
+                    "vectors cannot be compared. Use the same model, or ingest into a new knowledge base"
+                )
+            self.notes.append(f"vectors were made by {self.identity}, questions are encoded by {encoder.identity}")
+        return encoder  # type: ignore[no-any-return]
+
+    @cached_property
+    def splitter(self) -> StructureSplitter:
+        """The splitter the knowledge base was made with."""
+        return one_of("splitter").parse(json.loads(self._meta["splitter"]))  # type: ignore[return-value]
+
+    @property
+    def count(self) -> int:
+        """Live chunks."""
+        return len(self.index)
+
+    def refresh(self) -> None:
+        """Show the last generation, if another process has written."""
+        with self._lock:
+            if self.catalog.generation() != self.generation:
+                self.generation = self.catalog.generation()
+                self._permitted.clear()
+                self.__dict__.pop("index", None)
+                self.__dict__.pop("lexical", None)
+
+    def ingest(
+        self,
+        roots: Sequence[str | Path],
+        *,
+        limits: Limits | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        workers: int = 2,
+        reparse: bool = False,
+    ) -> IngestSummary:
+        """Bring files and folders in; see :func:`llmkit.knowledge.ingest.ingest`."""
+        from llmkit.knowledge.ingest import ingest
+
+        return ingest(
+            self, [Path(r) for r in roots], limits=limits, on_progress=on_progress, workers=workers, reparse=reparse
+        )
+
+    def add(self, documents: Iterable[Document], *, source: str = "api") -> IngestSummary:
+        """Add or replace documents by id; what has not changed is left alone."""
+        from llmkit.knowledge.ingest import add
+
+        return add(self, documents, source=source)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Take documents out; returns how many were there."""
+        from llmkit.knowledge.writer import Writer
+
+        with writer_lock(self.path), Writer(self, f"delete {len(ids)} documents") as writer:
+            return sum(writer.remove_document(name) for name in ids)
+
+    def search_vectors(
+        self, queries: NDArray[np.float32], k: int, where: Filter | None = None
+    ) -> list[Found]:
+        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`."""
+        scores, ids = self.index.search(queries, k, self.allowed(where))
+        return [(row[row >= 0], score[row >= 0]) for row, score in zip(ids, scores, strict=True)]
+
+    def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+        """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
+        return self.lexical.search(queries, k, self.allowed(where))
+
+    def chunks(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Chunk]:
+        """Chunks by row, in the order given."""
+        return self.catalog.chunks([int(row) for row in rows])
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors by row, (n, dim), in the order given."""
+        return self.index.vectors(np.asarray(rows, dtype=np.int64))
+
+    def allowed(self, where: Filter | None) -> NDArray[np.int64] | None:
+        """Live rows that pass the filter, ascending; None where there is no filter."""
+        if where is None:
+            return None
+        key = (self.generation, where)
+        if key not in self._permitted:
+            condition, parameters = where.sql()
+            if len(self._permitted) >= 64:
+                self._permitted.clear()
+            self._permitted[key] = self.catalog.live_rows(self.generation, condition, parameters)
+        return self._permitted[key]
+
+    def document(self, name: str, version: str | None = None) -> Document:
+        """A document by id: its live version, or the version named.
+
+        Raises:
+            KnowledgeError: it is not there.
+        """
+        found = (
+            self.catalog.documents("id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version))
+            if version
+            else self.catalog.documents(
+                "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
+            )
+        )
+        for document in found:
+            return document
+        raise KnowledgeError(f"{self.path} has no document {name!r}" + (f" of version {version}" if version else ""))
+
+    @cached_property
+    def index(self) -> FlatIndex:
+        """Vectors of the generation that is open."""
+        for _ in range(5):
+            try:
+                return self._load_index()
+            except FileNotFoundError as error:  # merged away by a writer between our two looks
+                missing = error
+                time.sleep(0.05)
+        raise KnowledgeError(f"the vector file {missing.filename} is missing: {segments.RECOVER}")
+
+    def _load_index(self) -> FlatIndex:
+        index = FlatIndex(self.dim)
+        newest = self.catalog.rows(
+            "SELECT row FROM chunks WHERE born <= ? ORDER BY row DESC LIMIT 1", (self.generation,)
+        )
+        last = newest[0][0] if newest else 0
+        for segment in segments.listed(self.catalog):
+            vectors = segments.read(self.path / "vectors", segment, self.dim)
+            shown = int(np.searchsorted(segment.ids, last, side="right"))
+            index.add(segment.ids[:shown], vectors[:shown])
+        dead = self.catalog.rows("SELECT row FROM chunks WHERE died IS NOT NULL AND died <= ?", (self.generation,))
+        index.remove(np.fromiter((row for (row,) in dead), dtype=np.int64, count=len(dead)))
+        return index
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """Terms of the generation that is open, caught up if a writer was killed before it could."""
+        deadline = time.monotonic() + _PATIENCE
+        index = self._open_lexical()
+        while index.generation != self.generation:
+            try:
+                with writer_lock(self.path):
+                    self.refresh_generation()
+                    self.catch_up(index)
+            except KnowledgeError:  # a writer is at work and will bring it level
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+                self.refresh_generation()
+            index.reload()
+        return index
+
+    def refresh_generation(self) -> None:
+        """Move on to the last generation, so that text and vectors stay in step."""
+        if self.catalog.generation() != self.generation:
+            self.generation = self.catalog.generation()
+            self._permitted.clear()
+            self.__dict__.pop("index", None)
+
+    def catch_up(self, index: LexicalIndex) -> None:
+        """Bring the lexical index to this generation from the catalogue; only for the one writer."""
+        reached = index.generation
+        if reached > self.generation:
+            raise KnowledgeError(f"{index.folder} is ahead of the catalogue: delete that folder, it will be rebuilt")
+        died = self.catalog.each(
+            "SELECT row FROM chunks WHERE died > ? AND died <= ? AND born <= ?", (reached, self.generation, reached)
+        )
+        born = self.catalog.each(
+            """SELECT row FROM chunks WHERE born > ? AND born <= ? AND (died IS NULL OR died > ?) ORDER BY row""",
+            (reached, self.generation, self.generation),
+        )
+        texts = ((row, self.chunks([row])[0].indexed_text) for (row,) in born)
+        index.update(self.generation, (row for (row,) in died), texts)
+
+    def _open_lexical(self) -> LexicalIndex:
+        folder = self.path / "lexical"
+        try:
+            index = LexicalIndex(folder)
+        except KnowledgeError:
+            with writer_lock(self.path):
+                index = rebuild_from_nothing(folder)
+            self.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
+        return index

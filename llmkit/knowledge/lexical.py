@@ -1,0 +1,153 @@
+"""BM25 over the chunks, in a tantivy index that follows the catalogue.
+
+The index holds no text, only terms and rows. ``generation`` beside it names the generation it has reached; what a
+crash left behind is caught up from the catalogue, which changes nothing where it had been written already.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.errors import KnowledgeError
+
+_ANALYZER = "llmkit"
+_CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+_SET = 50_000  # more allowed rows than this are checked after the search, in growing slices, not inside it
+_HEAP = 64 << 20
+
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def spaced(text: str) -> str:
+    """The text with Chinese and Japanese runs as overlapping pairs of characters, so that parts of words match."""
+    if _CJK_RUN.search(text) is None:
+        return text
+    return _CJK_RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
+
+
+class LexicalIndex:
+    """Terms of the chunks; English words are stemmed, Chinese and Japanese are indexed by pairs of characters."""
+
+    def __init__(self, folder: Path) -> None:
+        import tantivy
+
+        self.folder = folder
+        builder = tantivy.SchemaBuilder()
+        builder.add_integer_field("row", stored=False, indexed=True, fast=True)
+        builder.add_text_field("body", stored=False, tokenizer_name=_ANALYZER, index_option="freq")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._schema = builder.build()
+        try:
+            self._index = tantivy.Index(self._schema, path=str(folder))
+        except ValueError as error:
+            raise KnowledgeError(
+                f"the lexical index {folder} cannot be read ({error}): delete that folder, it is rebuilt from the catalogue"
+            ) from error
+        self._analyzer = (
+            tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+            .filter(tantivy.Filter.remove_long(64))
+            .filter(tantivy.Filter.lowercase())
+            .filter(tantivy.Filter.stemmer("english"))
+            .build()
+        )
+        self._index.register_tokenizer(_ANALYZER, self._analyzer)
+        self._index.config_reader("Manual")
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    @property
+    def generation(self) -> int:
+        """The generation of the catalogue this index has reached; 0 for a new one."""
+        try:
+            return int((self.folder / "generation").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def update(self, generation: int, died: Iterable[int], born: Iterable[tuple[int, str]]) -> None:
+        """Take rows out, put (row, text) in, and name the generation reached. Doing it twice changes nothing."""
+        import tantivy
+
+        writer = self._index.writer(_HEAP, 1)
+        try:
+            for row in died:
+                writer.delete_documents("row", row)
+            for row, text in born:
+                writer.delete_documents("row", row)
+                document = tantivy.Document()
+                document.add_integer("row", row)
+                document.add_text("body", spaced(text))
+                writer.add_document(document)
+            writer.commit()
+        finally:
+            writer.wait_merging_threads()
+        mark = self.folder / "generation.tmp"
+        mark.write_text(str(generation), encoding="ascii")
+        mark.replace(self.folder / "generation")
+        self.reload()
+
+    def reload(self) -> None:
+        """See what was committed last."""
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[Found]:
+        """Rows and BM25 scores of the k best chunks for each query that share a word with it, best first.
+
+        Query text is only ever words: no operator in it is obeyed.
+        """
+        if allowed is not None and len(allowed) == 0:
+            return [_none() for _ in queries]
+        inside = allowed is not None and len(allowed) <= _SET
+        permitted = None if allowed is None or inside else np.sort(allowed)
+        return [self._one(query, k, allowed if inside else None, permitted) for query in queries]
+
+    def _one(
+        self, query: str, k: int, inside: NDArray[np.int64] | None, permitted: NDArray[np.int64] | None
+    ) -> Found:
+        from tantivy import Occur, Query
+
+        terms = dict.fromkeys(self._analyzer.analyze(spaced(query)))
+        if not terms:
+            return _none()
+        words: Any = Query.boolean_query(
+            [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]
+        )
+        if inside is not None:
+            rows = Query.term_set_query(self._schema, "row", inside.tolist())
+            words = Query.boolean_query([(Occur.Must, words), (Occur.Must, Query.const_score_query(rows, 0.0))])
+        wanted = k
+        while True:
+            hits = self._searcher.search(words, wanted, count=False).hits
+            scores = np.fromiter((score for score, _ in hits), dtype=np.float32, count=len(hits))
+            found = self._rows([address for _, address in hits])
+            if permitted is None:
+                return found, scores
+            keep = np.isin(found, permitted)
+            if keep.sum() >= k or len(hits) < wanted:
+                return found[keep][:k], scores[keep][:k]
+            wanted *= 4
+
+    def _rows(self, addresses: list[Any]) -> NDArray[np.int64]:
+        values = self._searcher.fast_field_values("row", addresses) if addresses else []
+        return np.asarray(values, dtype=np.int64)
+
+
+def rebuild_from_nothing(folder: Path) -> LexicalIndex:
+    """An empty index in place of whatever stood there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return LexicalIndex(folder)
+
+
+def _pairs(run: str) -> list[str]:
+    return [run[i : i + 2] for i in range(len(run) - 1)] or [run]
+
+
+def _none() -> Found:
+    return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)

@@ -1,0 +1,240 @@
+"""Writing: documents become chunks and vectors, and a batch of them becomes a generation.
+
+The order is what makes it safe: vectors are on disk, then SQLite commits, then the lexical index follows. Whatever
+is killed in between leaves the last commit whole; see :mod:`llmkit.knowledge.segments` and
+:mod:`llmkit.knowledge.lexical` for what is dropped or caught up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.knowledge import segments
+from llmkit.knowledge.segments import Segment
+from llmkit.text.ledger import ledger, totals
+from llmkit.types import Chunk, Document
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+_BATCH_CHUNKS = 4096
+_BATCH_SECONDS = 20.0
+
+
+@dataclass
+class _Batch:
+    """What the next generation will hold."""
+
+    documents: list[tuple[str, Document, list[Chunk]]] = field(default_factory=list)
+    """Source, document, chunks."""
+    sources: list[tuple[Any, ...]] = field(default_factory=list)
+    dead_documents: list[int] = field(default_factory=list)
+    dead_sources: list[str] = field(default_factory=list)
+    chunks: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.documents or self.sources or self.dead_documents or self.dead_sources)
+
+
+class Writer:
+    """Collects changes and commits them by the batch; the caller holds the writer lock.
+
+    Left without an exception, the rest is committed. With one, only whole batches were.
+    """
+
+    def __init__(self, kb: KnowledgeBase, note: str) -> None:
+        self.kb, self.note = kb, note
+        self.encoded = self.reused = self.chunks = self.commits = 0
+        self._batch = _Batch()
+
+    def __enter__(self) -> Self:
+        self.kb.refresh()
+        segments.drop_unlisted(self.kb.path / "vectors", self.kb.catalog)
+        _ = self.kb.lexical  # caught up before anything is added
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.flush()
+
+    def live(self, name: str) -> tuple[int, str, str] | None:
+        """(seq, source, version) of a live document, in the catalogue or in this batch."""
+        for source, document, _ in reversed(self._batch.documents):
+            if document.id == name:
+                return -1, source, document.version
+        found = self.kb.catalog.rows(
+            "SELECT seq, source, version FROM documents WHERE id = ? AND died IS NULL", (name,)
+        )
+        return found[0] if found and found[0][0] not in self._batch.dead_documents else None  # type: ignore[return-value]
+
+    def put(self, source: str, document: Document, replaces: int | None) -> None:
+        """Add a document, instead of the one at seq `replaces`."""
+        chunks = self.kb.splitter.split(document, self.kb.encoder)
+        if replaces is not None:
+            self._batch.dead_documents.append(replaces)
+        self._batch.documents.append((source, document, chunks))
+        self._batch.chunks += len(chunks)
+        self.chunks += len(chunks)
+        if self._batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self._batch.started > _BATCH_SECONDS:
+            self.flush()
+
+    def put_source(self, row: tuple[Any, ...]) -> None:
+        """Note a source: (uri, root, name, kind, sha256, size, status, reason), instead of what was noted before."""
+        self._batch.dead_sources.append(row[0])
+        self._batch.sources.append(row)
+
+    def remove_document(self, name: str) -> bool:
+        """Take a document out; False where it was not there."""
+        found = self.live(name)
+        if found is None:
+            return False
+        if found[0] < 0:
+            self.flush()
+            return self.remove_document(name)
+        self._batch.dead_documents.append(found[0])
+        return True
+
+    def remove_seq(self, seq: int) -> None:
+        """Take a document out by its seq."""
+        self._batch.dead_documents.append(seq)
+
+    def remove_source(self, uri: str) -> int:
+        """Take a source and its documents out; returns how many documents."""
+        found = self.kb.catalog.rows("SELECT seq FROM documents WHERE source = ? AND died IS NULL", (uri,))
+        self._batch.dead_sources.append(uri)
+        self._batch.dead_documents += [seq for (seq,) in found]
+        return len(found)
+
+    def flush(self) -> None:
+        """Commit what was collected as one generation."""
+        batch, self._batch = self._batch, _Batch()
+        if batch.empty:
+            return
+        kb = self.kb
+        chunks = [chunk for _, _, chunks in batch.documents for chunk in chunks]
+        vectors, keys = self._vectors(chunks)
+        first = int(kb.catalog.rows("SELECT coalesce(max(row), 0) FROM chunks")[0][0]) + 1
+        ids = np.arange(first, first + len(chunks), dtype=np.int64)
+        merged: list[Segment] = []
+        with kb.catalog.commit(self.note) as (generation, db):
+            died = _bury(db, generation, batch)
+            _insert(db, generation, batch, ids, keys)
+            if chunks:
+                merged = segments.to_merge(segments.listed(kb.catalog), len(chunks))
+                _insert_segment(db, self._segment(merged, ids, vectors, generation), merged)
+        kb.generation = generation
+        self.commits += 1
+        for segment in merged:
+            (kb.path / "vectors" / segment.file).unlink(missing_ok=True)
+        kb.index.remove(np.asarray(died, dtype=np.int64))
+        kb.index.add(ids, vectors)
+        texts = zip(ids.tolist(), (chunk.indexed_text for chunk in chunks), strict=True)
+        kb.lexical.update(generation, died, texts)
+
+    def _segment(
+        self, merged: list[Segment], ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int
+    ) -> Segment:
+        folder = self.kb.path / "vectors"
+        parts = [segments.read(folder, segment, self.kb.dim) for segment in merged]
+        all_ids = np.concatenate([*(segment.ids for segment in merged), ids])
+        return segments.write(folder, np.concatenate([*parts, vectors]), all_ids, generation)
+
+    def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
+        """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again."""
+        keys = [self._key(chunk) for chunk in chunks]
+        known = self._known(keys)
+        missing: dict[bytes, str] = {}
+        for key, chunk in zip(keys, chunks, strict=True):
+            if key not in known:
+                missing.setdefault(key, chunk.indexed_text)
+        encoded = self.kb.encoder.encode_passages(list(missing.values())) if missing else None
+        self.encoded += len(missing)
+        self.reused += len(chunks) - len(missing)
+        place = {key: i for i, key in enumerate(missing)}
+        vectors = np.empty((len(chunks), self.kb.dim), dtype=np.float32)
+        if encoded is not None:
+            new = [i for i, key in enumerate(keys) if key in place]
+            vectors[new] = encoded[[place[keys[i]] for i in new]]
+        old = [i for i, key in enumerate(keys) if key in known]
+        if old:
+            vectors[old] = self.kb.vectors([known[keys[i]] for i in old])
+        return vectors, keys
+
+    def _key(self, chunk: Chunk) -> bytes:
+        space = self.kb.identity.rpartition("/")[0]
+        return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
+
+    def _known(self, keys: list[bytes]) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
+        for at in range(0, len(keys), 500):
+            some = keys[at : at + 500]
+            marks = ",".join("?" * len(some))
+            found |= dict(self.kb.catalog.rows(f"SELECT key, row FROM chunks WHERE key IN ({marks})", some))  # noqa: S608
+        return found
+
+
+def _bury(db: sqlite3.Connection, generation: int, batch: _Batch) -> list[int]:
+    """End the life of documents, their chunks and sources; returns the chunk rows."""
+    died: list[int] = []
+    for seq in batch.dead_documents:
+        db.execute("UPDATE documents SET died = ? WHERE seq = ? AND died IS NULL", (generation, seq))
+        rows = db.execute("SELECT row FROM chunks WHERE document = ? AND died IS NULL", (seq,)).fetchall()
+        died += [row for (row,) in rows]
+        db.execute("UPDATE chunks SET died = ? WHERE document = ? AND died IS NULL", (generation, seq))
+    db.executemany(
+        "UPDATE sources SET died = ? WHERE uri = ? AND died IS NULL", [(generation, uri) for uri in batch.dead_sources]
+    )
+    return died
+
+
+def _insert(
+    db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray[np.int64], keys: list[bytes]
+) -> None:
+    db.executemany(
+        """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, born)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        [(*row, generation) for row in batch.sources],
+    )
+    at = 0
+    for source, document, chunks in batch.documents:
+        fates = totals(ledger(document, chunks))
+        cursor = db.execute(
+            """INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, born)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            (
+                document.id, source, document.title, document.text, document.version,
+                json.dumps(document.metadata, ensure_ascii=False), json.dumps(document.notes), json.dumps(fates),
+                generation,
+            ),
+        )  # fmt: skip
+        seq = cursor.lastrowid
+        db.executemany(
+            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            [
+                (
+                    row, seq, chunk.ordinal, chunk.start, chunk.end, chunk.text, chunk.tokens, chunk.title,
+                    json.dumps(chunk.heading, ensure_ascii=False), chunk.page, chunk.part, key, generation,
+                )
+                for row, chunk, key in zip(ids[at:].tolist(), chunks, keys[at:], strict=False)
+            ],
+        )  # fmt: skip
+        at += len(chunks)
+
+
+def _insert_segment(db: sqlite3.Connection, made: Segment, merged: list[Segment]) -> None:
+    db.executemany("DELETE FROM segments WHERE file = ?", [(segment.file,) for segment in merged])
+    ids = made.ids.astype("<i8").tobytes()
+    db.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", (made.file, len(made.ids), made.sha256, ids))
