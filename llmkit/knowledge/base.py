@@ -190,9 +190,7 @@ class KnowledgeBase:
         with writer_lock(self.path), Writer(self, f"delete {len(ids)} documents") as writer:
             return sum(writer.remove_document(name) for name in ids)
 
-    def search_vectors(
-        self, queries: NDArray[np.float32], k: int, where: Filter | None = None
-    ) -> list[Found]:
+    def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`."""
         scores, ids = self.index.search(queries, k, self.allowed(where))
         return [(row[row >= 0], score[row >= 0]) for row, score in zip(ids, scores, strict=True)]

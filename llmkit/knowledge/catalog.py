@@ -133,14 +133,19 @@ class Catalog:
         for at in range(0, len(rows), 500):
             some = [int(row) for row in rows[at : at + 500]]
             marks = ",".join("?" * len(some))
-            found |= {row[0]: _chunk(row) for row in self.rows(f"{_CHUNK} WHERE c.row IN ({marks})", some)}  # noqa: S608
+            found |= {row[0]: _chunk(row) for row in self.rows(f"{_CHUNK} WHERE c.row IN ({marks})", some)}
         try:
             return [found[int(row)] for row in rows]
         except KeyError as error:
-            raise KnowledgeError(f"the index names chunk {error}, the catalogue has none: run the ingest again") from error
+            raise KnowledgeError(
+                f"the index names chunk {error}, the catalogue has none: run the ingest again"
+            ) from error
 
     def live_rows(self, generation: int, condition: str = "", parameters: Sequence[Any] = ()) -> NDArray[np.int64]:
-        """Rows of the chunks that live in `generation`, ascending; `condition` is SQL over c (chunks), d (documents)."""
+        """Rows of the chunks that live in `generation`, ascending.
+
+        `condition` is SQL over c (chunks) and d (documents), with bound parameters.
+        """
         more = f"AND ({condition})" if condition else ""
         found = self.rows(
             f"""SELECT c.row FROM chunks c JOIN documents d ON d.seq = c.document

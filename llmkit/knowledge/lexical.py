@@ -48,7 +48,7 @@ class LexicalIndex:
             self._index = tantivy.Index(self._schema, path=str(folder))
         except ValueError as error:
             raise KnowledgeError(
-                f"the lexical index {folder} cannot be read ({error}): delete that folder, it is rebuilt from the catalogue"
+                f"the lexical index {folder} cannot be read ({error}): delete that folder, it will be rebuilt"
             ) from error
         self._analyzer = (
             tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
@@ -108,9 +108,7 @@ class LexicalIndex:
         permitted = None if allowed is None or inside else np.sort(allowed)
         return [self._one(query, k, allowed if inside else None, permitted) for query in queries]
 
-    def _one(
-        self, query: str, k: int, inside: NDArray[np.int64] | None, permitted: NDArray[np.int64] | None
-    ) -> Found:
+    def _one(self, query: str, k: int, inside: NDArray[np.int64] | None, permitted: NDArray[np.int64] | None) -> Found:
         from tantivy import Occur, Query
 
         terms = dict.fromkeys(self._analyzer.analyze(spaced(query)))

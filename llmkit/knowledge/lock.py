@@ -37,7 +37,9 @@ def writer_lock(folder: Path) -> Iterator[None]:
         raise KnowledgeError(f"{folder} cannot be written: {error}") from error
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}), encoding="utf-8")
+        owner.write_text(
+            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}), encoding="utf-8"
+        )
         yield
     finally:
         owner.unlink(missing_ok=True)

@@ -37,7 +37,10 @@ class _Batch:
     documents: list[tuple[str, Document, list[Chunk]]] = field(default_factory=list)
     """Source, document, chunks."""
     sources: list[tuple[Any, ...]] = field(default_factory=list)
-    dead_documents: list[int] = field(default_factory=list)
+    versions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Source and version of the documents, by id."""
+    dead_documents: dict[int, None] = field(default_factory=dict)
+    """Their seqs, as an ordered set."""
     dead_sources: list[str] = field(default_factory=list)
     chunks: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -61,7 +64,7 @@ class Writer:
     def __enter__(self) -> Self:
         self.kb.refresh()
         segments.drop_unlisted(self.kb.path / "vectors", self.kb.catalog)
-        _ = self.kb.lexical  # caught up before anything is added
+        _ = self.kb.index, self.kb.lexical  # as of the last commit, before anything is added
         return self
 
     def __exit__(
@@ -72,9 +75,8 @@ class Writer:
 
     def live(self, name: str) -> tuple[int, str, str] | None:
         """(seq, source, version) of a live document, in the catalogue or in this batch."""
-        for source, document, _ in reversed(self._batch.documents):
-            if document.id == name:
-                return -1, source, document.version
+        if name in self._batch.versions:
+            return -1, *self._batch.versions[name]
         found = self.kb.catalog.rows(
             "SELECT seq, source, version FROM documents WHERE id = ? AND died IS NULL", (name,)
         )
@@ -84,8 +86,9 @@ class Writer:
         """Add a document, instead of the one at seq `replaces`."""
         chunks = self.kb.splitter.split(document, self.kb.encoder)
         if replaces is not None:
-            self._batch.dead_documents.append(replaces)
+            self._batch.dead_documents[replaces] = None
         self._batch.documents.append((source, document, chunks))
+        self._batch.versions[document.id] = (source, document.version)
         self._batch.chunks += len(chunks)
         self.chunks += len(chunks)
         if self._batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self._batch.started > _BATCH_SECONDS:
@@ -104,18 +107,18 @@ class Writer:
         if found[0] < 0:
             self.flush()
             return self.remove_document(name)
-        self._batch.dead_documents.append(found[0])
+        self._batch.dead_documents[found[0]] = None
         return True
 
     def remove_seq(self, seq: int) -> None:
         """Take a document out by its seq."""
-        self._batch.dead_documents.append(seq)
+        self._batch.dead_documents[seq] = None
 
     def remove_source(self, uri: str) -> int:
         """Take a source and its documents out; returns how many documents."""
         found = self.kb.catalog.rows("SELECT seq FROM documents WHERE source = ? AND died IS NULL", (uri,))
         self._batch.dead_sources.append(uri)
-        self._batch.dead_documents += [seq for (seq,) in found]
+        self._batch.dead_documents |= dict.fromkeys(seq for (seq,) in found)
         return len(found)
 
     def flush(self) -> None:
@@ -200,9 +203,7 @@ def _bury(db: sqlite3.Connection, generation: int, batch: _Batch) -> list[int]:
     return died
 
 
-def _insert(
-    db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray[np.int64], keys: list[bytes]
-) -> None:
+def _insert(db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray[np.int64], keys: list[bytes]) -> None:
     db.executemany(
         """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, born)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",

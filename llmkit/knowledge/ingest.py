@@ -1,0 +1,254 @@
+"""Files into a knowledge base, a second time at the price of reading them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.writer import Writer
+from llmkit.text.loading import Limits, Loaded, load_all
+from llmkit.text.sources import Skipped, Source, digest, scan
+from llmkit.types import Document
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest has come."""
+
+    files: int
+    total: int
+    chunks: int
+    encoded: int
+    name: str
+    """The file that was finished last."""
+    status: str
+
+
+@dataclass
+class IngestSummary:
+    """What an ingest did."""
+
+    files: int = 0
+    """Files looked at."""
+    documents: int = 0
+    """Documents added or replaced."""
+    chunks: int = 0
+    """Chunks made of them."""
+    encoded: int = 0
+    """Texts the encoder was given."""
+    reused: int = 0
+    """Chunks whose vector was here already."""
+    unchanged: int = 0
+    """Files whose content is what it was."""
+    removed: int = 0
+    """Documents that are gone."""
+    failed: int = 0
+    """Files that could not be read."""
+    skipped: int = 0
+    """Files left out on purpose."""
+    generation: int = 0
+    seconds: float = 0.0
+    statuses: dict[str, int] = field(default_factory=dict)
+    """Files by status."""
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+    """(file, status, reason) of what did not go through; the first thousand."""
+
+
+def ingest(
+    kb: KnowledgeBase,
+    roots: Sequence[Path],
+    *,
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    workers: int = 2,
+    reparse: bool = False,
+) -> IngestSummary:
+    """Make the knowledge base hold what the roots hold now.
+
+    New and changed files are read, split and encoded; unchanged ones (by SHA-256) are left alone; documents of files
+    that are gone from a scanned root are removed. What was committed before an interruption stays, and the next
+    ingest goes on from there.
+
+    Args:
+        kb: where to.
+        roots: files and folders.
+        limits: of size, time and memory for one file.
+        on_progress: called after every file.
+        workers: processes that parse.
+        reparse: read unchanged files again too.
+
+    Raises:
+        DataError: a root that does not exist.
+        KnowledgeError: another process is writing.
+    """
+    started = time.perf_counter()
+    with writer_lock(kb.path), Writer(kb, f"ingest {' '.join(root.name for root in roots)}") as writer:
+        work = _Ingest(kb, writer, on_progress)
+        work.find(roots)
+        for loaded in load_all(work.changed(reparse), limits or Limits(), workers):
+            work.take(loaded)
+        writer.flush()
+    return work.finish(started)
+
+
+def add(kb: KnowledgeBase, documents: Iterable[Document], *, source: str) -> IngestSummary:
+    """Add or replace documents by id; those of the same version are left alone."""
+    started = time.perf_counter()
+    with writer_lock(kb.path), Writer(kb, f"add from {source}") as writer:
+        work = _Ingest(kb, writer, None)
+        work.documents(documents, source, "")
+        writer.flush()
+    return work.finish(started)
+
+
+class _Ingest:
+    def __init__(self, kb: KnowledgeBase, writer: Writer, on_progress: Callable[[Progress], None] | None) -> None:
+        self.kb, self.writer, self.on_progress = kb, writer, on_progress
+        self.summary = IngestSummary()
+        self.statuses: Counter[str] = Counter()
+        self.total = 0
+        self.hashes: dict[str, str] = {}
+        """SHA-256 of the files on their way through the parsers."""
+
+    def find(self, roots: Sequence[Path]) -> None:
+        """Look at everything once: note what is there, take out what is gone."""
+        db = self.kb.catalog
+        db.rows("CREATE TEMP TABLE IF NOT EXISTS seen (uri TEXT PRIMARY KEY, root TEXT, name TEXT) WITHOUT ROWID")
+        db.rows("DELETE FROM seen")
+        self.roots = [root.expanduser().resolve() for root in roots]
+        for item in scan(roots):
+            if isinstance(item, Skipped):
+                self.summary.skipped += 1
+                self.problem(str(item.path), "skipped", item.reason)
+                continue
+            db.rows("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (str(item.path), str(item.root), item.id))
+            self.total += 1
+        gone = [
+            uri
+            for root in self.roots
+            for (uri,) in db.rows(
+                """SELECT uri FROM sources WHERE died IS NULL AND (uri = ? OR substr(uri, 1, ?) = ?)
+                   AND uri NOT IN (SELECT uri FROM seen)""",
+                (str(root), len(str(root)) + 1, f"{root}/"),
+            )
+        ]
+        for uri in dict.fromkeys(gone):
+            self.summary.removed += self.writer.remove_source(uri)
+        self.given = roots
+
+    def changed(self, reparse: bool) -> Iterable[Source]:
+        """The files that must be read."""
+        for item in scan(self.given):
+            if isinstance(item, Skipped):
+                continue
+            uri = str(item.path)
+            try:
+                content = digest(item.path)
+            except OSError:
+                content = ""  # the loader will say why
+            known = self.kb.catalog.rows(
+                """SELECT sha256 FROM sources
+                   WHERE uri = ? AND name = ? AND status IN ('parsed', 'empty') AND died IS NULL""",
+                (uri, item.id),
+            )
+            if not reparse and content and known and known[0][0] == content:
+                self.summary.unchanged += 1
+                self.done(item.id, "unchanged")
+                continue
+            self.hashes[uri] = content
+            yield item
+
+    def take(self, loaded: Loaded) -> None:
+        """One file, read or not."""
+        source = loaded.source
+        uri, content = str(source.path), self.hashes.pop(str(source.path), "")
+        reason = loaded.reason
+        if loaded.status in ("parsed", "empty"):
+            notes = self.documents(loaded.documents, uri, source.id)
+            rejected = getattr(loaded.documents, "rejected_count", 0)
+            if rejected:
+                some = "; ".join(loaded.documents.rejected)  # type: ignore[attr-defined]
+                notes.insert(0, f"{rejected} rows were rejected: {some}")
+            reason = "; ".join(filter(None, [reason, *notes]))
+        else:
+            self.summary.failed += 1
+            kept = self.kb.catalog.rows("SELECT count(*) FROM documents WHERE source = ? AND died IS NULL", (uri,))[0][
+                0
+            ]
+            if kept:
+                reason += f" (what was read from it before is kept: {kept} documents)"
+        if reason:
+            self.problem(source.id, loaded.status, reason)
+        row = (uri, str(source.root), source.id, loaded.kind, content, source.size, loaded.status, reason)
+        self.writer.put_source(row)
+        self.done(source.id, loaded.status)
+
+    def documents(self, documents: Iterable[Document], source: str, name: str) -> list[str]:
+        """Put documents in; those the source had before and has no more are taken out. Returns what to tell."""
+        mine = source if name else ""  # what is added through the API is added to, never taken out by what is not named
+        live = self.kb.catalog.rows("SELECT seq FROM documents WHERE source = ? AND died IS NULL", (mine,))
+        before = {seq for (seq,) in live}
+        taken: dict[str, int] = {}
+        renamed = 0
+        for given in documents:
+            document = given
+            known = self.writer.live(document.id)
+            if known is not None and known[1] != source:
+                document = _renamed(document, f"{name or source}:{document.id}")
+                renamed += 1
+                known = self.writer.live(document.id)
+            taken[document.id] = taken.get(document.id, 0) + 1
+            if taken[document.id] > 1:
+                continue
+            if known is None:
+                self.writer.put(source, document, None)
+            else:
+                before.discard(known[0])
+                if known[2] == document.version:
+                    continue
+                self.writer.put(source, document, known[0] if known[0] >= 0 else None)
+            self.summary.documents += 1
+        for seq in before:
+            self.writer.remove_seq(seq)
+            self.summary.removed += 1
+        twice = sum(count - 1 for count in taken.values())
+        notes = []
+        if renamed:
+            notes.append(f"{renamed} ids are taken by other sources: stored here as '{name or source}:ID'")
+        if twice:
+            notes.append(f"{twice} documents repeat an id of the same source and were left out")
+        return notes
+
+    def done(self, name: str, status: str) -> None:
+        """Count a file and tell the listener."""
+        self.summary.files += 1
+        self.statuses[status] += 1
+        if self.on_progress is not None:
+            counts = self.writer.chunks, self.writer.encoded
+            self.on_progress(Progress(self.summary.files, self.total, *counts, name, status))
+
+    def problem(self, name: str, status: str, reason: str) -> None:
+        """Remember what the user should know."""
+        if len(self.summary.problems) < 1000:
+            self.summary.problems.append((name, status, reason))
+
+    def finish(self, started: float) -> IngestSummary:
+        """The totals."""
+        summary, writer = self.summary, self.writer
+        summary.chunks, summary.encoded, summary.reused = writer.chunks, writer.encoded, writer.reused
+        summary.generation = self.kb.generation
+        summary.statuses = dict(self.statuses)
+        summary.seconds = time.perf_counter() - started
+        return summary
+
+
+def _renamed(document: Document, name: str) -> Document:
+    return Document(name, document.text, document.title, document.metadata, document.blocks, document.notes)
