@@ -1,0 +1,141 @@
+"""Chat models by name: LangChain's ``BaseChatModel`` for every one of them.
+
+``local:`` runs a GGUF file in this process, ``openai:`` asks any OpenAI-compatible server, ``scripted:`` says what it
+is told to; any other prefix goes to LangChain's ``init_chat_model``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from llmkit.errors import ConfigError, LlmkitError, ModelError
+from llmkit.part import Part
+from llmkit.types import Message
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+
+class ChatModelSpec(Part):
+    """Which chat model, and how it is asked."""
+
+    model: str = Field(pattern=r"^[a-z0-9_-]+:.+")
+    """``local:smollm2``, ``local:/path/to/model.gguf``, ``openai:gpt-5-mini``, ``PREFIX:NAME``."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """0: the most likely token each time."""
+    max_tokens: int = Field(default=512, ge=1)
+    """Longest answer, in tokens."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the answer; they are not part of it."""
+    seed: int | None = None
+    """Makes sampling repeatable, where the model can."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds for one call to a server."""
+    retries: int = Field(default=3, ge=0)
+    """Further attempts after 429, 5xx and lost connections, waiting as long as the server asks."""
+    runtime: Literal["auto", "llamacpp", "openvino"] = "auto"
+    """Of local models; auto: llama.cpp, which starts fastest and knows grammars."""
+    context: int | None = Field(default=None, ge=256)
+    """Context window of a local model in tokens; none: what it was trained with, at most 8192."""
+    threads: int | None = Field(default=None, ge=1)
+    """Of a local model; none: OMP_NUM_THREADS, or all CPUs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: object) -> object:
+        return {"model": value} if isinstance(value, str) else value
+
+
+def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
+    """The chat model of a spec, ready to be asked.
+
+    Raises:
+        ConfigError: an unknown provider.
+        ModelError: weights, key or server are missing; says what to do.
+        MissingExtra: the provider's package is not installed.
+    """
+    if not isinstance(spec, ChatModelSpec):
+        spec = ChatModelSpec.model_validate(spec)
+    provider, _, name = spec.model.partition(":")
+    if provider == "local":
+        from llmkit.models.local import load_local
+
+        return load_local(name, spec)
+    if provider == "scripted":
+        from llmkit.models.scripted import load_scripted
+
+        return load_scripted(name)
+    if provider == "openai":
+        from llmkit.models.openai import load_openai
+
+        return load_openai(name, spec)
+    return _by_langchain(provider, spec)
+
+
+def context_window(model: BaseChatModel) -> int | None:
+    """Tokens the model reads and writes together; None where nobody says."""
+    window = getattr(model, "context", None)
+    if isinstance(window, int):
+        return window
+    profile = getattr(model, "profile", None) or {}
+    limit = profile.get("max_input_tokens")
+    return limit if isinstance(limit, int) else None
+
+
+def count_tokens(model: BaseChatModel, messages: Sequence[Message]) -> int:
+    """Tokens of a prompt: exact for local models, never too few for others.
+
+    A byte-level vocabulary has a token for every byte, so the bytes of the text bound its tokens; where the model
+    cannot count, a third of them is added up, which ordinary text stays below, and eight tokens a message.
+    """
+    counted = getattr(model, "count_prompt_tokens", None)
+    if counted is not None:
+        return int(counted(messages))
+    return sum(len(message.content.encode()) // 3 + 8 for message in messages)
+
+
+def translate(error: Exception) -> LlmkitError:
+    """A provider's exception as ours: what happened, and whether trying again may help."""
+    if isinstance(error, LlmkitError):
+        return error
+    status = getattr(error, "status_code", None)
+    kind = type(error).__name__
+    if status is None and kind not in ("APIConnectionError", "APITimeoutError", "ConnectError", "ReadTimeout"):
+        return ModelError(f"the model failed: {kind}: {error}")
+    said = str(error).splitlines()[0] if str(error) else kind
+    if status is None:
+        return ModelError(f"the model's server does not answer ({kind}: {said}): is it running?", retryable=True)
+    if status in (401, 403):
+        return ModelError(f"the server refused the key ({status}): {said}")
+    if status == 404:
+        return ModelError(f"the server does not know this model or address (404): {said}")
+    response = getattr(error, "response", None)
+    wait = response.headers.get("retry-after") if response is not None else None
+    after = float(wait) if wait and wait.replace(".", "", 1).isdigit() else None
+    retryable = status in (408, 409, 429) or status >= 500
+    return ModelError(f"the server answered {status}: {said}", retryable=retryable, retry_after=after)
+
+
+def _by_langchain(provider: str, spec: ChatModelSpec) -> BaseChatModel:
+    from langchain.chat_models import init_chat_model
+
+    name = spec.model.partition(":")[2]
+    settings: dict[str, Any] = {
+        "temperature": spec.temperature,
+        "max_tokens": spec.max_tokens,
+        "timeout": spec.timeout,
+        "max_retries": spec.retries,
+    }
+    if spec.stop:
+        settings["stop"] = list(spec.stop)
+    try:
+        return init_chat_model(name, model_provider=provider, **settings)
+    except ImportError as error:
+        raise ModelError(f"{spec.model} needs another package: {error}") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"unknown provider {provider!r} (ours: local, openai, scripted). LangChain says: {error}"
+        ) from error

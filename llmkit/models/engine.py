@@ -1,0 +1,54 @@
+"""What a local runtime promises: a request in, pieces of text out, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Turn = tuple[str, str]
+"""Role and text."""
+Tell = Callable[[str], bool]
+"""Takes a piece of text; returns True to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt and how it is to be answered."""
+
+    turns: Sequence[Turn]
+    max_tokens: int
+    temperature: float
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    schema: dict[str, Any] | None = None
+    """JSON schema the answer must follow."""
+    grammar: str | None = None
+    """GBNF grammar the answer must follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a generation ended."""
+
+    finish_reason: Literal["stop", "length", "cancelled"]
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    """Prompt tokens that were known from the call before."""
+
+
+class Engine(Protocol):
+    """A loaded model; one call at a time."""
+
+    def generate(self, request: Request, tell: Tell) -> Done:
+        """Generate, telling each piece of text.
+
+        Raises:
+            ModelError: the prompt does not fit the context, or the runtime cannot do what is asked.
+        """
+        ...
+
+    def count(self, turns: Sequence[Turn]) -> int:
+        """Tokens of the prompt these turns make."""
+        ...

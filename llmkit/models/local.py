@@ -1,0 +1,212 @@
+"""Chat models in this process: GGUF files on llama.cpp or OpenVINO, behind one class."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import PrivateAttr
+
+from llmkit import weights
+from llmkit.errors import ModelError
+from llmkit.models.engine import Done, Engine, Request, Turn
+from llmkit.models.gguf import trained_context
+from llmkit.types import Message
+
+if TYPE_CHECKING:
+    from llmkit.models.chat import ChatModelSpec
+
+_CONTEXT = 8192
+_ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
+
+
+class LocalChat(BaseChatModel):
+    """One loaded model. It answers one call at a time; other threads wait their turn.
+
+    `bind(response_schema=…)` makes it answer JSON of that schema, `bind(grammar=…)` text of a GBNF grammar
+    (llama.cpp only). A prompt longer than the context window is refused, never cut.
+    """
+
+    name_of_model: str
+    context: int
+    """Tokens of prompt and answer together."""
+    max_tokens: int
+    temperature: float
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    _engine: Engine = PrivateAttr()
+    _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def __init__(self, engine: Engine, **fields: Any) -> None:
+        super().__init__(**fields)
+        self._engine = engine
+
+    @property
+    def _llm_type(self) -> str:
+        return "llmkit-local"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model": self.name_of_model, "temperature": self.temperature, "seed": self.seed}
+
+    def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt, chat template included. Exact, but for prompts that are sure to fit by their bytes."""
+        most = sum(len(message.content.encode()) + 16 for message in messages) + 64
+        if most <= self.context // 2:
+            return most
+        with self._turn:
+            return self._engine.count([(message.role, message.content) for message in messages])
+
+    def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Request:
+        known = {"max_tokens", "temperature", "seed", "response_schema", "grammar"}
+        strange = set(options) - known
+        if strange:
+            raise ModelError(f"local models do not know {sorted(strange)} (known: {', '.join(sorted(known))})")
+        return Request(
+            turns=[_turn(message) for message in messages],
+            max_tokens=options.get("max_tokens", self.max_tokens),
+            temperature=options.get("temperature", self.temperature),
+            seed=options.get("seed", self.seed),
+            stop=tuple(stop or self.stop),
+            schema=options.get("response_schema"),
+            grammar=options.get("grammar"),
+        )
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        text: list[str] = []
+        done = None
+        for piece in self._run(self._request(messages, stop, kwargs)):
+            if isinstance(piece, Done):
+                done = piece
+            else:
+                text.append(piece)
+        assert done is not None
+        message = AIMessage("".join(text), usage_metadata=_usage(done), response_metadata=_metadata(self, done))
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        for piece in self._run(self._request(messages, stop, kwargs)):
+            if isinstance(piece, Done):
+                last = AIMessageChunk("", usage_metadata=_usage(piece), response_metadata=_metadata(self, piece))
+                yield ChatGenerationChunk(message=last)
+                continue
+            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+            if run_manager:
+                run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+
+    def _run(self, request: Request) -> Iterator[str | Done]:
+        """Pieces of text as they come, then Done. Closing the iterator stops the model at its next token."""
+        pieces: queue.Queue[str | Done | BaseException] = queue.Queue()
+        stopped = threading.Event()
+
+        def tell(text: str) -> bool:
+            pieces.put(text)
+            return stopped.is_set()
+
+        def work() -> None:
+            try:
+                pieces.put(self._engine.generate(request, tell))
+            except BaseException as error:  # carried to the caller's thread
+                pieces.put(error)
+
+        with self._turn:
+            worker = threading.Thread(target=work, name=f"llmkit {self.name_of_model}", daemon=True)
+            worker.start()
+            try:
+                while True:
+                    piece = pieces.get()
+                    if isinstance(piece, BaseException):
+                        raise piece
+                    yield piece
+                    if isinstance(piece, Done):
+                        return
+            finally:
+                stopped.set()
+                worker.join()
+
+
+def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
+    """``local:NAME`` of the catalogue, or ``local:PATH`` of a GGUF file.
+
+    Raises:
+        ModelError: not there, not GGUF, or the runtime is not installed.
+    """
+    path = weights.find(name)
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder: local: takes a GGUF file")
+    trained = trained_context(path) or _CONTEXT
+    context = spec.context or min(trained, _CONTEXT)
+    if context > trained:
+        raise ModelError(f"{name} was trained with a context of {trained} tokens; {context} were asked for")
+    engine = _engine(path, spec, context)
+    return LocalChat(
+        engine,
+        name_of_model=name,
+        context=context,
+        max_tokens=spec.max_tokens,
+        temperature=spec.temperature,
+        stop=spec.stop,
+        seed=spec.seed,
+    )
+
+
+def _engine(path: Path, spec: ChatModelSpec, context: int) -> Engine:
+    threads = spec.threads or _threads()
+    if spec.runtime == "openvino":
+        from llmkit.models.openvino import OpenVINOEngine
+
+        return OpenVINOEngine(path, context=context, threads=threads)
+    from llmkit.models.llamacpp import LlamaCppEngine
+
+    return LlamaCppEngine(path, context=context, threads=threads)
+
+
+def _threads() -> int:
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _turn(message: BaseMessage) -> Turn:
+    role = message.role if isinstance(message, ChatMessage) else _ROLES.get(message.type)
+    if role is None:
+        raise ModelError(f"local models do not read messages of type {message.type!r}")
+    if not isinstance(message.content, str) and any(
+        isinstance(block, dict) and block.get("type") != "text" for block in message.content
+    ):
+        raise ModelError("local models read text only: the message holds an image, a file or another part")
+    return role, message.text
+
+
+def _usage(done: Done) -> UsageMetadata:
+    total = done.input_tokens + done.output_tokens
+    return UsageMetadata(input_tokens=done.input_tokens, output_tokens=done.output_tokens, total_tokens=total)
+
+
+def _metadata(model: LocalChat, done: Done) -> dict[str, Any]:
+    return {"finish_reason": done.finish_reason, "model_name": model.name_of_model, "cached_tokens": done.cached_tokens}

@@ -1,0 +1,83 @@
+"""GGUF models on OpenVINO GenAI: slower to load, faster through long prompts where the CPU has AMX or AVX-512."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llmkit.errors import ModelError
+from llmkit.models.engine import Done, Request, Tell, Turn
+
+
+class OpenVINOEngine:
+    """One model with prefix caching."""
+
+    def __init__(self, path: Path, *, context: int, threads: int) -> None:
+        import openvino_genai as genai
+
+        self._genai, self._context = genai, context
+        scheduler = genai.SchedulerConfig()
+        scheduler.enable_prefix_caching = True
+        scheduler.cache_size = 1  # GiB
+        try:
+            self._pipeline = genai.LLMPipeline(
+                str(path), "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=threads
+            )
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO cannot load {path}: {str(error).splitlines()[0]}") from error
+        self._tokenizer = self._pipeline.get_tokenizer()
+
+    def generate(self, request: Request, tell: Tell) -> Done:
+        """Generate; see :class:`llmkit.models.engine.Engine`."""
+        if request.grammar is not None:
+            raise ModelError("OpenVINO knows no GBNF grammars: use runtime: llamacpp, or a JSON schema")
+        prompt = self._prompt(request.turns)
+        tokens = self._tokens(prompt)
+        if tokens + request.max_tokens > self._context:
+            raise ModelError(
+                f"the prompt has {tokens} tokens, the model's context is {self._context} and {request.max_tokens} are "
+                "kept for the answer: shorten it, or give a larger `context`"
+            )
+        status = self._genai.StreamingStatus
+        cancelled = False
+
+        def hear(text: str) -> Any:
+            nonlocal cancelled
+            cancelled = tell(text)
+            return status.CANCEL if cancelled else status.RUNNING
+
+        result = self._pipeline.generate([prompt], self._settings(request), hear)
+        length = result.finish_reasons[0] == self._genai.GenerationFinishReason.LENGTH
+        reason: Any = "cancelled" if cancelled else "length" if length else "stop"
+        return Done(reason, tokens, int(result.perf_metrics.get_num_generated_tokens()))
+
+    def count(self, turns: Sequence[Turn]) -> int:
+        """Tokens of the prompt."""
+        return self._tokens(self._prompt(turns))
+
+    def _settings(self, request: Request) -> Any:
+        settings = self._genai.GenerationConfig()
+        settings.max_new_tokens = request.max_tokens
+        settings.apply_chat_template = False
+        if request.temperature > 0:
+            settings.do_sample = True
+            settings.temperature = request.temperature
+            if request.seed is not None:
+                settings.rng_seed = request.seed
+        if request.stop:
+            settings.stop_strings = set(request.stop)
+        if request.schema is not None:
+            import json
+
+            structure = self._genai.StructuredOutputConfig()
+            structure.json_schema = json.dumps(request.schema)
+            settings.structured_output_config = structure
+        return settings
+
+    def _prompt(self, turns: Sequence[Turn]) -> str:
+        messages = [{"role": role, "content": text} for role, text in turns]
+        return str(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True))
+
+    def _tokens(self, prompt: str) -> int:
+        return int(self._tokenizer.encode(prompt).input_ids.shape[1])

@@ -1,0 +1,143 @@
+"""A chat model that says what it is told to: for tests, demonstrations and pipelines without a model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import PrivateAttr
+
+from llmkit.errors import ModelError
+
+Output = str | AIMessage | Mapping[str, Any] | Exception
+"""Text; a message; ``{"content": …, "tool_calls": […]}``; or an exception to raise."""
+Script = Sequence[Output] | Callable[[list[BaseMessage]], Output]
+
+
+class ScriptedChat(BaseChatModel):
+    """Gives the outputs of its script in turn, or what its function makes of the messages.
+
+    Args:
+        script: outputs in order, or a function of the messages. A list that has run out is an error.
+    """
+
+    _script: Script = PrivateAttr()
+    _calls: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
+
+    def __init__(self, script: Script = (), **fields: Any) -> None:
+        super().__init__(**fields)
+        self._script = script
+
+    @property
+    def calls(self) -> list[list[BaseMessage]]:
+        """The messages of every call so far."""
+        return self._calls
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """The model itself: what it calls is in its script."""
+        return self.bind(tools=list(tools), **kwargs)
+
+    def _next(self, messages: list[BaseMessage], stop: list[str] | None) -> AIMessage:
+        self._calls.append(messages)
+        if callable(self._script):
+            output = self._script(messages)
+        elif len(self._calls) <= len(self._script):
+            output = self._script[len(self._calls) - 1]
+        else:
+            raise ModelError(f"the script has {len(self._script)} outputs; this is call {len(self._calls)}")
+        if isinstance(output, Exception):
+            raise output
+        if isinstance(output, str):
+            message = AIMessage(output)
+        elif isinstance(output, Mapping):
+            message = AIMessage(output.get("content", ""), tool_calls=list(output.get("tool_calls", ())))
+        else:
+            message = output
+        return _counted(message, messages, stop)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._next(messages, stop))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        message = self._next(messages, stop)
+        for piece in re.findall(r"\S+\s*|\s+", message.text):
+            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+            if run_manager:
+                run_manager.on_llm_new_token(piece, chunk=chunk)
+            yield chunk
+        last = AIMessageChunk(
+            "",
+            tool_call_chunks=[
+                {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": i}
+                for i, call in enumerate(message.tool_calls)
+            ],
+            usage_metadata=message.usage_metadata,
+            response_metadata={"finish_reason": "stop"},
+        )
+        yield ChatGenerationChunk(message=last)
+
+
+def load_scripted(name: str) -> ScriptedChat:
+    """``scripted:TEXT`` always says TEXT; ``scripted:@FILE.jsonl`` says its lines in order.
+
+    A line is a JSON string, or an object with ``content`` and ``tool_calls``.
+
+    Raises:
+        ModelError: the file cannot be read; says which line.
+    """
+    if not name.startswith("@"):
+        return ScriptedChat(lambda _: name)
+    path = Path(name[1:]).expanduser()
+    outputs: list[Output] = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip():
+                value = json.loads(line)
+                if not isinstance(value, str | dict):
+                    raise ModelError(f"{path}, line {number}: expected a JSON string or object")
+                outputs.append(value)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"the script {path} cannot be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}, line {number}: not JSON: {error}") from error
+    return ScriptedChat(outputs)
+
+
+def _counted(message: AIMessage, asked: Sequence[BaseMessage], stop: list[str] | None) -> AIMessage:
+    """The message cut at a stop text, with words counted as tokens."""
+    text = message.text
+    for mark in stop or ():
+        text = text.partition(mark)[0]
+    spoken, heard = len(text.split()), sum(len(item.text.split()) for item in asked)
+    usage = {"input_tokens": heard, "output_tokens": spoken, "total_tokens": heard + spoken}
+    return message.model_copy(
+        update={
+            "content": text if stop else message.content,
+            "usage_metadata": message.usage_metadata or usage,
+            "response_metadata": {"finish_reason": "stop", **message.response_metadata},
+        }
+    )
