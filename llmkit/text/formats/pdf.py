@@ -1,0 +1,153 @@
+"""PDF by PDFium: the text layer page by page, lines joined into paragraphs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from llmkit.text.formats.content import Content
+from llmkit.text.formats.draft import Draft
+from llmkit.text.formats.limits import Unreadable, count
+
+_BULLET = re.compile(r"\s*(?:[•◦▪‣●○■–—*-]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)])\s+\S")
+_END = re.compile(r"[.!?:;。！？…\"”’)\]]$")
+_HYPHEN = "\ufffe"  # PDFium's mark for a hyphen that ends a line
+_DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?")
+_FILE_TITLE = re.compile(r"(?:microsoft \w+ - .*|untitled.*|.*\.(?:docx?|pdf|tex|dvi|indd|pptx?|xlsx?|rtf|odt))", re.I)
+_CJK = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
+
+
+def read(content: Content) -> Draft:
+    """Headings are the entries of the outline, where the text shows them.
+
+    Raises:
+        Unreadable: The file is encrypted, damaged, or holds pictures of text only.
+    """
+    import pypdfium2 as pdfium
+
+    try:
+        pdf = pdfium.PdfDocument(content.data)
+    except pdfium.PdfiumError as error:
+        if "password" in str(error).lower() or "security" in str(error).lower():
+            raise Unreadable("encrypted", "the PDF is protected by a password") from error
+        raise Unreadable("failed", f"damaged PDF: {error}") from error
+    draft = Draft()
+    try:
+        _metadata(draft, pdf)
+        outline = _outline(pdf)
+        pages = [_page_text(pdf, i) for i in range(len(pdf))]
+        _notes(draft, pdf, pages)
+    finally:
+        pdf.close()
+    words = {word.lower() for page in pages for word in re.findall(r"[^\W\d_]{3,}(?:-[^\W\d_]+)*", page)}
+    for number, page in enumerate(pages, 1):
+        draft.page = number
+        _add_page(draft, page, outline.get(number - 1, []), words)
+    return draft
+
+
+def _page_text(pdf: Any, index: int) -> str:
+    import pypdfium2 as pdfium
+
+    try:
+        page = pdf[index]
+        textpage = page.get_textpage()
+        text: str = textpage.get_text_range(errors="replace")
+        textpage.close()
+        page.close()
+    except pdfium.PdfiumError:
+        return ""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x02", _HYPHEN)
+
+
+def _add_page(draft: Draft, text: str, entries: list[tuple[int, str]], words: set[str]) -> None:
+    lines = [line.rstrip() for line in text.split("\n")]
+    widths = sorted(len(line) for line in lines if line.strip())
+    full = widths[int(len(widths) * 0.9)] if widths else 0
+    titles = {_key(title): level for level, title in entries if _key(title)}
+    run: list[str] = []
+    for line in lines:
+        level = titles.pop(_key(line), 0) if titles else 0
+        if not line.strip() or level or _BULLET.match(line) or (run and _breaks(run[-1], line, full)):
+            draft.add(_join(run, words))
+            run = []
+        if level:
+            draft.add(line, "heading", level)
+        elif line.strip():
+            run.append(line)
+    draft.add(_join(run, words))
+
+
+def _breaks(before: str, line: str, full: int) -> bool:
+    """Whether a paragraph ends between two lines: the first is short, or ends a sentence before the margin."""
+    if before.endswith(_HYPHEN):
+        return False
+    if len(before) < 0.55 * full:
+        return True
+    first = line.lstrip()[:1]
+    return bool(_END.search(before)) and len(before) < 0.85 * full and (first.isupper() or not first.isalpha())
+
+
+def _join(lines: list[str], words: set[str]) -> str:
+    """Lines of a paragraph as one; a word cut at the line's end is joined only where the text has it whole."""
+    text = ""
+    for line in lines:
+        line = line.strip()
+        cut = text.endswith((_HYPHEN, "-")) and line[:1].islower()
+        if cut:
+            head = re.search(r"[^\W\d_]+$", text[:-1])
+            tail = re.match(r"[^\W\d_]+", line)
+            whole = (head[0] + tail[0]).lower() if head and tail else ""
+            text = text[:-1] + ("" if whole and whole in words else "-") + line
+        elif text.endswith(_HYPHEN):
+            text = text[:-1] + "-" + line
+        elif text and _CJK.match(text[-1]) and _CJK.match(line):
+            text += line
+        else:
+            text = f"{text} {line}" if text else line
+    return text.replace(_HYPHEN, "-")
+
+
+def _metadata(draft: Draft, pdf: Any) -> None:
+    found: dict[str, str] = pdf.get_metadata_dict(skip_empty=True)
+    title = found.get("Title", "").strip()
+    if title and not _FILE_TITLE.fullmatch(title):
+        draft.title = title
+    if found.get("Author", "").strip():
+        draft.metadata["author"] = found["Author"].strip()
+    date = _DATE.match(found.get("CreationDate", ""))
+    if date:
+        draft.metadata["date"] = "-".join(part for part in date.groups() if part)
+    draft.metadata["pages"] = len(pdf)
+
+
+def _outline(pdf: Any) -> dict[int, list[tuple[int, str]]]:
+    """Outline entries by page: (level from 1, title)."""
+    entries: dict[int, list[tuple[int, str]]] = {}
+    try:
+        for mark in pdf.get_toc(max_depth=6):
+            target = mark.get_dest()
+            page = target.get_index() if target else None
+            if page is not None:
+                entries.setdefault(page, []).append((mark.level + 1, mark.get_title()))
+    except Exception:  # noqa: BLE001 - a damaged outline costs headings, never the text
+        return entries
+    return entries
+
+
+def _notes(draft: Draft, pdf: Any, pages: list[str]) -> None:
+    blank = [str(i) for i, page in enumerate(pages, 1) if not page.strip()]
+    if blank and len(blank) == len(pages):
+        raise Unreadable(
+            "empty", f"{count(len(pages), 'page')} without a text layer: scanned? Run text recognition (OCR) on it"
+        )
+    if blank:
+        shown = ", ".join(blank[:10]) + (" …" if len(blank) > 10 else "")
+        draft.note(f"{count(len(blank), 'page')} without text (scanned or blank): {shown}")
+    attached = pdf.count_attachments()
+    if attached:
+        draft.note(f"{count(attached, 'attachment')} not read")
+
+
+def _key(title: str) -> str:
+    return re.sub(r"[\W_]+", "", re.sub(r"^[\s\d.]+", "", title)).lower()
