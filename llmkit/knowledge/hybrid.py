@@ -1,0 +1,92 @@
+"""Several retrievers as one: asked side by side, their rankings fused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from llmkit.knowledge.filters import Filter
+from llmkit.knowledge.fusion import ordered, reciprocal_rank, weighted
+from llmkit.knowledge.lexical import Found
+from llmkit.part import Part
+from llmkit.protocols import Retriever
+from llmkit.registry import one_of
+from llmkit.types import Hit
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+
+class Hybrid(Part):
+    """Fuses retrievers. ``scores`` of each hit keeps what every part gave it."""
+
+    family: ClassVar[str] = "retriever"
+    type: ClassVar[str] = "hybrid"
+
+    parts: tuple[Annotated[Retriever, one_of("retriever")], ...] = Field(
+        default=("dense", "bm25"), validate_default=True, min_length=1
+    )  # type: ignore[assignment]
+    """The retrievers, each a word or a mapping with 'type'."""
+    fusion: Literal["rrf", "weighted"] = "weighted"
+    """rrf: by rank alone; weighted: by scores scaled to [0, 1]."""
+    weights: tuple[float, ...] | None = None
+    """One number a part; none: all equal."""
+    constant: float = Field(default=60.0, gt=0)
+    """Of rrf: how slowly the value of a rank falls."""
+    depth: int = Field(default=100, ge=1)
+    """How many hits of each part are fused, at least; never fewer than k."""
+
+    @model_validator(mode="after")
+    def _a_weight_each(self) -> Hybrid:
+        if self.weights is not None and (len(self.weights) != len(self.parts) or min(self.weights) < 0):
+            raise ValueError(f"{len(self.parts)} parts need {len(self.parts)} weights of 0 or more")
+        return self
+
+    def retrieve(
+        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """For each query at most k hits, best first."""
+        weights = self.weights or (1.0,) * len(self.parts)
+        depth = max(k, self.depth)
+        by_part = [_rank(part, kb, queries, depth, where) for part in self.parts]
+        names = [getattr(part, "type", type(part).__name__) for part in self.parts]
+        fused = []
+        for rankings in zip(*by_part, strict=True):
+            merged = (
+                reciprocal_rank(rankings, weights, self.constant)
+                if self.fusion == "rrf"
+                else weighted(rankings, weights)
+            )
+            fused.append((ordered(merged, k), rankings))
+        rows = sorted({row for best, _ in fused for row, _ in best})
+        chunks = dict(zip(rows, kb.chunks(rows), strict=True))
+        return [
+            [Hit(chunks[row], score, _scores(row, names, rankings)) for row, score in best] for best, rankings in fused
+        ]
+
+
+def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int, where: Filter | None) -> list[Found]:
+    """Rows and scores of a part: asked for directly where it can tell them without fetching any text."""
+    rank = getattr(part, "rank", None)
+    if rank is not None:
+        return rank(kb, queries, depth, where)  # type: ignore[no-any-return]
+    return [
+        (
+            np.array([hit.chunk.row for hit in hits], dtype=np.int64),
+            np.array([hit.score for hit in hits], dtype=np.float32),
+        )
+        for hits in part.retrieve(kb, queries, depth, where)
+    ]
+
+
+def _scores(row: int, names: Sequence[str], rankings: Sequence[Found]) -> dict[str, float]:
+    """What each part gave the row, where it had it."""
+    found = {}
+    for name, (rows, scores) in zip(names, rankings, strict=True):
+        at = np.flatnonzero(rows == row)
+        if len(at):
+            found[name] = float(scores[at[0]])
+    return found

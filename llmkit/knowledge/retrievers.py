@@ -1,0 +1,86 @@
+"""Retrievers: dense (inner product of encodings) and BM25."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from llmkit.errors import DataError
+from llmkit.knowledge.filters import Filter
+from llmkit.knowledge.lexical import Found
+from llmkit.part import Part
+from llmkit.protocols import Encoder
+from llmkit.types import Hit
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+
+class Dense(Part):
+    """The chunks whose encodings are nearest to the question's (Karpukhin et al. 2020)."""
+
+    family: ClassVar[str] = "retriever"
+    type: ClassVar[str] = "dense"
+
+    def retrieve(
+        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """For each query at most k hits, best first. A query longer than the encoder reads is cut at its limit."""
+        return hits(kb, "dense", self.rank(kb, queries, k, where))
+
+    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+        """Rows and cosines."""
+        check(queries)
+        fitted = [fit_query(kb.encoder, query)[0] for query in queries]
+        return kb.search_vectors(kb.encoder.encode_queries(fitted), k, where)
+
+
+class BM25(Part):
+    """The chunks that share the question's rarest words (Robertson & Zaragoza 2009)."""
+
+    family: ClassVar[str] = "retriever"
+    type: ClassVar[str] = "bm25"
+
+    def retrieve(
+        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """For each query at most k hits, best first; only chunks that share a word with it."""
+        return hits(kb, "bm25", self.rank(kb, queries, k, where))
+
+    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+        """Rows and BM25 scores."""
+        check(queries)
+        return kb.search_text(queries, k, where)
+
+
+def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]]:
+    """Rankings of one retriever as hits, with one look at the catalogue for all."""
+    rows = sorted({row for ranking, _ in found for row in ranking.tolist()})
+    chunks = dict(zip(rows, kb.chunks(rows), strict=True))
+    return [
+        [Hit(chunks[row], score, {name: score}) for row, score in zip(ranking.tolist(), scores.tolist(), strict=True)]
+        for ranking, scores in found
+    ]
+
+
+def fit_query(encoder: Encoder, text: str) -> tuple[str, int]:
+    """The beginning of the text that the encoder can read, and how many tokens were left out."""
+    starts = encoder.token_starts(text)
+    room = encoder.max_tokens - encoder.special_tokens
+    if len(starts) <= room:
+        return text, 0
+    kept = text[: int(starts[room])].rstrip()
+    while kept and len(encoder.token_starts(kept)) > room:  # a cut inside a word can add tokens
+        kept = kept[: int(len(kept) * 0.9)].rstrip()
+    return kept, len(starts) - len(encoder.token_starts(kept))
+
+
+def check(queries: Sequence[str]) -> None:
+    """Refuse empty queries.
+
+    Raises:
+        DataError: says which.
+    """
+    for position, query in enumerate(queries):
+        if not query.strip():
+            raise DataError(f"query {position} is empty")
