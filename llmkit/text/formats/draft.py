@@ -70,6 +70,10 @@ class Draft:
                 replace(block, start=block.start + start, end=block.end + start, heading=path, part=part)
             )
 
+    def rename(self, first: int, part: str) -> None:
+        """Call the part of the blocks from number `first` on by another name."""
+        self.blocks[first:] = [replace(block, part=part) for block in self.blocks[first:]]
+
     def note(self, text: str) -> None:
         """Say once what was left out or guessed."""
         if text not in self.notes:
