@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from llmkit.errors import ConfigError
@@ -142,13 +142,48 @@ class one_of:  # noqa: N801  (reads as a word in annotations: Annotated[Retrieve
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        forms: list[dict[str, Any]] = [{"enum": names(self.family)}]
-        for word in BUILTIN.get(self.family, {}):
-            inner = lookup(self.family, word).model_json_schema()
-            definitions = inner.pop("$defs", {})
+        return {_FAMILY: self.family}  # families hold one another: json_schema puts references in
+
+
+_FAMILY = "x-llmkit-family"
+
+
+def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """JSON schema of a configuration, for editors: every part that ships, its keys and what they mean."""
+    schema = model.model_json_schema()
+    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    wanted = _link(schema, definitions)
+    while wanted:
+        family = wanted.pop()
+        if family in definitions:
+            continue
+        forms: list[Any] = [{"enum": names(family)}]
+        definitions[family] = {"anyOf": forms}
+        for word in BUILTIN.get(family, {}):
+            inner = lookup(family, word).model_json_schema()
             inner["properties"] = {"type": {"const": word}, **inner.get("properties", {})}
             inner["required"] = ["type", *inner.get("required", [])]
-            if definitions:
-                inner["$defs"] = definitions
+            wanted |= _link(inner, definitions)
             forms.append(inner)
-        return {"anyOf": forms}
+    return schema
+
+
+def _link(node: Any, definitions: dict[str, Any]) -> set[str]:
+    """Turn family marks into references and lift inner definitions to the top; returns the families met."""
+    found: set[str] = set()
+    if isinstance(node, list):
+        for item in node:
+            found |= _link(item, definitions)
+    elif isinstance(node, dict):
+        inner = node.get("$defs")
+        if isinstance(inner, dict) and inner is not definitions:
+            del node["$defs"]
+            definitions |= inner
+            found |= _link(inner, definitions)
+        family = node.pop(_FAMILY, None)
+        if family is not None:
+            node["$ref"] = f"#/$defs/{family}"
+            found.add(family)
+        for item in list(node.values()):
+            found |= _link(item, definitions)
+    return found

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from llmkit import assets, config
+from llmkit import assets, config, registry
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import Cancelled, ConfigError, DataError, StepError
 from llmkit.knowledge.base import KnowledgeBase
@@ -128,7 +128,7 @@ def test_an_empty_knowledge_base_is_not_asked(tmp_path):
 def test_stream_yields_tokens_and_ends_with_the_state(kb):
     pipeline, _ = answering(kb, "It does not cover damage caused by water [1].")
     events = list(pipeline.stream("What does the warranty exclude?"))
-    assert [event.text for event in events if event.kind == "step"][0] == "steps[0] retrieve"
+    assert next(event.text for event in events if event.kind == "step") == "steps[0] retrieve"
     assert "".join(event.text for event in events if event.kind == "token").startswith("It does not cover")
     assert events[-1].kind == "done"
     assert events[-1].data["state"].answer.citations[0].supported
@@ -217,6 +217,6 @@ def test_a_missing_knowledge_base_says_how_to_make_one(tmp_path):
 
 
 def test_the_schema_knows_every_step():
-    schema = json.dumps(Pipeline.model_json_schema())
+    schema = json.dumps(registry.json_schema(Pipeline))
     for word in ("retrieve", "extract", "answer", "ground", "hybrid"):
         assert f'"const": "{word}"' in schema

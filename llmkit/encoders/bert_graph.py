@@ -49,7 +49,9 @@ class _Graph:
 
         self.folder, self.config = folder, config
         self.tensors = load_file(folder / "model.safetensors")
-        self.prefix = next((p for p in ("", "bert.", "roberta.") if f"{p}embeddings.word_embeddings.weight" in self.tensors), "")
+        self.prefix = next(
+            (p for p in ("", "bert.", "roberta.") if f"{p}embeddings.word_embeddings.weight" in self.tensors), ""
+        )
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.count = 0

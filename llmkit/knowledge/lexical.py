@@ -77,9 +77,9 @@ class LexicalIndex:
         writer = self._index.writer(_HEAP, 1)
         try:
             for row in died:
-                writer.delete_documents("row", row)
+                writer.delete_documents_by_term("row", row)
             for row, text in born:
-                writer.delete_documents("row", row)
+                writer.delete_documents_by_term("row", row)
                 document = tantivy.Document()
                 document.add_integer("row", row)
                 document.add_text("body", spaced(text))

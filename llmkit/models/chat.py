@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from llmkit.errors import ConfigError, LlmkitError, ModelError
 from llmkit.part import Part
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class ChatModelSpec(Part):
     """Which chat model, and how it is asked."""
 
-    model: str = Field(pattern=r"^[a-z0-9_-]+:.+")
+    model: str
     """``local:smollm2``, ``local:/path/to/model.gguf``, ``openai:gpt-5-mini``, ``PREFIX:NAME``."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0: the most likely token each time."""
@@ -42,6 +43,18 @@ class ChatModelSpec(Part):
     """Context window of a local model in tokens; none: what it was trained with, at most 8192."""
     threads: int | None = Field(default=None, ge=1)
     """Of a local model; none: OMP_NUM_THREADS, or all CPUs."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+    @field_validator("model")
+    @classmethod
+    def _has_provider(cls, value: str) -> str:
+        provider, _, name = value.partition(":")
+        if not provider or not name:
+            raise ValueError(f"a model is PROVIDER:NAME, as in local:smollm2 or openai:gpt-5-mini, not {value!r}")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -34,11 +34,6 @@ class AnswerStep(Part):
     passages: int = Field(default=5, ge=1)
     """How many of the hits the model is shown, at most."""
 
-    @field_validator("model", mode="before")
-    @classmethod
-    def _model_word(cls, value: object) -> object:
-        return {"model": value} if isinstance(value, str) else value
-
     @field_validator("prompt")
     @classmethod
     def _prompt_is_there(cls, value: str) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from llmkit import assets, config
 from llmkit.errors import Cancelled, ConfigError, DataError
@@ -42,11 +42,6 @@ class Pipeline(Part):
     """Folder of the knowledge base."""
     steps: tuple[Annotated[Step, one_of("step")], ...] = Field(min_length=1)
     """What is done, in order; each is a word or a mapping with 'type'."""
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _model_word(cls, value: object) -> object:
-        return {"model": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _in_order(self) -> Pipeline:

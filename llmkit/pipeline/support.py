@@ -42,17 +42,36 @@ def support(sentence: str, passage: str, *, context: str = "", overlap: float = 
     quote = _quote(claim, evidence)
     if quote is not None:
         return Support(*quote, 1.0, "exact quote", supported=True)
-    spans = sentences(passage)
-    windows = [*spans, *((first[0], second[1]) for first, second in pairwise(spans))]
     around = {word.stem for word in words(context)}
-    judged = [_judge(claim, evidence, window, around, overlap) for window in windows]
+    alone = [_Window(claim, evidence, span) for span in sentences(passage)]
+    joined = [first.and_then(second, claim, evidence) for first, second in pairwise(alone)]
+    judged = [_judge(claim, window, around, overlap) for window in [*alone, *joined]]
     best = max(judged, key=lambda found: (found.supported, found.score, found.start - found.end), default=None)
     return best or Support(0, len(passage), 0.0, "the passage is empty", supported=False)
 
 
+class _Window:
+    """One sentence of the evidence, or two neighbours."""
+
+    def __init__(self, claim: Sequence[Word], evidence: Sequence[Word], span: tuple[int, int]) -> None:
+        self.start, self.end = span
+        inside = [word for word in evidence if self.start <= word.start < self.end]
+        self.stems = {word.stem for word in inside}
+        self.numbers = {word.text for word in inside if word.number}
+        self.denies = any(word.negation for word in inside)
+        content = [word for word in claim if word.content]
+        self.share = sum(word.stem in self.stems for word in content) / len(content) if content else 0.0
+
+    def and_then(self, other: _Window, claim: Sequence[Word], evidence: Sequence[Word]) -> _Window:
+        """Both together. Whether they deny is said by the one that has more of the claim."""
+        both = _Window(claim, evidence, (self.start, other.end))
+        both.denies = max(self, other, key=lambda window: window.share).denies
+        return both
+
+
 def _quote(claim: Sequence[Word], evidence: Sequence[Word]) -> tuple[int, int] | None:
     wanted = [word.text for word in claim]
-    if len(wanted) < 3 and not any(word.number or word.name for word in claim):
+    if len(wanted) < 3 and not any(word.number or (word.name and word.content) for word in claim):
         return None  # one or two common words are found anywhere
     for i in range(len(evidence) - len(wanted) + 1):
         if evidence[i].text == wanted[0] and [word.text for word in evidence[i : i + len(wanted)]] == wanted:
@@ -60,27 +79,20 @@ def _quote(claim: Sequence[Word], evidence: Sequence[Word]) -> tuple[int, int] |
     return None
 
 
-def _judge(
-    claim: Sequence[Word], evidence: Sequence[Word], window: tuple[int, int], around: set[str], overlap: float
-) -> Support:
-    start, end = window
-    inside = [word for word in evidence if start <= word.start < end]
-    stems = {word.stem for word in inside}
-    numbers = {word.text for word in inside if word.number}
-    content = [word for word in claim if word.content]
-    share = sum(word.stem in stems for word in content) / len(content) if content else 0.0
-    strange = [word.text for word in claim if word.number and word.text not in numbers]
+def _judge(claim: Sequence[Word], window: _Window, around: set[str], overlap: float) -> Support:
+    known = window.stems | around
+    strange = [word.text for word in claim if word.number and word.text not in window.numbers]
     # a sentence's first word is capitalised without being a name
-    strangers = [w.text for w in claim[1:] if w.name and w.content and w.stem not in stems and w.stem not in around]
-    denied = any(word.negation for word in claim) != any(word.negation for word in inside)
-    if share < overlap:
-        reason = f"{share:.0%} of its content words are there"
+    strangers = [word.text for word in claim[1:] if word.name and word.content and word.stem not in known]
+    if window.share < overlap:
+        reason = f"{window.share:.0%} of its content words are there"
     elif strange:
         reason = f"the number {strange[0]} is not there"
     elif strangers:
         reason = f"the name {strangers[0]!r} is not there"
-    elif denied:
+    elif any(word.negation for word in claim) != window.denies:
         reason = "one of the two is negated"
     else:
-        return Support(start, end, share, f"{share:.0%} of its content words, all numbers and names", supported=True)
-    return Support(start, end, share, reason, supported=False)
+        reason = f"{window.share:.0%} of its content words, all numbers and names"
+        return Support(window.start, window.end, window.share, reason, supported=True)
+    return Support(window.start, window.end, window.share, reason, supported=False)
