@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
 from llmkit.errors import ConfigError, Problem
-from llmkit.registry import PartInvalid, unknown
+from llmkit.part import Part
+from llmkit.registry import PartInvalid, one_of, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
 Loc = tuple[str | int, ...]
@@ -122,6 +123,17 @@ def parse(text: str, source: str = "") -> Config:
     if problems:
         raise ConfigError(problems, source)
     return Config(values, source, places)
+
+
+def build_part(family: str, value: object) -> Part:
+    """A part of `family` from its YAML form: a word or a mapping.
+
+    Raises:
+        ConfigError: everything that is wrong with it.
+    """
+    holder = create_model("Holder", part=(Annotated[Any, one_of(family)], ...))
+    part: Part = Config({"part": value}).build(holder).part  # type: ignore[attr-defined]
+    return part
 
 
 def dotted(loc: Loc) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from llmkit import assets, config
 from llmkit.errors import Cancelled, ConfigError, DataError
+from llmkit.knowledge.filters import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
 from llmkit.pipeline.run import Listener, Run
@@ -134,6 +135,19 @@ class Pipeline(Part):
         pipeline = self.replace(knowledge=str(kb.path))
         pipeline.__dict__["_knowledge"] = kb
         return pipeline
+
+    def with_filter(self, where: str) -> Pipeline:
+        """The same pipeline, its retrieval limited to passages that pass.
+
+        Raises:
+            ConfigError: the filter cannot be read, or no step takes one.
+        """
+        taking = [isinstance(step, Part) and "where" in type(step).model_fields for step in self.steps]
+        if not any(taking):
+            raise ConfigError(f"pipeline {self.name!r} has no step that takes a filter")
+        wanted = parse(where)
+        steps = [step.replace(where=wanted) if takes else step for step, takes in zip(self.steps, taking, strict=True)]
+        return self.replace(steps=steps)
 
     @cached_property
     def _knowledge(self) -> KnowledgeBase:

@@ -1,0 +1,5 @@
+"""``python -m llmkit``."""
+
+from llmkit.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""The command line: one file a command, imported when it is asked for.
+
+Exit codes: 0 done, 1 nothing could be done, 2 usage or configuration error, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from llmkit import __version__
+from llmkit.errors import Cancelled, ConfigError, LlmkitError, PromptError
+from llmkit.registry import unknown
+
+COMMANDS = {
+    "ingest": "Bring files and folders into a knowledge base.",
+    "ask": "Ask your documents; answers come with citations.",
+    "search": "Find passages, without an answer.",
+    "status": "What a knowledge base holds, file by file.",
+    "check": "Check pipeline files and do nothing else.",
+    "schema": "JSON schema of a configuration, for editors.",
+    "init": "Copy the pipelines, prompts and eval files out for editing.",
+    "models": "Model weights: list, pull, path.",
+    "doctor": "What this machine has, what is missing and how to get it.",
+    "prompt": "Versioned prompts: lock.",
+}
+
+
+class Commands(click.Group):
+    """Commands by name; a module is imported when its command runs, and ``--help`` imports none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order of a first session."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command, from its own module."""
+        if name not in COMMANDS:
+            return None
+        if ctx.protected_args or ctx.args or not ctx.resilient_parsing:
+            command: click.Command = import_module(f"llmkit.cli.{name}").command
+            return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown command with the near match."""
+        if args and args[0] not in COMMANDS:
+            ctx.fail(unknown("command", args[0], COMMANDS))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table above, without importing a module."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="llmkit")
+def cli() -> None:
+    """Turns your documents into answers you can check."""
+
+
+def main() -> None:
+    """Run a command; errors of ours are one message on stderr, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort, Cancelled):
+        click.echo("\ninterrupted; what was committed is kept", err=True)
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except LlmkitError as error:
+        click.echo(f"llmkit: {error}", err=True)
+        code = 2 if isinstance(error, ConfigError | PromptError) else 1
+    sys.exit(code if isinstance(code, int) else 0)

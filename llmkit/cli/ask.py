@@ -1,0 +1,142 @@
+"""The command `llmkit ask`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from llmkit.cli.rows import questions, reading, writing
+from llmkit.cli.show import answer_row, duration, excerpt, json_option, kb_option, location, print_json, where_option
+from llmkit.errors import DataError, LlmkitError
+
+if TYPE_CHECKING:
+    from llmkit.pipeline import Pipeline
+    from llmkit.types import State
+
+
+@click.command("ask")
+@click.argument("question", required=False)
+@kb_option
+@click.option("--pipeline", default="docs-qa", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
+@where_option
+@click.option("--questions", "file", metavar="FILE", help="JSONL with 'id' and 'question'; - for stdin.")
+@click.option("--out", default="-", metavar="FILE", help="Where the answers to --questions go, as JSONL.")
+@json_option
+def command(
+    question: str | None,
+    kb: str,
+    pipeline: str,
+    overrides: tuple[str, ...],
+    where: str | None,
+    file: str | None,
+    out: str,
+    as_json: bool,
+) -> None:
+    """Ask one question, or a file of them with --questions."""
+    if (question is None) == (file is None):
+        raise click.UsageError("give a QUESTION, or a file of them with --questions")
+    from llmkit.pipeline import load_pipeline
+
+    loaded = load_pipeline(pipeline, overrides, knowledge=kb)
+    if where is not None:
+        loaded = loaded.with_filter(where)
+    loaded.open_knowledge()
+    if file is not None:
+        _many(loaded, file, out)
+    elif as_json:
+        started = time.perf_counter()
+        state = loaded.run(question or "")
+        row = answer_row(state, "1", time.perf_counter() - started)
+        print_json({**row, "records": [_record(record) for record in state.records]})
+    else:
+        _one(loaded, question or "")
+
+
+def _one(pipeline: Pipeline, question: str) -> None:
+    """Stream the answer, then show what it rests on."""
+    started = time.perf_counter()
+    first = state = None
+    said = ""
+    stream = pipeline.stream(question)
+    try:
+        for event in stream:
+            if event.kind == "token":
+                first = first or time.perf_counter() - started
+                said += event.text
+                click.echo(event.text, nl=False)
+            elif event.kind == "note":
+                click.echo(f"{chr(10) if said else ''}note: {event.text}", err=True)
+            elif event.kind == "done":
+                state = event.data["state"]
+    finally:
+        stream.close()  # type: ignore[attr-defined]
+    if said:
+        click.echo()
+    if state is not None:
+        _show(state, said, time.perf_counter() - started, first)
+
+
+def _show(state: State, said: str, seconds: float, first: float | None) -> None:
+    answer = state.answer
+    if answer is None:
+        for n, hit in enumerate(state.hits, 1):
+            click.echo(f"[{n}] {location(hit.chunk)}\n    {excerpt(hit.chunk.text)}")
+    elif answer.abstained:
+        click.echo(answer.text)
+        if state.hits:
+            click.echo("\nNearest passages:")
+        for n, hit in enumerate(state.hits[:3], 1):
+            click.echo(f"  ({n}) {location(hit.chunk)}: {excerpt(hit.chunk.text)}")
+    else:
+        if " ".join(said.split()) != " ".join(answer.text.split()):
+            click.echo(f"\nChecked answer:\n{answer.text}")
+        click.echo()
+        chunks = {hit.chunk.id: hit.chunk for hit in state.hits}
+        for citation in answer.citations:
+            mark = "" if citation.supported else f"  (NOT SUPPORTED: {citation.reason})"
+            chunk = chunks.get(citation.chunk)
+            place = location(chunk) if chunk else "no such passage"
+            click.echo(f"[{citation.n}] {place}, characters {citation.start}-{citation.end}{mark}")
+            if citation.quote:
+                click.echo(f'    "{excerpt(citation.quote)}"')
+        for sentence in answer.unsupported:
+            click.echo(f"not supported by the passages: {excerpt(sentence)}")
+    times = ", ".join(f"{record.step.partition('] ')[2]} {duration(record.seconds)}" for record in state.records)
+    started = f", first words after {duration(first)}" if first is not None else ""
+    click.echo(f"\n{duration(seconds)} in all: {times}{started}", err=True)
+
+
+def _many(pipeline: Pipeline, file: str, out: str) -> None:
+    """Answer a file of questions; every row is written as soon as it is there."""
+    done = failed = 0
+    with reading(file) as source, writing(out) as target:
+        for item in questions(source, file):
+            started = time.perf_counter()
+            if isinstance(item, DataError):
+                failed += 1
+                click.echo(f"llmkit: {item}", err=True)
+                continue
+            name, question = item
+            try:
+                row = answer_row(pipeline.run(question), name, time.perf_counter() - started)
+                done += 1
+            except LlmkitError as error:
+                failed += 1
+                row = {"id": name, "question": question, "error": str(error)}
+                click.echo(f"llmkit: question {name}: {error}", err=True)
+            target.write(json.dumps(row, ensure_ascii=False) + "\n")
+            target.flush()
+    click.echo(f"{done} answered, {failed} failed", err=True)
+    if not done:
+        sys.exit(1)
+
+
+def _record(record: object) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(record)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,138 @@
+"""The command `llmkit ingest`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmkit.cli.show import duration, interactive, json_option, print_json
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.ingest import IngestSummary, Progress
+
+
+@click.command("ingest")
+@click.argument("paths", nargs=-1, required=True, metavar="PATHS...")
+@click.option(
+    "--into", "--kb", "into", metavar="DIR", default=".llmkit/kb", envvar="LLMKIT_KB", show_default=True,
+    help="Folder of the knowledge base; made where it is not there.",
+)  # fmt: skip
+@click.option(
+    "--encoder", metavar="SPEC", default="local", show_default=True,
+    help="Of a new knowledge base: a type word, or YAML as in '{type: local, model: /my/model}'.",
+)  # fmt: skip
+@click.option("--max-tokens", type=int, help="Of a new knowledge base: longest chunk, in the encoder's tokens.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that parse.")
+@click.option("--max-mb", type=click.FloatRange(min=0), help="Largest file that is read, in MB.")
+@click.option("--max-seconds", type=click.FloatRange(min=0), help="Longest time for parsing one file.")
+@click.option("--reparse", is_flag=True, help="Read unchanged files again too.")
+@json_option
+def command(
+    paths: tuple[str, ...],
+    into: str,
+    encoder: str,
+    max_tokens: int | None,
+    workers: int,
+    max_mb: float | None,
+    max_seconds: float | None,
+    reparse: bool,
+    as_json: bool,
+) -> None:
+    """Bring files and folders in. A second time, only what has changed is read and encoded."""
+    from llmkit.text.loading import Limits
+
+    changes: dict[str, Any] = {}
+    if max_mb is not None:
+        changes["max_bytes"] = int(max_mb * 1e6)
+    if max_seconds is not None:
+        changes["max_seconds"] = max_seconds
+    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, _Bar(as_json) as bar:
+        summary = kb.ingest(paths, limits=Limits(**changes), on_progress=bar.tell, workers=workers, reparse=reparse)
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        _report(summary, into)
+    if summary.files and summary.failed == summary.files:
+        sys.exit(1)
+    if not summary.files and not summary.removed:
+        click.echo("llmkit: there was no file to read", err=True)
+        sys.exit(1)
+
+
+def _knowledge_base(path: Path, encoder: str, max_tokens: int | None, paths: tuple[str, ...]) -> KnowledgeBase:
+    """The knowledge base at `path`, made if it is not there."""
+    from llmkit import config
+    from llmkit.errors import DataError
+    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.text.splitter import StructureSplitter
+
+    for given in paths:  # before a folder is made for nothing
+        if not Path(given).expanduser().exists():
+            raise DataError(f"there is no file or folder {given}")
+    if (path / "catalog.sqlite").is_file():
+        return KnowledgeBase.open(path)
+    value = config.parse(f"encoder: {encoder}", "--encoder").values["encoder"]
+    part: Any = config.build_part("encoder", value)
+    return KnowledgeBase.create(path, encoder=part, splitter=StructureSplitter(max_tokens=max_tokens))
+
+
+class _Bar:
+    """Progress on stderr: a bar for a terminal, a line now and then elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.started = self.told = time.monotonic()
+        self.live: Any = None
+        if interactive() and not quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = TextColumn("{task.completed}/{task.total} files"), BarColumn(), TextColumn("{task.description}")
+            self.live = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.live.add_task("", total=None)
+
+    def __enter__(self) -> _Bar:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def tell(self, progress: Progress) -> None:
+        """Show how far it is."""
+        now = time.monotonic()
+        passed = max(now - self.started, 1e-6)
+        rate = f"{progress.files / passed:.0f} files/s, {progress.chunks / passed:.0f} chunks/s"
+        if self.live:
+            self.live.update(
+                self.task, completed=progress.files, total=progress.total, description=f"{rate}  {progress.name[-60:]}"
+            )
+        elif now - self.told > 10:
+            self.told = now
+            click.echo(f"{progress.files}/{progress.total} files, {rate}", err=True)
+
+
+def _report(summary: IngestSummary, into: str) -> None:
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())) or "none"
+    rates = ""
+    if summary.chunks and summary.seconds > 0:
+        rates = f" ({summary.files / summary.seconds:.0f} files/s, {summary.chunks / summary.seconds:.0f} chunks/s)"
+    click.echo(f"{summary.files} files in {duration(summary.seconds)}{rates}: {counts}")
+    if summary.documents or summary.removed:
+        click.echo(
+            f"{summary.documents} documents became {summary.chunks} chunks: {summary.encoded} encoded, "
+            f"{summary.reused} known already; {summary.removed} documents removed"
+        )
+    else:
+        click.echo("nothing has changed: no text was encoded")
+    for name, status, reason in summary.problems[:20]:
+        click.echo(f"  {status:<11} {name}: {reason}")
+    if len(summary.problems) > 20:
+        click.echo(f"  … and {len(summary.problems) - 20} more: llmkit status --kb {into} --files")

@@ -1,0 +1,89 @@
+"""What the commands have in common: where the knowledge base is, JSON out, plain text for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from llmkit.types import Chunk, Citation, State
+
+kb_option = click.option(
+    "--kb",
+    metavar="DIR",
+    default=lambda: os.environ.get("LLMKIT_KB") or ".llmkit/kb",
+    show_default="LLMKIT_KB or .llmkit/kb",
+    help="Folder of the knowledge base.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+where_option = click.option("--where", metavar="FILTER", help="Only passages that pass, as in 'type == \"pdf\"'.")
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout, on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def interactive() -> bool:
+    """Whether a person is watching stderr."""
+    return sys.stderr.isatty()
+
+
+def duration(seconds: float) -> str:
+    """``84 ms``, ``1.9 s``."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def location(chunk: Chunk) -> str:
+    """``report.pdf, page 3, Results › Table 2``."""
+    page = f"page {chunk.page}" if chunk.page is not None else ""
+    words = (chunk.document, chunk.part or "", page, " › ".join(chunk.heading))
+    return ", ".join(word for word in words if word)
+
+
+def excerpt(text: str, width: int = 160) -> str:
+    """The text on one line, cut at a word."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[:width].rpartition(' ')[0] or line[:width]} …"
+
+
+def answer_row(state: State, name: str, seconds: float) -> dict[str, Any]:
+    """The documented JSON form of an answer."""
+    answer = state.answer
+    return {
+        "id": name,
+        "question": state.question,
+        "answer": answer.text if answer else "",
+        "citations": [citation_row(citation) for citation in answer.citations] if answer else [],
+        "abstained": answer.abstained if answer else True,
+        "unsupported": list(answer.unsupported) if answer else [],
+        "hits": [
+            {
+                "document": hit.chunk.document,
+                "chunk": hit.chunk.id,
+                "score": hit.score,
+                "start": hit.chunk.start,
+                "end": hit.chunk.end,
+            }
+            for hit in state.hits
+        ],
+        "notes": [note for record in state.records for note in record.detail.get("notes", ())],
+        "seconds": round(seconds, 4),
+    }
+
+
+def citation_row(citation: Citation) -> dict[str, Any]:
+    """The documented JSON form of a citation."""
+    return {
+        "n": citation.n,
+        "document": citation.document,
+        "version": citation.version,
+        "start": citation.start,
+        "end": citation.end,
+        "quote": citation.quote,
+        "supported": citation.supported,
+        "reason": citation.reason,
+    }

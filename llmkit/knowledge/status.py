@@ -1,0 +1,119 @@
+"""What a knowledge base holds, and what became of every file and character."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """One file, or what was added through the API under one name."""
+
+    name: str
+    path: str
+    kind: str
+    status: str
+    reason: str
+    """Why it is not whole: the last error, rejected rows, what the loader left out."""
+    documents: int
+    chunks: int
+    embedded: int
+    """Chunks that have a vector."""
+    indexed: int
+    """Characters inside a chunk."""
+    dropped: dict[str, int]
+    """Characters left out, by reason."""
+    truncated: int
+    """Characters the encoder did not read."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole knowledge base."""
+
+    path: str
+    generation: int
+    at: str
+    """When the last generation was committed, UTC."""
+    encoder: str
+    documents: int
+    chunks: int
+    files: dict[str, int]
+    """Files by status."""
+    characters: dict[str, int]
+    """The ledger: characters by what became of them."""
+    bytes: dict[str, int] = field(default_factory=dict)
+    """Size on disk: catalogue, vectors, lexical index."""
+
+
+def status(kb: KnowledgeBase) -> Status:
+    """The totals."""
+    rows = kb.catalog.rows
+    at = rows("SELECT at FROM generations ORDER BY id DESC LIMIT 1")
+    counts = rows("SELECT status, count(*) FROM sources WHERE died IS NULL GROUP BY status")
+    characters: Counter[str] = Counter()
+    documents = 0
+    for (fates,) in kb.catalog.each("SELECT fates FROM documents WHERE died IS NULL"):
+        documents += 1
+        characters.update(json.loads(fates))
+    sizes = {
+        "catalogue": sum(path.stat().st_size for path in kb.path.glob("catalog.sqlite*")),
+        "vectors": sum(path.stat().st_size for path in kb.path.glob("vectors/*")),
+        "lexical": sum(path.stat().st_size for path in kb.path.glob("lexical/*")),
+    }
+    return Status(
+        path=str(kb.path),
+        generation=kb.generation,
+        at=at[0][0] if at else "",
+        encoder=kb.identity,
+        documents=documents,
+        chunks=kb.count,
+        files=dict(counts),  # type: ignore[arg-type]
+        characters=dict(characters),
+        bytes=sizes,
+    )
+
+
+def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
+    """Every source, in order of its name."""
+    sources = kb.catalog.rows(
+        """SELECT uri, name, kind, status, reason FROM sources WHERE died IS NULL
+           UNION SELECT DISTINCT source, source, 'api', 'parsed', '' FROM documents
+                 WHERE died IS NULL AND source NOT IN (SELECT uri FROM sources WHERE died IS NULL)
+           ORDER BY 2"""
+    )
+    for uri, name, kind, state, reason in sources:
+        documents = kb.catalog.rows(
+            """SELECT d.fates, d.notes, (SELECT count(*) FROM chunks c WHERE c.document = d.seq)
+               FROM documents d WHERE d.source = ? AND d.died IS NULL""",
+            (uri,),
+        )
+        fates: Counter[str] = Counter()
+        notes: dict[str, None] = {}
+        for one, said, _ in documents:
+            fates.update(json.loads(one))
+            notes |= dict.fromkeys(json.loads(said))
+        chunks = sum(row[2] for row in documents)
+        dropped = {key.partition(": ")[2]: count for key, count in fates.items() if key.startswith("dropped")}
+        yield FileStatus(
+            name=name,
+            path=uri,
+            kind=kind,
+            status=state,
+            reason=reason,
+            documents=len(documents),
+            chunks=chunks,
+            embedded=chunks,
+            indexed=fates["indexed"],
+            dropped=dropped,
+            truncated=sum(count for key, count in fates.items() if key.startswith("truncated")),
+            notes=tuple(notes)[:20],
+        )
