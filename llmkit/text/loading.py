@@ -66,8 +66,8 @@ def load(path: str | Path, *, id: str | None = None, limits: Limits | None = Non
 def load_all(sources: Iterable[Source], limits: Limits | None = None, workers: int = 2) -> Iterator[Loaded]:
     """What becomes of each source, in the order given.
 
-    Files are parsed in `workers` processes under time and memory limits; a crash costs one file. A few files are in flight at
-    any time, however many there are. Row files are not parsed ahead: their documents are read as they are asked for.
+    Files are parsed in `workers` processes under time and memory limits; a crash costs one file. A few files are in
+    flight at any time, however many there are. Row files are read as their documents are asked for.
     Closing the generator, or an exception in it, kills the processes.
     """
     limits = limits or Limits()

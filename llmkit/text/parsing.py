@@ -38,7 +38,7 @@ def parse(path: Path, id: str, limits: Limits) -> Parsed:
         return Parsed("", "failed", "nested too deep")
     except OSError as error:
         return Parsed("", "failed", f"cannot be read: {error.strerror or error}")
-    except Exception as error:  # noqa: BLE001 - a parser may fail in any way; the other files go on
+    except Exception as error:
         return Parsed("", "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 

@@ -42,8 +42,8 @@ class Skipped:
 def scan(roots: Sequence[Path]) -> Iterator[Source | Skipped]:
     """Every file under the roots, sorted by name within each folder.
 
-    Version control, hidden folders, ``node_modules`` and virtual environments are passed over, each told once. A symbolic link
-    is followed where its target lies inside the root and is not read under its own name anyway.
+    Version control, hidden folders, ``node_modules`` and virtual environments are passed over, each told once. A
+    symbolic link is followed where its target lies inside the root and is not read under its own name anyway.
 
     Args:
         roots: Files and folders; a root inside another is read once.

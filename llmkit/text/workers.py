@@ -1,7 +1,8 @@
 """A few worker processes that can be killed, each one file at a time.
 
-Own processes over pipes rather than `multiprocessing`: that imports the caller's main module again, which fails in notebooks,
-on stdin and in every script without a guard; and answers come as JSON, so that a parser taken over by a file sends data, not code.
+Own processes over pipes rather than `multiprocessing`: that imports the caller's main module again, which fails in
+notebooks, on stdin and in every script without a guard; and answers come as JSON, so that a parser taken over by a
+file sends data, not code.
 """
 
 from __future__ import annotations

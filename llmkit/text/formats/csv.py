@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable
-from llmkit.text.formats.tables import Row, add_records, is_header, until
+from llmkit.text.formats.tables import MAX_CELLS, Row, add_sheet
 
 _DELIMITERS = ",;\t|"
 _HEAD = 64 * 1024
-MAX_CELLS = 5_000_000
 
 
 def read(content: Content) -> Draft:
@@ -23,26 +22,7 @@ def read(content: Content) -> Draft:
     draft = Draft()
     delimiter = sniff(text[:_HEAD], content.extension)
     rows = _rows(text, delimiter, content.limits.max_line)
-    first: list[Row] = []
-    for row in rows:
-        if any(cell.strip() for cell in row):
-            first.append(row)
-        if len(first) == 20:
-            break
-    named = bool(first) and is_header(first[0], first[1:])
-    header = first[0] if named else ()
-    longer = 0
-
-    def body() -> Iterator[Row]:
-        nonlocal longer
-        for row in _chain(first[1:] if named else first, rows):
-            longer += bool(header) and len(row) > len(header)
-            yield row
-
-    add_records(draft, header, until(body(), MAX_CELLS, draft))
-    if longer:
-        draft.note(f"{longer:,} rows have more cells than the header")
-    if not named and first:
+    if not add_sheet(draft, (row for row in rows if any(cell.strip() for cell in row)), MAX_CELLS) and draft.text:
         draft.note("no header row found")
     return draft
 
@@ -73,8 +53,3 @@ def _rows(text: str, delimiter: str, most: int) -> Iterator[Row]:
         yield from reader
     except csv.Error as error:
         raise Unreadable("failed", f"line {reader.line_num}: {error}") from error
-
-
-def _chain(first: list[Row], rest: Iterator[Row]) -> Iterator[Row]:
-    yield from first
-    yield from rest

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
+from llmkit.text.formats.formula import formula
 from llmkit.text.formats.limits import Unreadable, count
 from llmkit.text.formats.ooxml import package
 from llmkit.text.formats.tables import add_table
@@ -110,7 +111,7 @@ class _Reading:
             self.items = []
 
     def table(self, node: Any) -> None:
-        rows = []
+        rows: list[list[str]] = []
         for row in _children(node, f"{_W}tr"):
             cells: list[str] = []
             for cell in _children(row, f"{_W}tc"):
@@ -133,7 +134,7 @@ def run_text(paragraph: Any) -> str:
     while stack:
         node = stack.pop()
         tag = node.tag
-        if tag in (f"{_W}t", f"{_M}t"):
+        if tag == f"{_W}t":
             parts.append(node.text or "")
         elif tag in (f"{_W}tab", f"{_W}ptab"):
             parts.append("\t")
@@ -141,6 +142,8 @@ def run_text(paragraph: Any) -> str:
             parts.append("\n")
         elif tag == f"{_W}noBreakHyphen":
             parts.append("-")
+        elif tag == f"{_M}oMath":
+            parts.append(formula(node))
         elif tag not in _LEFT_OUT:
             stack.extend(reversed(node))
     return "".join(parts)

@@ -50,9 +50,13 @@ def _body(message: EmailMessage) -> EmailMessage | None:
     """The plain text body, else the HTML one."""
     found: dict[str, EmailMessage] = {}
     for part in message.walk():
-        if part.get_content_type() in ("text/plain", "text/html") and not _filename(part) and isinstance(part, EmailMessage):
-            if str(_payload(part)).strip():
-                found.setdefault(part.get_content_type(), part)
+        if (
+            part.get_content_type() in ("text/plain", "text/html")
+            and not _filename(part)
+            and isinstance(part, EmailMessage)
+            and _payload(part).strip()
+        ):
+            found.setdefault(part.get_content_type(), part)
     return found.get("text/plain") or found.get("text/html")
 
 
@@ -91,7 +95,7 @@ def _attach(draft: Draft, part: EmailMessage, content: Content) -> None:
         return
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a damaged attachment costs itself, not the message
+    except Exception as error:
         draft.note(f"attachment {name!r} not read: {type(error).__name__}")
         return
     for document in documents:
@@ -119,7 +123,13 @@ def _filename(part: object) -> str:
 def _header(message: EmailMessage, key: str) -> str:
     try:
         return " ".join(str(message.get(key, "")).split())
-    except (LookupError, ValueError, TypeError, IndexError, AttributeError):  # the header parser fails on some broken headers
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+    ):  # the header parser fails on some broken headers
         return ""
 
 

@@ -7,21 +7,31 @@ from collections import Counter
 from typing import Any
 
 from llmkit.text.formats.content import Content
-from llmkit.text.formats.draft import Draft
+from llmkit.text.formats.draft import Draft, clean
+from llmkit.text.formats.html_tables import BLOCKS, add_html_table, is_data
 from llmkit.text.formats.limits import Unreadable, count
-from llmkit.text.formats.tables import add_table
+from llmkit.text.formats.text import paragraphs
 from llmkit.types import BlockKind
 
 _DROPPED = {
-    "script": "script", "style": "style", "nav": "navigation", "template": "template", "noscript": "noscript",
-    "svg": "drawing", "math": "", "iframe": "frame", "object": "object", "embed": "object", "canvas": "drawing",
-    "select": "form field", "button": "button", "input": "form field", "textarea": "form field", "datalist": "form field",
-    "head": "", "title": "", "audio": "recording", "video": "video", "rp": "", "dialog": "dialog",
-}  # fmt: skip
-_BLOCKS = frozenset(
-    "address article aside blockquote body center dd details div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header "
-    "hr html legend li main ol p pre section summary table tbody td tfoot th thead tr ul caption optgroup menu".split()
-)
+    tag: what
+    for what, tags in {
+        "script": "script",
+        "style": "style",
+        "navigation": "nav",
+        "template": "template",
+        "noscript": "noscript",
+        "drawing": "svg canvas",
+        "frame": "iframe",
+        "object": "object embed",
+        "form field": "select input textarea datalist",
+        "button": "button",
+        "recording or video": "audio video",
+        "dialog": "dialog",
+        "": "head title rp",
+    }.items()
+    for tag in tags.split()
+}
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w-]+)", re.I)
 _SPACE = re.compile(r"[ \t\r\n\f\u200b]+")
@@ -124,7 +134,7 @@ class _Walk:
         if tag in _DROPPED:
             if _DROPPED[tag] and (len(node) or (node.text or "").strip()):
                 self.dropped[_DROPPED[tag]] += 1
-            return tag == "math"
+            return False
         style = node.get("style")
         if node.get("hidden") is not None or (style and _HIDDEN.search(style)):
             self.dropped["hidden element"] += 1
@@ -143,14 +153,17 @@ class _Walk:
             text = "".join(node.itertext())
             if self.lists:
                 self.items.append(_indent(text.strip("\n"), "  " * len(self.lists)))
+            elif node.find(".//code") is None and _prose(text):
+                text = clean(text.replace("\r\n", "\n")).strip("\n")
+                paragraphs(self.draft, text, self.draft.verbatim(text))
             else:
-                self.draft.add(text, "code" if node.find(".//code") is not None or not _prose(text) else "paragraph")
+                self.draft.add(text, "code")
             return False
-        elif tag == "table" and not self.lists and _is_data(node):
+        elif tag == "table" and not self.lists and is_data(node):
             self.flush()
-            self.table(node)
+            add_html_table(self.draft, node)
             return False
-        elif tag in _BLOCKS:
+        elif tag in BLOCKS:
             self.flush()
             self.open(tag, node)
         elif tag in ("option", "label"):
@@ -176,7 +189,7 @@ class _Walk:
         tag = node.tag.lower()
         if tag in ("td", "th"):
             self.inline.append(" ")
-        if tag not in _BLOCKS:
+        if tag not in BLOCKS:
             return
         if tag == "dt":
             self.term = "".join(self.inline).strip()
@@ -227,38 +240,6 @@ class _Walk:
         self.draft.add("\n".join(item.rstrip() for item in self.items if item.strip("- ")), "list")
         self.items = []
 
-    def table(self, node: Any) -> None:
-        """Cells of a table; a cell over several rows or columns is told once in each row it covers."""
-        caption = node.find("caption")
-        if caption is not None:
-            self.draft.add(" ".join(caption.itertext()))
-        rows: list[list[str]] = []
-        below: dict[int, tuple[int, str]] = {}
-        headed = False
-        for line, tr in enumerate(_of_table(node, "tr")):
-            row: list[str] = []
-            cells = [cell for cell in tr if isinstance(cell.tag, str) and cell.tag.lower() in ("td", "th")]
-            headed = headed or (line == 0 and bool(cells) and all(cell.tag.lower() == "th" for cell in cells))
-            for cell in cells:
-                self.carry(row, below)
-                text = _cell_text(cell)
-                tall = _span(cell.get("rowspan"))
-                for i in range(_span(cell.get("colspan"))):
-                    if tall > 1:
-                        below[len(row)] = (tall - 1, text if i == 0 else "")
-                    row.append(text if i == 0 else "")
-            self.carry(row, below)
-            rows.append(row)
-        add_table(self.draft, rows, header=headed or None)
-
-    def carry(self, row: list[str], below: dict[int, tuple[int, str]]) -> None:
-        """Fill in the cells that reach down from the rows above."""
-        while len(row) in below:
-            left, text = below.pop(len(row))
-            if left > 1:
-                below[len(row)] = (left - 1, text)
-            row.append(text)
-
     def finish(self) -> None:
         self.flush()
         if self.lists or self.items:
@@ -273,49 +254,6 @@ class _Walk:
                 for what, number in sorted(self.dropped.items())
             )
             self.draft.note(f"left out: {parts}")
-
-
-def _of_table(table: Any, tag: str) -> list[Any]:
-    """Rows of the table itself, not of tables inside its cells."""
-    rows = []
-    for node in table.iter(tag):
-        parent = node.getparent()
-        while parent is not None and parent.tag != "table":
-            parent = parent.getparent()
-        if parent is table:
-            rows.append(node)
-    return rows
-
-
-def _is_data(table: Any) -> bool:
-    """Whether a table holds data; tables that lay out a page are read through."""
-    if table.get("role") in ("presentation", "none"):
-        return False
-    if table.find(".//th") is not None or table.find("caption") is not None:
-        return True
-    return table.find(".//table") is None and not any(
-        table.find(f".//{tag}") is not None for tag in ("h1", "h2", "h3", "pre")
-    )
-
-
-def _cell_text(cell: Any) -> str:
-    parts: list[str] = []
-    for node in cell.iter():
-        if not isinstance(node.tag, str) or node.tag in ("script", "style"):
-            continue
-        if node is not cell and node.tag in _BLOCKS | {"br"}:
-            parts.append(" ")
-        if node.tag == "img" and node.get("alt"):
-            parts.append(f"[image: {node.get('alt')}]")
-        parts.append(node.text or "")
-        parts.extend((" " if child.tag in _BLOCKS else "") + (child.tail or "") for child in ())
-        if node is not cell and node.tail:
-            parts.append(node.tail)
-    return " ".join("".join(parts).split())
-
-
-def _span(value: str | None) -> int:
-    return min(max(int(value), 1), 100) if value and value.isdigit() and len(value) < 6 else 1
 
 
 def _indent(text: str, by: str) -> str:

@@ -74,6 +74,8 @@ def _mark_section(draft: Draft, text: str, offset: int) -> None:
         if kind != "code":
             start += len(run) - len(run.lstrip())
         end -= len(run) - len(run.rstrip())
+        if kind == "heading" and token.map[1] - token.map[0] > 3:
+            kind = "paragraph"  # a whole paragraph that a line of dashes happens to stand under
         title = _plain(tokens[i + 1]) if kind == "heading" else ""
         draft.mark(offset + start, offset + end, kind, int(token.tag[1]) if kind == "heading" else 0, title=title)
 

@@ -103,7 +103,9 @@ def _table(draft: Draft, node: Any) -> None:
         for cell in row:
             if local(cell) in ("table-cell", "covered-table-cell"):
                 repeat = cell.get(f"{_TABLE}number-columns-repeated", "1")
-                paragraphs = [_running(p) if not p.find(f".//{_DRAW}frame") else plain(p) for p in cell.iter(f"{_TEXT}p")]
+                paragraphs = [
+                    _running(p) if not p.find(f".//{_DRAW}frame") else plain(p) for p in cell.iter(f"{_TEXT}p")
+                ]
                 times = min(int(repeat) if repeat.isdigit() else 1, _MAX_REPEAT)
                 cells.extend(["\n".join(paragraphs).strip()] * times)
         while cells and not cells[-1]:

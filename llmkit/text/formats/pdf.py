@@ -9,11 +9,16 @@ from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable, count
 
-_BULLET = re.compile(r"\s*(?:[•◦▪‣●○■–—*-]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)])\s+\S")
+_BULLET = re.compile(r"\s*(?:[•◦▪‣●○■–—*-]|\(?\d{1,2}[.)]|\(?[a-zA-Z][.)])\s+\S")
 _END = re.compile(r"[.!?:;。！？…\"”’)\]]$")
 _HYPHEN = "\ufffe"  # PDFium's mark for a hyphen that ends a line
 _DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?")
-_FILE_TITLE = re.compile(r"(?:microsoft \w+ - .*|untitled.*|.*\.(?:docx?|pdf|tex|dvi|indd|pptx?|xlsx?|rtf|odt))", re.I)
+_FILE_TITLE = re.compile(
+    r"(?:microsoft \w+ - .*|untitled.*|\(?(?:anonymous|unspecified)\)?"
+    r"|.*\.(?:docx?|pdf|tex|dvi|indd|pptx?|xlsx?|rtf|odt))",
+    re.I,
+)
+_NARROW = 45  # characters; where the longest lines are shorter, lines are no wrapped text
 _CJK = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]")
 
 
@@ -61,51 +66,67 @@ def _page_text(pdf: Any, index: int) -> str:
 
 
 def _add_page(draft: Draft, text: str, entries: list[tuple[int, str]], words: set[str]) -> None:
+    """Wrapped lines are joined; others stay lines of one block, until a sentence ends or a list begins."""
     lines = [line.rstrip() for line in text.split("\n")]
     widths = sorted(len(line) for line in lines if line.strip())
     full = widths[int(len(widths) * 0.9)] if widths else 0
-    titles = {_key(title): level for level, title in entries if _key(title)}
-    run: list[str] = []
+    titles: dict[str, list[int]] = {}
+    for level, title in entries:
+        titles.setdefault(_key(title), []).append(level)
+    titles.pop("", None)
+    run: list[str] = []  # lines of the block, each joined from those it was wrapped into
+    before = ""
     for line in lines:
-        level = titles.pop(_key(line), 0) if titles else 0
-        if not line.strip() or level or _BULLET.match(line) or (run and _breaks(run[-1], line, full)):
-            draft.add(_join(run, words))
-            run = []
-        if level:
-            draft.add(line, "heading", level)
-        elif line.strip():
-            run.append(line)
-    draft.add(_join(run, words))
-
-
-def _breaks(before: str, line: str, full: int) -> bool:
-    """Whether a paragraph ends between two lines: the first is short, or ends a sentence before the margin."""
-    if before.endswith(_HYPHEN):
-        return False
-    if len(before) < 0.55 * full:
-        return True
-    first = line.lstrip()[:1]
-    return bool(_END.search(before)) and len(before) < 0.85 * full and (first.isupper() or not first.isalpha())
-
-
-def _join(lines: list[str], words: set[str]) -> str:
-    """Lines of a paragraph as one; a word cut at the line's end is joined only where the text has it whole."""
-    text = ""
-    for line in lines:
-        line = line.strip()
-        cut = text.endswith((_HYPHEN, "-")) and line[:1].islower()
-        if cut:
-            head = re.search(r"[^\W\d_]+$", text[:-1])
-            tail = re.match(r"[^\W\d_]+", line)
-            whole = (head[0] + tail[0]).lower() if head and tail else ""
-            text = text[:-1] + ("" if whole and whole in words else "-") + line
-        elif text.endswith(_HYPHEN):
-            text = text[:-1] + "-" + line
-        elif text and _CJK.match(text[-1]) and _CJK.match(line):
-            text += line
+        levels = titles.get(_key(line), []) if titles else []
+        level = levels.pop(0) if levels else 0
+        bullet = bool(_BULLET.match(line))
+        if level or not line.strip():
+            _add_run(draft, run)
+            run, before = [], ""
+            draft.add(line, "heading", level or 1)
+            continue
+        if run and not bullet and _wrapped(before, line, full):
+            run[-1] = _join(run[-1], line.strip(), words)
         else:
-            text = f"{text} {line}" if text else line
-    return text.replace(_HYPHEN, "-")
+            if run and (bullet != bool(_BULLET.match(run[0])) or (not bullet and _END.search(before))):
+                _add_run(draft, run)
+                run = []
+            run.append(line.strip())
+        before = line
+    _add_run(draft, run)
+
+
+def _add_run(draft: Draft, run: list[str]) -> None:
+    listed = bool(run) and _BULLET.match(run[0]) is not None
+    draft.add("\n".join(run).replace(_HYPHEN, "-"), "list" if listed else "paragraph")
+
+
+def _wrapped(before: str, line: str, full: int) -> bool:
+    """Whether a line goes on from the one before: its first word would not have fitted there."""
+    if before.endswith(_HYPHEN):
+        return True
+    if full < _NARROW or (_figures(before) and _figures(line)):
+        return False
+    words = line.split(None, 1)
+    return len(before) + 1 + len(words[0]) > 0.85 * full
+
+
+def _figures(line: str) -> bool:
+    """Whether a line is more like the row of a table: a third of its words have digits."""
+    words = line.split()
+    return sum(any(char.isdigit() for char in word) for word in words) * 3 >= len(words)
+
+
+def _join(text: str, line: str, words: set[str]) -> str:
+    """Two lines as one; a word cut at the line's end is joined only where the text has it whole elsewhere."""
+    if text.endswith((_HYPHEN, "-")) and line[:1].islower():
+        head = re.search(r"[^\W\d_]+$", text[:-1])
+        tail = re.match(r"[^\W\d_]+", line)
+        whole = (head[0] + tail[0]).lower() if head and tail else ""
+        return text[:-1] + ("" if whole and whole in words else "-") + line
+    if text.endswith(_HYPHEN):
+        return text[:-1] + "-" + line
+    return text + line if _CJK.match(text[-1]) and _CJK.match(line) else f"{text} {line}"
 
 
 def _metadata(draft: Draft, pdf: Any) -> None:
@@ -113,8 +134,9 @@ def _metadata(draft: Draft, pdf: Any) -> None:
     title = found.get("Title", "").strip()
     if title and not _FILE_TITLE.fullmatch(title):
         draft.title = title
-    if found.get("Author", "").strip():
-        draft.metadata["author"] = found["Author"].strip()
+    author = found.get("Author", "").strip()
+    if author and author.strip("()").lower() not in ("anonymous", "unknown", "unspecified"):
+        draft.metadata["author"] = author
     date = _DATE.match(found.get("CreationDate", ""))
     if date:
         draft.metadata["date"] = "-".join(part for part in date.groups() if part)
@@ -130,7 +152,7 @@ def _outline(pdf: Any) -> dict[int, list[tuple[int, str]]]:
             page = target.get_index() if target else None
             if page is not None:
                 entries.setdefault(page, []).append((mark.level + 1, mark.get_title()))
-    except Exception:  # noqa: BLE001 - a damaged outline costs headings, never the text
+    except Exception:
         return entries
     return entries
 

@@ -16,7 +16,7 @@ def read(content: Content) -> Draft:
     from striprtf.striprtf import rtf_to_text
 
     try:
-        text: str = rtf_to_text(content.data.decode("latin-1"), errors="replace")
+        text: str = rtf_to_text(content.data.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
     except (ValueError, LookupError, IndexError) as error:
         raise Unreadable("failed", f"damaged RTF: {error}") from error
     draft = Draft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 from llmkit.text.formats.draft import Draft
 
@@ -12,6 +13,8 @@ Row = Sequence[str]
 
 _NUMBER = re.compile(r"[-+(]?[$€£¥]?\s?[\d.,:/ -]*\d[\d.,:/ -]*\s?[%)]?[a-z]{0,3}")
 _SHORT = 160  # characters up to which a record stands on one line
+_LOOK = 20  # rows looked at to find the header
+MAX_CELLS = 5_000_000
 _WHOLE = 1200  # characters up to which a table is kept as one block
 
 
@@ -72,6 +75,35 @@ def is_header(first: Row, rest: Sequence[Row]) -> bool:
     if not filled or len(filled) < 0.6 * len(cells) or len(set(filled)) < 0.8 * len(filled):
         return False
     return bool(rest) and not any(_NUMBER.fullmatch(cell) or len(cell) > 100 for cell in filled)
+
+
+def add_sheet(draft: Draft, rows: Iterator[Row], cells: int) -> bool:
+    """A whole sheet: titles above the table, then a block a record; returns whether there was a header.
+
+    Args:
+        draft: Where to add it.
+        rows: Rows that are not blank.
+        cells: How many cells are read.
+    """
+    first = list(islice(rows, _LOOK))
+    width = max((_filled(row) for row in first), default=0)
+    while len(first) > 2 and _filled(first[0]) == 1 < width:
+        draft.add(next(cell for cell in first.pop(0) if cell.strip()))
+    header: Row = ()
+    if width > 1 and is_header(_used(first), first[1:]):
+        header = first.pop(0)
+    add_records(draft, header, until(chain(first, rows), cells, draft))
+    return bool(header)
+
+
+def _used(rows: list[Row]) -> Row:
+    """The first row without the columns that no row fills."""
+    columns = [i for i in range(len(rows[0])) if any(i < len(row) and row[i].strip() for row in rows)] if rows else []
+    return [rows[0][i] for i in columns]
+
+
+def _filled(row: Row) -> int:
+    return sum(bool(cell.strip()) for cell in row)
 
 
 def unique(header: Row) -> list[str]:

@@ -10,13 +10,23 @@ from llmkit.text.formats.limits import Unreadable
 from llmkit.types import BlockKind
 
 _PARAGRAPH = re.compile(r"(?:[^\S\n]*\S[^\n]*(?:\n|\Z))+")
+_ASCIIDOC = re.compile(r"^(={1,6}) +(\S[^\n]*?)[ \t\r]*$", re.M)
 _LINE = re.compile(r"[^\n]+")
 
 
 def read(content: Content) -> Draft:
-    """Paragraphs are runs of lines without a blank one between them."""
+    """Paragraphs are runs of lines without a blank one between them; AsciiDoc has its headings marked."""
     draft = _whole(content)
-    paragraphs(draft, draft.text, 0)
+    if content.extension not in ("adoc", "asciidoc"):
+        paragraphs(draft, draft.text, 0)
+        return draft
+    at = 0
+    for match in _ASCIIDOC.finditer(draft.text):
+        paragraphs(draft, draft.text[at : match.start()], at)
+        draft.mark(match.start(), match.end(), "heading", len(match[1]), title=match[2])
+        draft.title = draft.title or (match[2] if len(match[1]) == 1 else "")
+        at = match.end()
+    paragraphs(draft, draft.text[at:], at)
     return draft
 
 

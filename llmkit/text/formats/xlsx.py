@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmkit.text.formats.content import Content
-from llmkit.text.formats.csv import MAX_CELLS
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable, count
 from llmkit.text.formats.ooxml import package
-from llmkit.text.formats.tables import Row, add_records, as_text, is_header, until
+from llmkit.text.formats.tables import MAX_CELLS, Row, add_sheet, as_text
 
 _GENERIC = re.compile(r"(?:sheet|tabelle|feuil|hoja|foglio|シート|工作表|лист)\s?\d*", re.I)
-_LOOK = 20
 
 
 def read(content: Content) -> Draft:
@@ -39,7 +37,7 @@ def read(content: Content) -> Draft:
         if not _GENERIC.fullmatch(sheet.title):
             draft.add(sheet.title, "heading", 1)
         sheet.reset_dimensions()
-        _sheet(draft, sheet)
+        add_sheet(draft, _filled(sheet), MAX_CELLS)
         if sheet.sheet_state != "visible":
             draft.note(f"sheet {sheet.title!r} is hidden in the workbook, read all the same")
     draft.part = None
@@ -47,32 +45,12 @@ def read(content: Content) -> Draft:
     file.seek(0)
     lost = _uncached(file)
     if lost:
-        draft.note(f"{count(lost, 'formula')} without a saved value left out: open and save the file in a spreadsheet program")
+        draft.note(
+            f"{count(lost, 'formula')} without a saved value left out: open and save the file in a spreadsheet program"
+        )
     if len(draft.blocks) == sum(block.kind == "heading" for block in draft.blocks):
         raise Unreadable("empty", "; ".join(["no values in its sheets", *draft.notes]))
     return draft
-
-
-def _sheet(draft: Draft, sheet: Any) -> None:
-    rows = _filled(sheet)
-    first: list[Row] = []
-    for row in rows:
-        first.append(row)
-        if len(first) == _LOOK:
-            break
-    # titles above a table fill fewer cells than its header does
-    width = max((_cells(row) for row in first), default=0)
-    while len(first) > 2 and _cells(first[0]) == 1 < width:
-        draft.add(next(cell for cell in first.pop(0) if cell))
-    header: Row = ()
-    if len(first) > 1 and width > 1 and is_header(_trimmed(first[0], first[1:]), first[1:]):
-        header = first.pop(0)
-
-    def body() -> Iterator[Row]:
-        yield from first
-        yield from rows
-
-    add_records(draft, header, until(body(), MAX_CELLS, draft))
 
 
 def _filled(sheet: Any) -> Iterator[Row]:
@@ -80,16 +58,6 @@ def _filled(sheet: Any) -> Iterator[Row]:
         cells = [as_text(value) for value in row]
         if any(cell.strip() for cell in cells):
             yield cells
-
-
-def _cells(row: Row) -> int:
-    return sum(bool(cell.strip()) for cell in row)
-
-
-def _trimmed(header: Row, rows: list[Row]) -> Row:
-    """The header without the columns that no row fills."""
-    used = [i for i in range(len(header)) if header[i].strip() or any(i < len(row) and row[i].strip() for row in rows)]
-    return [header[i] for i in used]
 
 
 def _uncached(file: Any) -> int:

@@ -115,5 +115,7 @@ def _attributes(draft: Draft, root: Any) -> None:
     """Data that stands in attributes only."""
     for node in root.iter():
         if isinstance(node.tag, str) and node.attrib:
-            pairs = "; ".join(f"{key.rpartition('}')[2]}: {value}" for key, value in node.attrib.items() if value.strip())
+            pairs = "; ".join(
+                f"{key.rpartition('}')[2]}: {value}" for key, value in node.attrib.items() if value.strip()
+            )
             draft.add(f"{local(node)}: {pairs}" if pairs else "", "row", gap="\n")
