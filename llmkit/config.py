@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError, create_model
 
 from llmkit.errors import ConfigError, Problem
+from llmkit.overrides import assign, kind_of
 from llmkit.part import Part
 from llmkit.registry import PartInvalid, one_of, unknown
 
@@ -68,7 +69,7 @@ class Config:
             try:
                 if not equals or not path.strip():
                     raise ConfigError("expected path=value, as in steps.retrieve.k=20")
-                _assign(values, path.strip().split("."), _scalar(text))
+                assign(values, path.strip().split("."), _scalar(text))
             except ConfigError as error:
                 problems += [Problem(f"--set {assignment}", problem.message) for problem in error.problems]
         if problems:
@@ -119,7 +120,7 @@ def parse(text: str, source: str = "") -> Config:
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"not YAML: {error}", source) from error
     if not problems and not isinstance(values, dict):
-        problems.append(Problem("", f"expected a mapping of keys to values, got {_kind(values)}", 1, 1))
+        problems.append(Problem("", f"expected a mapping of keys to values, got {kind_of(values)}", 1, 1))
     if problems:
         raise ConfigError(problems, source)
     return Config(values, source, places)
@@ -220,47 +221,6 @@ def _scalar(text: str) -> Any:
     return parse(f"value: {text}").values["value"]
 
 
-def _assign(values: Any, path: list[str], value: Any) -> None:
-    here, walked = values, ""
-    for position, key in enumerate(path):
-        last = position == len(path) - 1
-        if isinstance(here, list):
-            index = _item(here, key, walked)
-            if last:
-                here[index] = value
-            elif isinstance(here[index], str):  # a bare word: {type: word}
-                here[index] = {"type": here[index]}
-            here = here[index]
-        elif isinstance(here, dict):
-            if last:
-                here[key] = value
-            elif isinstance(here.get(key), str):
-                here[key] = {"type": here[key]}
-            here = here.setdefault(key, {})
-        else:
-            raise ConfigError(f"{walked or 'the file'} is {_kind(here)}: it has no {key!r}")
-        walked = f"{walked}.{key}" if walked else key
-
-
-def _item(items: list[Any], key: str, walked: str) -> int:
-    if key.isdigit():
-        if int(key) < len(items):
-            return int(key)
-        raise ConfigError(f"{walked} has {len(items)} items: there is no {key}")
-    words = [
-        {item} if isinstance(item, str) else {str(item.get("name")), str(item.get("type"))}
-        for item in items
-        if isinstance(item, str | dict)
-    ]
-    found = [index for index, names in enumerate(words) if key in names]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(f"{walked} has {len(found)} items {key!r}: say which by position, {walked}.{found[0]}")
-    known = sorted(set().union(*words) - {"None"}) if words else []
-    raise ConfigError(unknown(f"item of {walked}", key, known))
-
-
 def _flatten(error: ValidationError, model: type[BaseModel], prefix: Loc) -> Iterator[tuple[Loc, str]]:
     for detail in error.errors(include_url=False):
         loc = (*prefix, *detail["loc"])
@@ -299,8 +259,3 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
-
-
-def _kind(value: object) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
-    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

@@ -27,7 +27,8 @@ from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
 from llmkit.knowledge import segments
 from llmkit.knowledge.catalog import Catalog
-from llmkit.knowledge.lexical import Found, LexicalIndex, rebuild_from_nothing
+from llmkit.knowledge.level import open_level
+from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.part import Part
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from llmkit.knowledge.filters import Filter
     from llmkit.knowledge.ingest import IngestSummary, Progress
     from llmkit.text.loading import Limits
-
-_PATIENCE = 10.0  # seconds a reader waits for a live writer to bring the lexical index level
 
 
 class KnowledgeBase:
@@ -155,10 +154,9 @@ class KnowledgeBase:
     def refresh(self) -> None:
         """Show the last generation, if another process has written."""
         with self._lock:
-            if self.catalog.generation() != self.generation:
-                self.generation = self.catalog.generation()
-                self._permitted.clear()
-                self.__dict__.pop("index", None)
+            before = self.generation
+            self.refresh_generation()
+            if self.generation != before:
                 self.__dict__.pop("lexical", None)
 
     def ingest(
@@ -264,20 +262,7 @@ class KnowledgeBase:
     @cached_property
     def lexical(self) -> LexicalIndex:
         """Terms of the generation that is open, caught up if a writer was killed before it could."""
-        deadline = time.monotonic() + _PATIENCE
-        index = self._open_lexical()
-        while index.generation != self.generation:
-            try:
-                with writer_lock(self.path):
-                    self.refresh_generation()
-                    self.catch_up(index)
-            except KnowledgeError:  # a writer is at work and will bring it level
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-                self.refresh_generation()
-            index.reload()
-        return index
+        return open_level(self)
 
     def refresh_generation(self) -> None:
         """Move on to the last generation, so that text and vectors stay in step."""
@@ -285,28 +270,3 @@ class KnowledgeBase:
             self.generation = self.catalog.generation()
             self._permitted.clear()
             self.__dict__.pop("index", None)
-
-    def catch_up(self, index: LexicalIndex) -> None:
-        """Bring the lexical index to this generation from the catalogue; only for the one writer."""
-        reached = index.generation
-        if reached > self.generation:
-            raise KnowledgeError(f"{index.folder} is ahead of the catalogue: delete that folder, it will be rebuilt")
-        died = self.catalog.each(
-            "SELECT row FROM chunks WHERE died > ? AND died <= ? AND born <= ?", (reached, self.generation, reached)
-        )
-        born = self.catalog.each(
-            """SELECT row FROM chunks WHERE born > ? AND born <= ? AND (died IS NULL OR died > ?) ORDER BY row""",
-            (reached, self.generation, self.generation),
-        )
-        texts = ((row, self.chunks([row])[0].indexed_text) for (row,) in born)
-        index.update(self.generation, (row for (row,) in died), texts)
-
-    def _open_lexical(self) -> LexicalIndex:
-        folder = self.path / "lexical"
-        try:
-            index = LexicalIndex(folder)
-        except KnowledgeError:
-            with writer_lock(self.path):
-                index = rebuild_from_nothing(folder)
-            self.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
-        return index

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.knowledge import segments
+from llmkit.knowledge.level import open_level
 from llmkit.knowledge.segments import Segment
 from llmkit.text.ledger import ledger, totals
 from llmkit.types import Chunk, Document
@@ -64,7 +65,9 @@ class Writer:
     def __enter__(self) -> Self:
         self.kb.refresh()
         segments.drop_unlisted(self.kb.path / "vectors", self.kb.catalog)
-        _ = self.kb.index, self.kb.lexical  # as of the last commit, before anything is added
+        # both as of the last commit, before anything is added
+        self.kb.__dict__["lexical"] = open_level(self.kb, writing=True)
+        _ = self.kb.index
         return self
 
     def __exit__(

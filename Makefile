@@ -1,0 +1,74 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up what they need in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_KB := .llmkit/demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test fast-test lint bench bench-peers constraints clean
+
+help:            ## this list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' Makefile | sed 's/:.*##/\t/'
+
+demo: $(VENV)/base.stamp  ## set up, then ask the documentation three questions
+	@$(BIN)/llmkit models pull
+	@$(BIN)/llmkit ingest docs --into $(DEMO_KB)
+	@for question in \
+	    "Where does a knowledge base write the encoder down?" \
+	    "What happens when a file fails to parse that was indexed before?" \
+	    "Who won the football world cup in 1998?"; do \
+	  printf '\n\033[1m? %s\033[0m\n' "$$question"; \
+	  $(BIN)/llmkit ask "$$question" --kb $(DEMO_KB) || exit $$?; \
+	done
+	@printf '\nYour own documents next:\n  %s ingest ~/Documents --into kb\n  %s ask "…" --kb kb\n' $(BIN)/llmkit $(BIN)/llmkit
+
+test: $(VENV)/dev.stamp  ## set up, then run every test
+	$(BIN)/llmkit models pull
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m slow
+
+fast-test: $(VENV)/dev.stamp  ## the tests that need no weights
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
+
+lint: $(VENV)/dev.stamp  ## style, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev.stamp  ## our own figures; needs the data sets
+	$(BIN)/llmkit models pull
+	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/latency.py
+
+bench-peers: $(VENV)/dev.stamp benchmarks/.venv/stamp  ## ingest and query side by side with the peers
+	$(BIN)/python benchmarks/ingest.py --peers benchmarks/.venv/bin/python
+
+# The base install has no torch; the tests' has, to compare with it.
+$(VENV)/base.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e '.[all,dev]'
+	@touch $@ $(VENV)/base.stamp
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "llmkit needs Python 3.11 or later; say which with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: install python3-venv"; rm -rf $(VENV); exit 1; }
+
+benchmarks/.venv/stamp: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/pip install -q -r $<
+	@touch $@
+
+constraints:     ## pin the whole tree again, from the pins that matter in constraints.in
+	$(PYTHON) -m venv .llmkit/pins
+	.llmkit/pins/bin/pip install -q -c constraints.in '.[all,dev]'
+	( sed -n '/^#/p' constraints.in; .llmkit/pins/bin/pip freeze --exclude llmkit | sed 's/+cpu$$//' ) > constraints.txt
+	rm -rf .llmkit/pins
+
+clean:           ## remove what was made here; models stay
+	rm -rf $(VENV) .llmkit build dist benchmarks/.venv

@@ -1,0 +1,75 @@
+"""Keeping the lexical index level with the catalogue, whatever was killed when."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from llmkit.errors import KnowledgeError
+from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
+from llmkit.knowledge.lock import writer_lock
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+_PATIENCE = 10.0  # seconds a reader waits for a live writer to bring the index level
+
+
+def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
+    """The lexical index at the generation that `kb` shows.
+
+    A writer commits to the catalogue first and to this index a moment later. Found behind, it is caught up by whoever
+    gets the writer lock; while a writer lives, it is waited for.
+
+    Args:
+        kb: its generation is the one to reach; it may move on meanwhile.
+        writing: the caller holds the writer lock.
+
+    Raises:
+        KnowledgeError: a writer is at work and did not bring it level in time.
+    """
+    index = _open(kb, writing)
+    deadline = time.monotonic() + _PATIENCE
+    while index.generation != kb.generation:
+        if index.generation > kb.generation:
+            kb.refresh_generation()
+        try:
+            with nullcontext() if writing else writer_lock(kb.path):
+                kb.refresh_generation()
+                if index.generation > kb.generation:  # the catalogue was put back from an older copy
+                    index = rebuild_from_nothing(index.folder)
+                    kb.notes.append("the lexical index was ahead of the catalogue and has been rebuilt")
+                catch_up(kb, index)
+        except KnowledgeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+            kb.refresh_generation()
+        index.reload()
+    return index
+
+
+def catch_up(kb: KnowledgeBase, index: LexicalIndex) -> None:
+    """Bring the index to the generation of `kb` from the catalogue; only for the one writer."""
+    reached, now = index.generation, kb.generation
+    if reached == now:
+        return
+    died = kb.catalog.each("SELECT row FROM chunks WHERE died > ? AND died <= ? AND born <= ?", (reached, now, reached))
+    born = kb.catalog.each(
+        "SELECT row FROM chunks WHERE born > ? AND born <= ? AND (died IS NULL OR died > ?) ORDER BY row",
+        (reached, now, now),
+    )
+    texts = ((row, kb.chunks([row])[0].indexed_text) for (row,) in born)
+    index.update(now, (row for (row,) in died), texts)
+
+
+def _open(kb: KnowledgeBase, writing: bool) -> LexicalIndex:
+    folder = kb.path / "lexical"
+    try:
+        return LexicalIndex(folder)
+    except KnowledgeError:
+        with nullcontext() if writing else writer_lock(kb.path):
+            index = rebuild_from_nothing(folder)
+        kb.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
+        return index

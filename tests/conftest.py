@@ -1,0 +1,87 @@
+"""What every test may rely on: no network, no home folder of the user's, few threads."""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "2")  # before NumPy and the runtimes read them
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import ipaddress
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from llmkit import weights
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REAL_HOME = weights.home()
+
+settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("quick"), max_examples=200)
+settings.load_profile("ci" if os.environ.get("CI") else "quick")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request, monkeypatch):
+    """Sockets to anywhere are refused; tests marked `network` may use this machine's own."""
+    own = request.node.get_closest_marker("network") is not None
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def local(address) -> bool:
+        if not isinstance(address, tuple):
+            return True  # a socket file
+        host = str(address[0]).partition("%")[0]
+        try:
+            return own and ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return own and host == "localhost"
+
+    def guarded_connect(self, address):
+        if not local(address):
+            raise OSError(f"tests open no connections: {address}")
+        return connect(self, address)
+
+    def guarded_resolve(host, *rest, **named):
+        if not local((host or "localhost",)):
+            raise OSError(f"tests ask no name servers: {host}")
+        return resolve(host, *rest, **named)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_resolve)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(request, tmp_path, monkeypatch):
+    """No settings of the user's; a home of the test's own unless it needs the weights."""
+    for name in [key for key in os.environ if key.startswith(("OPENAI_", "LLMKIT_")) and key != "LLMKIT_DATA"]:
+        monkeypatch.delenv(name)
+    home = REAL_HOME if "weights_home" in request.fixturenames else tmp_path / "llmkit-home"
+    monkeypatch.setenv("LLMKIT_HOME", str(home))
+
+
+@pytest.fixture(scope="session")
+def weights_home() -> Path:
+    """The folder with the default models, or a skip that says how to get them."""
+    missing = [
+        name for name, model in weights.catalogue().items()
+        if not (REAL_HOME / "models" / name / (model.entry or "model.safetensors")).is_file()
+    ]  # fmt: skip
+    if missing:
+        if os.environ.get("CI"):
+            pytest.fail("the models must be there in CI: llmkit models pull")
+        pytest.skip(f"needs model weights: llmkit models pull {' '.join(missing)}")
+    return REAL_HOME
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of public data sets, or a skip that says where it was looked for."""
+    folder = Path(os.environ.get("LLMKIT_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"needs the data sets: no folder {folder} (set LLMKIT_DATA)")
+    return folder
