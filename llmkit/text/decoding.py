@@ -92,19 +92,19 @@ def _wide(sample: bytes) -> str:
     """UTF-16 or UTF-32 without a mark, told by where the zero bytes are."""
     if len(sample) < 4 or b"\0" not in sample:
         return ""
-    sample = sample[: len(sample) // 4 * 4]
-    zeros = [sample[i::4].count(0) / (len(sample) // 4) for i in range(4)]
+    sample = sample[: len(sample) // 2 * 2]
+    zeros = [sample[i::4].count(0) / len(sample[i::4]) for i in range(4)]
     if min(zeros[1:]) > 0.4 and zeros[0] < 0.1:
         return "utf-32-le"
     if min(zeros[:3]) > 0.4 and zeros[3] < 0.1:
         return "utf-32-be"
-    ascii_share = len(re.findall(rb"[\t\n\r -~]", sample)) / len(sample)
-    even, odd = (zeros[0] + zeros[2]) / 2, (zeros[1] + zeros[3]) / 2
+    spaces = sample.count(b" ") / len(sample)  # many of them: single bytes with a few zeros among them
+    even, odd = (2 * sample[i::2].count(0) / len(sample) for i in range(2))
     for encoding, zero, other in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
         # text in other scripts has zero bytes only beside its spaces, line ends and digits
         if zero > 0.4 and other < 0.05:
             return encoding
-        if zero > 0.005 and other <= 2 * zero and ascii_share < 0.85 and _plausible(sample, encoding):
+        if zero > 0.005 and other <= 2 * zero and spaces < 0.05 and _plausible(sample, encoding):
             return encoding
     return ""
 
@@ -166,7 +166,7 @@ def _asian(sample: bytes) -> str:
             continue
         high = [char for char in text if char > "\x7f"]
         beside = len(re.findall("[A-Za-z][\u0080-\uffff]|[\u0080-\uffff][A-Za-z]", text))
-        if beside > 0.3 * len(high):  # accented letters inside Latin words, read two bytes at a time
+        if not high or beside > 0.3 * len(high):  # accented letters inside Latin words, read two bytes at a time
             continue
         score = sum(_weight(char, encoding) for char in high) / len(high)
         if score > best_score:

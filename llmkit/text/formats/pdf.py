@@ -105,7 +105,7 @@ def _wrapped(before: str, line: str, full: int) -> bool:
     """Whether a line goes on from the one before: its first word would not have fitted there."""
     if before.endswith(_HYPHEN):
         return True
-    if full < _NARROW or (_figures(before) and _figures(line)):
+    if full < _NARROW or (_figures(line) and (_figures(before) or _END.search(before))):
         return False
     words = line.split(None, 1)
     return len(before) + 1 + len(words[0]) > 0.85 * full

@@ -132,7 +132,7 @@ class RowReader:
         Raises:
             DataError: It has no text, or an id that was there before.
         """
-        id = self._id(row, number)
+        id = self._id(row, number) if self.text_key else f"{self.source}:{number}"
         if self.text_key:
             if not isinstance(row, dict):
                 raise DataError("not an object")

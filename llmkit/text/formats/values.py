@@ -13,14 +13,20 @@ _MAX_LINES = 2_000_000
 
 def render(draft: Draft, value: Json) -> None:
     """Add `value` to the draft, a block for each member of the outermost object or list."""
-    if isinstance(value, dict) and any(isinstance(member, (dict, list)) for member in value.values()):
+    if isinstance(value, dict) and any(_nested(member) for member in value.values()):
         for key, member in value.items():
             _add(draft, member, str(key))
-    elif isinstance(value, list) and any(isinstance(member, (dict, list)) for member in value):
+    elif isinstance(value, list) and any(_nested(member) for member in value):
         for i, member in enumerate(value):
             _add(draft, member, f"[{i}]")
     else:
         _add(draft, value, "")
+
+
+def _nested(value: Json) -> bool:
+    if isinstance(value, list):
+        return any(isinstance(member, (dict, list)) for member in value)
+    return isinstance(value, dict)
 
 
 def _add(draft: Draft, value: Json, path: str) -> None:

@@ -74,7 +74,7 @@ def local(node: Any) -> str:
 
 def plain(node: Any) -> str:
     """All text of an element, white space collapsed."""
-    return _SPACE.sub(" ", "".join(str(text) for text in node.itertext(with_tail=False))).strip()
+    return _SPACE.sub(" ", "".join(str(text) for text in node.itertext())).strip()
 
 
 def _walk(draft: Draft, node: Any, level: int = 0) -> None:
