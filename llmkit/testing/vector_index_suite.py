@@ -1,0 +1,57 @@
+"""What any vector index must do. Inherit it and give the fixture ``make``: dim → an empty index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.protocols import VectorIndex
+
+Make = Callable[[int], VectorIndex]
+
+
+def unit(rows: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
+    """Random unit vectors, (rows, dim)."""
+    vectors = np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class VectorIndexSuite:
+    """Conformance to :class:`llmkit.protocols.VectorIndex`, checked against brute force."""
+
+    recall = 1.0
+    """Least share of the true neighbours; 1 for an exact index."""
+
+    def test_neighbours_are_those_of_brute_force(self, make: Make) -> None:
+        """For one query and for many, with and without a filter of any size."""
+        vectors, queries = unit(700, 24), unit(40, 24, seed=1)
+        ids = np.arange(700, dtype=np.int64) * 3 + 5
+        index = make(24)
+        index.add(ids[:300], vectors[:300])
+        index.add(ids[300:], vectors[300:])
+        rng = np.random.default_rng(2)
+        for allowed in (None, ids, ids[:1], *(np.sort(rng.choice(ids, n, replace=False)) for n in (5, 50, 350))):
+            for some in (queries[:1], queries):
+                scores, found = index.search(some, 10, allowed)
+                assert scores.shape == found.shape == (len(some), 10)
+                permitted = ids if allowed is None else allowed
+                similar = some @ vectors[np.searchsorted(ids, permitted)].T
+                order = np.argsort(-similar, axis=1)[:, :10]
+                true = permitted[order]
+                kept = min(10, len(permitted))
+                hits = [len(set(f[:kept]) & set(t)) for f, t in zip(found.tolist(), true.tolist(), strict=True)]
+                assert sum(hits) >= self.recall * kept * len(some)
+                assert (found[:, kept:] == -1).all()
+                assert (np.diff(scores[:, :kept], axis=1) <= 1e-6).all()
+
+    def test_an_empty_index_and_an_empty_filter_find_nothing(self, make: Make) -> None:
+        """Id -1 everywhere, no error."""
+        index = make(8)
+        _, found = index.search(unit(2, 8), 3)
+        assert (found == -1).all()
+        index.add(np.array([1], dtype=np.int64), unit(1, 8))
+        _, found = index.search(unit(2, 8), 3, np.empty(0, dtype=np.int64))
+        assert (found == -1).all()
+        assert index.search(unit(1, 8)[:0], 3)[1].shape == (0, 3)
