@@ -98,13 +98,13 @@ def _wide(sample: bytes) -> str:
         return "utf-32-le"
     if min(zeros[:3]) > 0.4 and zeros[3] < 0.1:
         return "utf-32-be"
-    spaces = sample.count(b" ") / len(sample)  # many of them: single bytes with a few zeros among them
+    foreign = len(re.findall(rb"[\x01-\x08\x0e-\x1f\x80-\xff]", sample)) / len(sample)  # bytes ASCII text has none of
     even, odd = (2 * sample[i::2].count(0) / len(sample) for i in range(2))
     for encoding, zero, other in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
         # text in other scripts has zero bytes only beside its spaces, line ends and digits
         if zero > 0.4 and other < 0.05:
             return encoding
-        if zero > 0.005 and other <= 2 * zero and spaces < 0.05 and _plausible(sample, encoding):
+        if zero > 0.005 and other <= 2 * zero and foreign > 0.05 and _plausible(sample, encoding):
             return encoding
     return ""
 

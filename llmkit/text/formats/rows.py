@@ -49,6 +49,7 @@ class Rows:
                     break
             reader.look(_try(line) for _, line in early)
             del early
+            self.rejected, self.rejected_count = [], 0
             for number, line in self._lines():
                 document = self._document(reader, number, line)
                 if document:
