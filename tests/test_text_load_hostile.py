@@ -235,30 +235,44 @@ def test_closing_the_generator_ends_the_workers_at_once(tmp_path: Path, monkeypa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_ctrl_c_in_a_script_without_a_main_guard(tmp_path: Path) -> None:
-    """The script has no ``if __name__ == "__main__"``, reads its files, and is interrupted while a file is slow."""
-    for i in range(400):
-        (tmp_path / f"{i:03}.md").write_text(f"# {i}\n\n" + "words " * 2000)
+def test_ctrl_c_in_a_script_without_a_main_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script has no ``if __name__ == "__main__"``; it is interrupted while a slow file is being parsed."""
+    marker = tmp_path / "started"
+    with_reader(
+        monkeypatch,
+        tmp_path,
+        f"import time; open({str(marker)!r}, 'w').write(str(__import__('os').getpid())); time.sleep(60)",
+    )
+    files = tmp_path / "files"
+    tree = {"1.md": "text", "2.md": "text", "3.log": "slow", "4.log": "slow", "5.log": "slow", "6.md": "text"}
+    files.mkdir()
+    for name, text in tree.items():
+        (files / name).write_text(text)
     script = tmp_path / "script.py"
     script.write_text(
         f"""
-import sys
+import sys, time
 from pathlib import Path
 from llmkit.text.sources import scan
 from llmkit.text.loading import load_all
-for n, result in enumerate(load_all(scan([Path({str(tmp_path)!r})]))):
-    if n == 3:
-        print("ready", flush=True)
-        import time; time.sleep(30)
+for result in load_all(scan([Path({str(files)!r})])):
+    while not Path({str(marker)!r}).exists():
+        time.sleep(0.02)
+    print("ready", flush=True)
+    time.sleep(30)
 """
     )
-    env = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert errors.strip().endswith(b"KeyboardInterrupt")
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(int(marker.read_text()), 0)
+            time.sleep(0.05)
 
 
 # --- row files ----------------------------------------------------------------------------------------------------

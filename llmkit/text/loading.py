@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from llmkit.errors import DataError
 from llmkit.text.formats.limits import Limits, Status
@@ -20,6 +22,7 @@ from llmkit.types import Document
 
 __all__ = ["Limits", "Loaded", "Rows", "Status", "load", "load_all"]
 
+_Tasks: TypeAlias = "queue.SimpleQueue[tuple[Source, Future[Parsed]] | None]"
 _AHEAD = 2  # files in flight for each worker
 
 
@@ -71,38 +74,45 @@ def load_all(sources: Iterable[Source], limits: Limits | None = None, workers: i
     Closing the generator, or an exception in it, kills the processes.
     """
     limits = limits or Limits()
+    tasks: _Tasks = queue.SimpleQueue()
     pool = [Worker(limits) for _ in range(max(1, workers))]
-    free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    for worker in pool:
-        free.put(worker)
-    stopped = threading.Event()
-
-    def run(source: Source) -> Parsed:
-        early = before(source.path, source.id, limits)
-        if early is not None:
-            return early
-        worker = free.get()
-        try:
-            return Parsed("", "failed", "stopped") if stopped.is_set() else worker.parse(source.path, source.id)
-        finally:
-            free.put(worker)
-
-    threads = ThreadPoolExecutor(len(pool), thread_name_prefix="llmkit-load")
+    # daemon threads, so that a script that ends while a file is parsed does not wait for it
+    threads = [threading.Thread(target=_serve, args=(worker, tasks), daemon=True) for worker in pool]
     flying: deque[tuple[Source, Future[Parsed]]] = deque()
     try:
+        for worker, thread in zip(pool, threads, strict=True):
+            atexit.register(worker.close)
+            thread.start()
         for source in sources:
-            flying.append((source, threads.submit(run, source)))
+            future: Future[Parsed] = Future()
+            tasks.put((source, future))
+            flying.append((source, future))
             if len(flying) >= _AHEAD * len(pool):
                 yield _landed(*flying.popleft())
         while flying:
             yield _landed(*flying.popleft())
     finally:
-        stopped.set()
         for _, future in flying:
             future.cancel()
         for worker in pool:
+            tasks.put(None)
             worker.close()
-        threads.shutdown(wait=True, cancel_futures=True)
+            atexit.unregister(worker.close)
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _serve(worker: Worker, tasks: _Tasks) -> None:
+    """Parse what comes in, until nothing comes."""
+    while (task := tasks.get()) is not None:
+        source, future = task
+        if future.set_running_or_notify_cancel():
+            try:
+                early = before(source.path, source.id, worker.limits)
+                future.set_result(early or worker.parse(source.path, source.id))
+            except Exception as error:  # noqa: BLE001 - told to the caller, who waits for an outcome
+                future.set_exception(error)
 
 
 def _landed(source: Source, future: Future[Parsed]) -> Loaded:
