@@ -111,7 +111,7 @@ def _serve(worker: Worker, tasks: _Tasks) -> None:
             try:
                 early = before(source.path, source.id, worker.limits)
                 future.set_result(early or worker.parse(source.path, source.id))
-            except Exception as error:  # noqa: BLE001 - told to the caller, who waits for an outcome
+            except Exception as error:
                 future.set_exception(error)
 
 

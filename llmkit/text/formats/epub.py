@@ -56,7 +56,7 @@ def _chapter(draft: Draft, text: str, name: str) -> None:
     draft.title = title or draft.title
     first = next((block for block in draft.blocks[before:] if block.kind == "heading"), None)
     if first:
-        draft.rename(before, draft.text[first.start : first.end])
+        draft.rename(before, first.heading[-1])
 
 
 def _spine(package: Any, folder: str) -> list[str]:

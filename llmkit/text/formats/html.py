@@ -66,7 +66,7 @@ def add_html(draft: Draft, text: str) -> None:
     if not draft.title:
         headings = [block for block in draft.blocks if block.kind == "heading"]
         if headings:
-            draft.title = draft.text[headings[0].start : headings[0].end]
+            draft.title = headings[0].heading[-1]
 
 
 def parse(text: str) -> Any:

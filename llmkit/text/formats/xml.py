@@ -15,6 +15,7 @@ _ROWS = frozenset("tr row".split())
 _CELLS = frozenset("td th entry cell".split())
 _TABLES = frozenset(("table", "tgroup"))
 _RUNNING = frozenset("p para paragraph li item line text note quote abstract description summary content body".split())
+_RECORD = 600  # characters up to which a record is one block
 _SPACE = re.compile(r"\s+")
 
 
@@ -99,12 +100,31 @@ def _walk(draft: Draft, node: Any, level: int = 0) -> None:
             draft.add(text, "heading", min(level, 9))
         elif name in _TABLES and any(local(row) in _ROWS for row in child.iter()):
             add_table(draft, [_cells(row) for row in child.iter() if local(row) in _ROWS])
-        elif leaf or (child.text or "").strip() or any((inner.tail or "").strip() for inner in child):
+        elif _is_record(child, text):
+            draft.add("\n".join(f"{local(node)}: {plain(node)}" for node in child.iter() if _holds_text(node)), "row")
+        elif leaf or _mixed(child):
             draft.add(text)
         else:
             _walk(draft, child, level)
             draft.open_section(level + 1, "")
     draft.add("\n".join(fields), "row")
+
+
+def _is_record(node: Any, text: str) -> bool:
+    """Whether an element is a small record: fields of its own, and below it nothing but fields."""
+    if len(text) > _RECORD or not any(local(child) and not len(child) and plain(child) for child in node):
+        return False
+    prose = _RUNNING | _TITLES | _TABLES
+    return not any(local(inner) in prose or (len(inner) and _mixed(inner)) for inner in node.iter())
+
+
+def _mixed(node: Any) -> bool:
+    """Whether text stands beside the elements inside an element."""
+    return bool((node.text or "").strip()) or any((child.tail or "").strip() for child in node)
+
+
+def _holds_text(node: Any) -> bool:
+    return bool(local(node)) and not len(node) and bool(plain(node))
 
 
 def _cells(row: Any) -> list[str]:
