@@ -8,6 +8,7 @@ import re
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 
+from llmkit.errors import DataError
 from llmkit.text.decoding import decode
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
@@ -64,7 +65,7 @@ def _add(draft: Draft, part: EmailMessage) -> None:
     declared = part.get_content_charset("") or ""
     try:
         decoded = decode(_payload(part), declared)
-    except ValueError as error:
+    except DataError as error:
         draft.note(f"the body cannot be read: {error}")
         return
     for note in decoded.notes:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from llmkit.errors import DataError
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft, clean
 from llmkit.text.formats.html_tables import BLOCKS, add_html_table, is_data
@@ -46,7 +47,7 @@ def read(content: Content) -> Draft:
     declared = _CHARSET.search(content.data[:4096])
     try:
         decoded = decode(content.data, declared[1].decode("ascii") if declared else "")
-    except ValueError as error:
+    except DataError as error:
         raise Unreadable("unsupported", str(error)) from error
     draft = Draft()
     draft.notes.extend(decoded.notes)
@@ -56,7 +57,9 @@ def read(content: Content) -> Draft:
 
 def add_html(draft: Draft, text: str) -> None:
     """Add a page's text to the draft; title and metadata are set where they are not yet."""
-    root = parse(text)
+    root, whole = parse(text)
+    if not whole:
+        draft.note("elements nested too deep: what is below and after them is left out")
     if root is None:
         return
     _head(draft, root)
@@ -69,15 +72,16 @@ def add_html(draft: Draft, text: str) -> None:
             draft.title = headings[0].heading[-1]
 
 
-def parse(text: str) -> Any:
-    """The root element, or None for a page without one."""
+def parse(text: str) -> tuple[Any, bool]:
+    """The root element, or None for a page without one; and whether the parser went to the bottom of it."""
     from lxml import etree, html
 
-    parser = html.HTMLParser(encoding="utf-8", no_network=True, remove_pis=True, remove_comments=True, huge_tree=False)
+    parser = html.HTMLParser(encoding="utf-8", no_network=True, remove_pis=True, remove_comments=True, huge_tree=True)
     try:
-        return html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+        root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
-        return None
+        root = None
+    return root, not any("depth" in entry.message.lower() for entry in parser.error_log)
 
 
 def _head(draft: Draft, root: Any) -> None:

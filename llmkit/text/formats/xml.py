@@ -55,6 +55,8 @@ def parse(data: bytes, draft: Draft | None = None) -> Any:
     try:
         root = etree.fromstring(data, parser(False))
     except etree.XMLSyntaxError as error:
+        if "depth" in str(error):
+            raise Unreadable("failed", "elements nested too deep") from error
         try:
             root = etree.fromstring(data, parser(True))
         except etree.XMLSyntaxError:
