@@ -346,6 +346,10 @@ def test_xml_prose_and_data(tmp_path: Path) -> None:
     assert document.blocks[-1].heading == ("Fish", "Fins")
     data = "<?xml version='1.0'?><l><c><n>A</n><v>1</v></c><c><n>B</n><v>2</v></c></l>"
     assert texts(one(write(tmp_path / "b.xml", data)), "row") == ["n: A\nv: 1", "n: B\nv: 2"]
+    broken = b"<?xml version='1.0' encoding='UTF-8'?><l><p>caf\xe9 first</p><p>second</p></l>"
+    document = one(write(tmp_path / "d.xml", broken))
+    assert document.text == "café first\n\nsecond"
+    assert "not well-formed" in document.notes[0]
     attributes = "<?xml version='1.0'?><l><c name='x' v='1'/></l>"
     assert one(write(tmp_path / "c.xml", attributes)).text == "c: name: x; v: 1"
 

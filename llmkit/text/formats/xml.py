@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from llmkit.errors import DataError
+from llmkit.text.decoding import decode
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable
@@ -46,10 +48,10 @@ def parse(data: bytes, draft: Draft | None = None) -> Any:
     """
     from lxml import etree
 
-    def parser(recover: bool) -> Any:
+    def parser(recover: bool, encoding: str | None = None) -> Any:
         return etree.XMLParser(
             resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=recover,
-            remove_comments=True, remove_pis=True,
+            remove_comments=True, remove_pis=True, encoding=encoding,
         )  # fmt: skip
 
     try:
@@ -58,8 +60,10 @@ def parse(data: bytes, draft: Draft | None = None) -> Any:
         if "depth" in str(error):
             raise Unreadable("failed", "elements nested too deep") from error
         try:
-            root = etree.fromstring(data, parser(True))
-        except etree.XMLSyntaxError:
+            if "encoding" in str(error):  # a few bytes that are not what the file says: the parser would stop there
+                data = decode(data).text.encode()
+            root = etree.fromstring(data, parser(True, "utf-8" if "encoding" in str(error) else None))
+        except (etree.XMLSyntaxError, DataError):
             root = None
         if root is None:
             raise Unreadable("failed", f"not well-formed XML: {str(error)[:200]}") from error
