@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmkit.knowledge.retrievers import fit_query
 from llmkit.part import Part
 from llmkit.pipeline.ground import cite
 from llmkit.pipeline.passages import NOT_FOUND
 from llmkit.pipeline.support import Support
-from llmkit.protocols import Context
+from llmkit.protocols import Context, Encoder
 from llmkit.text.sentences import sentences
 from llmkit.text.words import words
 from llmkit.types import Answer, Event, Hit, State
@@ -37,8 +38,10 @@ class _Candidate:
 class Extract(Part):
     """Ranks the sentences of the best passages and quotes the winner with its citation.
 
-    A sentence's score is the cosine of its encoding with the question's, averaged with its passage's own cosine,
-    plus the share of the question's content words it holds, weighed by how rare they are among the candidates.
+    A sentence's score is the cosine of its encoding (title and headings before it) with the question's, averaged with
+    its passage's own cosine, plus ``words_weight`` times the share of the question's content words it holds, the rare
+    ones among the candidates weighing more. Weight and threshold were chosen on NQ train and XQuAD;
+    ``benchmarks/answers.py`` measures them on others.
     """
 
     family: ClassVar[str] = "step"
@@ -50,9 +53,9 @@ class Extract(Part):
     """How many of the hits are read."""
     sentences: int = Field(default=1, ge=1, le=10)
     """How many sentences the answer has, at most."""
-    threshold: float = Field(default=0.5, ge=0, le=3)
+    threshold: float = Field(default=0.55, ge=0, le=3)
     """Least score of an answer; below it the documents do not hold one."""
-    words_weight: float = Field(default=0.5, ge=0)
+    words_weight: float = Field(default=0.25, ge=0)
     """Weight of shared words beside the cosine."""
 
     def run(self, state: State, ctx: Context) -> State:
@@ -81,12 +84,20 @@ class Extract(Part):
         self, question: str, hits: Sequence[Hit], found: Sequence[_Candidate], ctx: Context
     ) -> NDArray[np.float64]:
         kb = ctx.knowledge
-        query = kb.encoder.encode_queries([question])[0]
-        near = kb.encoder.encode_passages([item.text for item in found]) @ query
+        query = kb.encoder.encode_queries([fit_query(kb.encoder, question)[0]])[0]
+        near = kb.encoder.encode_passages([_in_context(item, kb.encoder) for item in found]) @ query
         rows = [hit.chunk.row for hit in hits]
         around = kb.vectors(rows) @ query
         passage = np.array([around[item.n - 1] for item in found])
         return (near + passage) / 2 + self.words_weight * _shared(question, [item.text for item in found])
+
+
+def _in_context(item: _Candidate, encoder: Encoder) -> str:
+    """The sentence after its title and headings, as its passage was encoded, where that is not too long."""
+    context = item.hit.chunk.context
+    placed = f"{context}\n{item.text}" if context else item.text
+    fits = len(encoder.token_starts(placed)) + encoder.special_tokens <= encoder.max_tokens
+    return placed if fits else item.text
 
 
 def one_line(text: str) -> str:
