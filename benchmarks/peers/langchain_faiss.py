@@ -13,9 +13,9 @@ import torch
 passages_file, model, out, threads, queries_file = sys.argv[1:]
 torch.set_num_threads(int(threads))
 
-from langchain_community.vectorstores import FAISS  # noqa: E402
-from langchain_core.documents import Document  # noqa: E402
-from langchain_huggingface import HuggingFaceEmbeddings  # noqa: E402
+from langchain_community.vectorstores import FAISS
+from langchain_core.documents import Document
+from langchain_huggingface import HuggingFaceEmbeddings
 
 rows = [json.loads(line) for line in open(passages_file, encoding="utf-8")]
 embeddings = HuggingFaceEmbeddings(model_name=model, encode_kwargs={"normalize_embeddings": True})

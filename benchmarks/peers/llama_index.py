@@ -14,9 +14,9 @@ passages_file, model, out, threads, queries_file = sys.argv[1:]
 torch.set_num_threads(int(threads))
 sys.path.pop(0)  # this file has the package's name
 
-from llama_index.core import VectorStoreIndex  # noqa: E402
-from llama_index.core.schema import TextNode  # noqa: E402
-from llama_index.embeddings.huggingface import HuggingFaceEmbedding  # noqa: E402
+from llama_index.core import VectorStoreIndex
+from llama_index.core.schema import TextNode
+from llama_index.embeddings.huggingface import HuggingFaceEmbedding
 
 rows = [json.loads(line) for line in open(passages_file, encoding="utf-8")]
 embeddings = HuggingFaceEmbedding(model_name=model, device="cpu")
