@@ -54,7 +54,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--worker", nargs=3)
     arguments.add_argument("--peers", default=str(HERE / ".venv" / "bin" / "python"))
-    arguments.add_argument("--data", type=Path, default=os.environ.get("LLMKIT_DATA") or HERE.parent.parent / "shared" / "data")
+    arguments.add_argument(
+        "--data", type=Path, default=os.environ.get("LLMKIT_DATA") or HERE.parent.parent / "shared" / "data"
+    )
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--rounds", type=int, default=3)
     given = arguments.parse_args()
@@ -70,16 +72,39 @@ def main() -> None:
             for row in rows(Path(given.data) / corpus / "corpus.jsonl.gz"):
                 identity = row.get("id", row.get("_id"))
                 if row["text"].strip():
-                    file.write(json.dumps({"id": f"{name}-{identity}", "title": row["title"], "text": row["text"]}) + "\n")
+                    file.write(
+                        json.dumps({"id": f"{name}-{identity}", "title": row["title"], "text": row["text"]}) + "\n"
+                    )
     with queries.open("w") as file:
         for row in rows(Path(given.data) / "qa/nq/dev.jsonl")[:200]:
             file.write(json.dumps({"text": row["question"]}) + "\n")
-    environment = {**os.environ, "OMP_NUM_THREADS": str(given.threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(given.threads),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     model = str(weights.find("minilm"))
     commands = {
         "llmkit": lambda out: [sys.executable, __file__, "--worker", passages, out, queries],
-        "langchain": lambda out: [given.peers, HERE / "peers/langchain_faiss.py", passages, model, out, given.threads, queries],
-        "llama-index": lambda out: [given.peers, HERE / "peers/llama_index.py", passages, model, out, given.threads, queries],
+        "langchain": lambda out: [
+            given.peers,
+            HERE / "peers/langchain_faiss.py",
+            passages,
+            model,
+            out,
+            given.threads,
+            queries,
+        ],
+        "llama-index": lambda out: [
+            given.peers,
+            HERE / "peers/llama_index.py",
+            passages,
+            model,
+            out,
+            given.threads,
+            queries,
+        ],
     }
     found: dict[str, list[dict]] = {name: [] for name in commands}
     for number in range(given.rounds):
@@ -90,7 +115,10 @@ def main() -> None:
                 raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
             result = json.loads(done.stdout.splitlines()[-1])
             found[name].append(result)
-            print(f"round {number + 1} {name:<12} {result['passages'] / result['seconds']:7.1f} passages/s  {result}", flush=True)
+            print(
+                f"round {number + 1} {name:<12} {result['passages'] / result['seconds']:7.1f} passages/s  {result}",
+                flush=True,
+            )
     shutil.rmtree(scratch)
     print(f"\nmedians of {given.rounds} rounds, {given.threads} threads")
     ours = statistics.median(r["passages"] / r["seconds"] for r in found["llmkit"])

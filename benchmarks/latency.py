@@ -1,6 +1,6 @@
 """Our own latencies against their limits: query beside the encoder alone, start-up, memory of an ingest.
 
-    python benchmarks/latency.py [--passages 10000]
+python benchmarks/latency.py [--passages 10000]
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def queries(passages: int) -> None:
         alone = statistics.median(rounds["encoder alone"])
         print(f"query over {kb.count} chunks, p50, medians of 5 rounds of {len(asked)}")
         for name, times in rounds.items():
-            print(f"  {name:<14} {statistics.median(times):6.2f} ms   {statistics.median(times) / alone:.2f}x the encoder")
+            print(
+                f"  {name:<14} {statistics.median(times):6.2f} ms   {statistics.median(times) / alone:.2f}x the encoder"
+            )
 
 
 def starts() -> None:
@@ -85,13 +87,17 @@ def starts() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kb = f"{folder}/kb"
         ask = [sys.executable, "-m", "llmkit", "ask", "What does the ledger say?", "--kb", kb]
-        subprocess.run([sys.executable, "-m", "llmkit", "ingest", str(WORDS), "--into", kb], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "llmkit", "ingest", str(WORDS), "--into", kb], check=True, capture_output=True
+        )
         run("llmkit ask (docs-qa)", ask)
         first = []
         for _ in range(5):
             begun = time.perf_counter()
             process = subprocess.Popen(
-                [*ask, "--pipeline", "docs-qa-local"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                [*ask, "--pipeline", "docs-qa-local"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
             process.stdout.read(1)

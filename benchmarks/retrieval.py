@@ -84,7 +84,9 @@ def interval(values: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def table(name: str, kb: KnowledgeBase, queries: dict, qrels: Qrels, retrievers: dict[str, object], metrics: dict) -> None:
+def table(
+    name: str, kb: KnowledgeBase, queries: dict, qrels: Qrels, retrievers: dict[str, object], metrics: dict
+) -> None:
     print(f"\n{name}: {len(queries)} queries, {kb.count} chunks")
     scores: dict[str, dict[str, np.ndarray]] = {}
     for label, retriever in retrievers.items():
@@ -109,7 +111,9 @@ def table(name: str, kb: KnowledgeBase, queries: dict, qrels: Qrels, retrievers:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     here = Path(__file__).resolve().parent.parent
-    arguments.add_argument("--data", type=Path, default=os.environ.get("LLMKIT_DATA") or here.parent / "shared" / "data")
+    arguments.add_argument(
+        "--data", type=Path, default=os.environ.get("LLMKIT_DATA") or here.parent / "shared" / "data"
+    )
     arguments.add_argument("--cache", type=Path, default=here / "benchmarks" / "results" / "knowledge")
     arguments.add_argument("--tune", action="store_true")
     given = arguments.parse_args()
@@ -118,7 +122,10 @@ def main() -> None:
         raise SystemExit(f"no data sets at {data}: set LLMKIT_DATA")
     given.cache.mkdir(parents=True, exist_ok=True)
     at10 = {"nDCG@10": lambda run, relevant: ndcg(run, relevant, 10)}
-    at5 = {"recall@5": lambda run, relevant: recall(run, relevant, 5), "recall@20": lambda run, relevant: recall(run, relevant, 20)}
+    at5 = {
+        "recall@5": lambda run, relevant: recall(run, relevant, 5),
+        "recall@20": lambda run, relevant: recall(run, relevant, 20),
+    }
     retrievers: dict[str, object] = {"dense": "dense", "bm25": "bm25", "hybrid": "hybrid"}
     if given.tune:
         retrievers |= {"rrf": {"type": "hybrid", "fusion": "rrf"}}

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from llmkit.errors import ConfigError
-from llmkit.registry import unknown
+from llmkit.errors import ConfigError, unknown
 
 Kind = Literal["pipelines", "prompts", "eval"]
 KINDS: tuple[Kind, ...] = ("pipelines", "prompts", "eval")

@@ -17,10 +17,10 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError, create_model
 
-from llmkit.errors import ConfigError, Problem
+from llmkit.errors import ConfigError, Problem, unknown
 from llmkit.overrides import assign, kind_of
 from llmkit.part import Part
-from llmkit.registry import PartInvalid, one_of, unknown
+from llmkit.registry import PartInvalid, one_of
 
 Model = TypeVar("Model", bound=BaseModel)
 Loc = tuple[str | int, ...]

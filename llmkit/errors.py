@@ -6,7 +6,8 @@ print from. A message says what was wrong, where, and what to do about it. Error
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -89,3 +90,11 @@ class MissingExtra(LlmkitError):
             f"{feature} needs the package {package!r}, which is not installed: pip install 'llmkit[{extra}]'"
         )
         self.extra = extra
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """``unknown WHAT 'wrod'; did you mean 'word'? Known: …``."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {word!r}{hint} (known: {', '.join(known) or 'none'})"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmkit.errors import ConfigError
-from llmkit.registry import unknown
+from llmkit.errors import ConfigError, unknown
 
 
 def assign(values: Any, path: list[str], value: Any) -> None:

@@ -26,8 +26,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from llmkit import assets, config
-from llmkit.errors import ConfigError, PromptError
-from llmkit.registry import unknown
+from llmkit.errors import ConfigError, PromptError, unknown
 from llmkit.types import Message
 
 LOCK = "LOCK.json"

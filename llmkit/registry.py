@@ -7,8 +7,6 @@ one is kept as the cause. YAML never names a dotted path.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -16,7 +14,7 @@ from typing import Any, cast
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from llmkit.errors import ConfigError
+from llmkit.errors import ConfigError, unknown
 from llmkit.part import Part
 
 BUILTIN: dict[str, dict[str, str]] = {
@@ -70,14 +68,6 @@ def lookup(family: str, word: str) -> type[Part]:
     if not (isinstance(found, type) and issubclass(found, Part)):
         raise ConfigError(f"the plugin {plugin.value!r} for {family} {word!r} is not a subclass of llmkit.Part")
     return found
-
-
-def unknown(what: str, word: str, known: Iterable[str]) -> str:
-    """``unknown WHAT 'wrod'; did you mean 'word'? Known: …``."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {word!r}{hint} (known: {', '.join(known) or 'none'})"
 
 
 def _plugins(family: str) -> dict[str, Any]:

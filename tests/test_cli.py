@@ -22,7 +22,11 @@ def run(tmp_path, monkeypatch):
 
     def run(*arguments, stdin="", code=0):
         done = subprocess.run(
-            [sys.executable, "-m", "llmkit", *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "llmkit", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
@@ -34,7 +38,12 @@ def run(tmp_path, monkeypatch):
 @pytest.fixture
 def kb(run, tmp_path):
     rows = [
-        {"_id": "w", "title": "Warranty", "text": "The warranty covers parts. It does not cover damage by water.", "lang": "en"},
+        {
+            "_id": "w",
+            "title": "Warranty",
+            "text": "The warranty covers parts. It does not cover damage by water.",
+            "lang": "en",
+        },
         {"_id": "s", "title": "Shipping", "text": "Parcels leave Bern within two days.", "lang": "de"},
     ]
     with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as file:
@@ -80,7 +89,9 @@ def test_ask_says_what_is_not_there_with_the_nearest_passages(run, kb):
 
 
 def test_questions_in_answers_out_row_by_row(run, kb, tmp_path):
-    rows = '{"id": "a", "question": "water damage?"}\nnot json\n{"_id": 7, "text": "parcels from Bern?"}\n{"id": "c"}\n\n'
+    rows = (
+        '{"id": "a", "question": "water damage?"}\nnot json\n{"_id": 7, "text": "parcels from Bern?"}\n{"id": "c"}\n\n'
+    )
     (tmp_path / "q.jsonl").write_text(rows)
     _, err = run("ask", "--questions", "q.jsonl", "--out", "answers.jsonl", "--kb", "kb")
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]

@@ -15,7 +15,6 @@ from llmkit.testing.encoder_suite import EncoderSuite
 from llmkit.testing.retriever_suite import RetrieverSuite, fill
 from llmkit.testing.vector_index_suite import VectorIndexSuite, unit
 
-
 LOADED: dict[str, EncoderSuite] = {}
 
 

@@ -361,7 +361,8 @@ def test_the_ledger_accounts_for_every_character(kb, folder):
 
 texts = st.sampled_from(["red apple", "green pear", "blue plum pie", "red plum", "", "yellow " * 40])
 changes = st.lists(
-    st.tuples(st.just("add"), st.sampled_from("abcd"), texts) | st.tuples(st.just("delete"), st.sampled_from("abcd"), texts),
+    st.tuples(st.just("add"), st.sampled_from("abcd"), texts)
+    | st.tuples(st.just("delete"), st.sampled_from("abcd"), texts),
     max_size=10,
 )
 
@@ -388,4 +389,6 @@ def test_any_sequence_of_changes_equals_a_rebuild(tmp_path_factory, changes):
 
 def scored(kb, query):
     ((rows, scores),) = kb.search_vectors(query, 50)
-    return sorted((chunk.id, chunk.text, round(float(score), 5)) for chunk, score in zip(kb.chunks(rows), scores, strict=True))
+    return sorted(
+        (chunk.id, chunk.text, round(float(score), 5)) for chunk, score in zip(kb.chunks(rows), scores, strict=True)
+    )

@@ -12,8 +12,7 @@ from importlib import import_module
 import click
 
 from llmkit import __version__
-from llmkit.errors import Cancelled, ConfigError, LlmkitError, PromptError
-from llmkit.registry import unknown
+from llmkit.errors import Cancelled, ConfigError, LlmkitError, PromptError, unknown
 
 COMMANDS = {
     "ingest": "Bring files and folders into a knowledge base.",

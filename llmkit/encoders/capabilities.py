@@ -24,13 +24,13 @@ class Choice:
 @cache
 def cpu_features() -> frozenset[str]:
     """Instruction sets that matter here, as Linux names them; empty where they cannot be read."""
-    wanted = {"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "bf16"}
+    wanted = frozenset({"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "bf16"})
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
             line = next((line for line in file if line.startswith(("flags", "Features"))), "")
     except OSError:
         return frozenset()
-    return wanted & set(line.partition(":")[2].split())
+    return wanted & frozenset(line.partition(":")[2].split())
 
 
 def choose(runtime: str = "auto", precision: str = "auto") -> Choice:

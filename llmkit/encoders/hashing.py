@@ -65,4 +65,5 @@ class HashingEncoder(Part):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors[lengths[:, 0] == 0, 0] = 1.0
         lengths[lengths == 0] = 1.0
-        return vectors / lengths
+        vectors /= lengths
+        return vectors

@@ -75,7 +75,8 @@ class OpenAIEncoder(Part):
         for rows in self._batches(counts):
             # servers refuse an empty text; a space is one they read
             vectors[rows] = self._ask([texts[row] or " " for row in rows])
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return unit
 
     def _batches(self, counts: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []

@@ -78,7 +78,8 @@ class SentenceTransformerEncoder(Part):
             return np.empty((0, self.dim), dtype=np.float32)
         vectors = encode(list(texts), batch_size=self.batch_size, show_progress_bar=False, convert_to_tensor=True)
         found: NDArray[np.float32] = vectors.float().cpu().numpy()
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        unit: NDArray[np.float32] = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        return unit
 
     @cached_property
     def _digest(self) -> str:

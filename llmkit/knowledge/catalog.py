@@ -116,7 +116,7 @@ class Catalog:
 
     def meta(self) -> dict[str, str]:
         """What was written down when the knowledge base was made."""
-        return dict(self.rows("SELECT key, value FROM meta"))  # type: ignore[arg-type]
+        return dict(self.rows("SELECT key, value FROM meta"))
 
     def set_meta(self, values: dict[str, str]) -> None:
         """Write down settings, outside of any generation."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llmkit.errors import ConfigError
+from llmkit.errors import ConfigError, unknown
 from llmkit.knowledge.filters import MAX_DEPTH, OPERATORS, Every, Exists, Filter, Not, Scalar, operation
-from llmkit.registry import unknown
 
 _MAX_LENGTH = 10_000
 

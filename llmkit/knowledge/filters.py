@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, PlainSerializer, SkipValidation, WithJsonSchema
 
-from llmkit.errors import ConfigError
-from llmkit.registry import unknown
+from llmkit.errors import ConfigError, unknown
 from llmkit.types import Chunk, Json
 
 Operator = Literal["==", "<", "<=", ">", ">=", "startswith"]

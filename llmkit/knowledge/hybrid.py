@@ -28,7 +28,7 @@ class Hybrid(Part):
 
     parts: tuple[Annotated[Retriever, one_of("retriever")], ...] = Field(
         default=("dense", "bm25"), validate_default=True, min_length=1
-    )  # type: ignore[assignment]
+    )
     """The retrievers, each a word or a mapping with 'type'."""
     fusion: Literal["rrf", "weighted"] = "weighted"
     """rrf: by rank alone; weighted: by scores scaled to [0, 1]."""
@@ -78,7 +78,8 @@ def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int
     """Rows and scores of a part: asked for directly where it can tell them without fetching any text."""
     rank = getattr(part, "rank", None)
     if rank is not None:
-        return rank(kb, queries, depth, where)  # type: ignore[no-any-return]
+        found: list[Found] = rank(kb, queries, depth, where)
+        return found
     return [
         (
             np.array([hit.chunk.row for hit in hits], dtype=np.int64),

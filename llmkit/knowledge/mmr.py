@@ -28,7 +28,7 @@ class MaximalMarginalRelevance(Part):
     family: ClassVar[str] = "retriever"
     type: ClassVar[str] = "mmr"
 
-    of: Annotated[Retriever, one_of("retriever")] = Field(default="hybrid", validate_default=True)  # type: ignore[assignment]
+    of: Annotated[Retriever, one_of("retriever")] = Field(default="hybrid", validate_default=True)
     """The retriever whose hits are picked from."""
     trade_off: float = Field(default=0.7, ge=0, le=1)
     """1: relevance alone; 0: difference alone."""

@@ -76,7 +76,7 @@ def status(kb: KnowledgeBase) -> Status:
         encoder=kb.identity,
         documents=documents,
         chunks=kb.count,
-        files=dict(counts),  # type: ignore[arg-type]
+        files=dict(counts),
         characters=dict(characters),
         bytes=sizes,
     )

@@ -57,6 +57,7 @@ class FlatIndex:
         """Scores and ids, both (n, k), best first; id -1 fills where fewer than k rows are allowed."""
         import faiss
 
+        library: Any = faiss  # its stubs describe the C++ signatures, not the Python ones
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         ids = np.full((len(queries), k), -1, dtype=np.int64)
@@ -73,7 +74,7 @@ class FlatIndex:
         # FAISS scans a masked index with one query faster than an unmasked one, many queries the other way round
         whole = few == len(mask) and len(queries) >= 20
         bits = np.packbits(mask, bitorder="little")
-        selector = None if whole else faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+        selector = None if whole else library.SearchParameters(sel=library.IDSelectorBitmap(bits))
         width = min(k, few)
         found, positions = self._faiss.search(queries, width, params=selector)
         scores[:, :width] = found

@@ -83,7 +83,7 @@ class Writer:
         found = self.kb.catalog.rows(
             "SELECT seq, source, version FROM documents WHERE id = ? AND died IS NULL", (name,)
         )
-        return found[0] if found and found[0][0] not in self._batch.dead_documents else None  # type: ignore[return-value]
+        return found[0] if found and found[0][0] not in self._batch.dead_documents else None
 
     def put(self, source: str, document: Document, replaces: int | None) -> None:
         """Add a document, instead of the one at seq `replaces`."""

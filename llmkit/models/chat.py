@@ -145,7 +145,8 @@ def _by_langchain(provider: str, spec: ChatModelSpec) -> BaseChatModel:
     if spec.stop:
         settings["stop"] = list(spec.stop)
     try:
-        return init_chat_model(name, model_provider=provider, **settings)
+        model: BaseChatModel = init_chat_model(name, model_provider=provider, **settings)
+        return model
     except ImportError as error:
         raise ModelError(f"{spec.model} needs another package: {error}") from error
     except ValueError as error:

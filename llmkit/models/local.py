@@ -109,10 +109,12 @@ class LocalChat(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         for piece in self._run(self._request(messages, stop, kwargs)):
             if isinstance(piece, Done):
-                last = AIMessageChunk("", usage_metadata=_usage(piece), response_metadata=_metadata(self, piece))
+                last = AIMessageChunk(
+                    content="", usage_metadata=_usage(piece), response_metadata=_metadata(self, piece)
+                )
                 yield ChatGenerationChunk(message=last)
                 continue
-            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
             if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)
             yield chunk

@@ -85,12 +85,12 @@ class ScriptedChat(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         message = self._next(messages, stop)
         for piece in re.findall(r"\S+\s*|\s+", message.text):
-            chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
             if run_manager:
                 run_manager.on_llm_new_token(piece, chunk=chunk)
             yield chunk
         last = AIMessageChunk(
-            "",
+            content="",
             tool_call_chunks=[
                 {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": i}
                 for i, call in enumerate(message.tool_calls)
@@ -129,7 +129,7 @@ def load_scripted(name: str) -> ScriptedChat:
 
 def _counted(message: AIMessage, asked: Sequence[BaseMessage], stop: list[str] | None) -> AIMessage:
     """The message cut at a stop text, with words counted as tokens."""
-    text = message.text
+    text: str = message.text
     for mark in stop or ():
         text = text.partition(mark)[0]
     spoken, heard = len(text.split()), sum(len(item.text.split()) for item in asked)

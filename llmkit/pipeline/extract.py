@@ -89,7 +89,9 @@ class Extract(Part):
         rows = [hit.chunk.row for hit in hits]
         around = kb.vectors(rows) @ query
         passage = np.array([around[item.n - 1] for item in found])
-        return (near + passage) / 2 + self.words_weight * _shared(question, [item.text for item in found])
+        shared = _shared(question, [item.text for item in found])
+        scores: NDArray[np.float64] = (near + passage) / 2 + self.words_weight * shared
+        return scores
 
 
 def _in_context(item: _Candidate, encoder: Encoder) -> str:

@@ -142,11 +142,13 @@ class Pipeline(Part):
         Raises:
             ConfigError: the filter cannot be read, or no step takes one.
         """
-        taking = [isinstance(step, Part) and "where" in type(step).model_fields for step in self.steps]
-        if not any(taking):
-            raise ConfigError(f"pipeline {self.name!r} has no step that takes a filter")
         wanted = parse(where)
-        steps = [step.replace(where=wanted) if takes else step for step, takes in zip(self.steps, taking, strict=True)]
+        steps = [
+            step.replace(where=wanted) if isinstance(step, Part) and "where" in type(step).model_fields else step
+            for step in self.steps
+        ]
+        if all(new is old for new, old in zip(steps, self.steps, strict=True)):
+            raise ConfigError(f"pipeline {self.name!r} has no step that takes a filter")
         return self.replace(steps=steps)
 
     @cached_property

@@ -24,7 +24,7 @@ class Retrieve(Part):
 
     k: int = Field(default=10, ge=1, le=10_000)
     """How many passages."""
-    retriever: Annotated[Retriever, one_of("retriever")] = Field(default="hybrid", validate_default=True)  # type: ignore[assignment]
+    retriever: Annotated[Retriever, one_of("retriever")] = Field(default="hybrid", validate_default=True)
     """How they are found: dense, bm25, hybrid, mmr, or a mapping with 'type'."""
     where: WhereField | None = None
     """Only passages whose metadata pass this filter: ``type == "pdf" and page >= 3``."""
@@ -38,7 +38,7 @@ class Retrieve(Part):
         hits = self.retriever.retrieve(kb, [question], self.k, self.where)[0]
         ctx.record(
             generation=kb.generation,
-            retriever=self.retriever.config(),
+            retriever=self.config()["retriever"],
             hits=[{"chunk": hit.chunk.id, "score": hit.score, **hit.scores} for hit in hits],
         )
         return state.replace(hits=tuple(hits))

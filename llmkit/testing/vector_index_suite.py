@@ -15,7 +15,8 @@ Make = Callable[[int], VectorIndex]
 def unit(rows: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
     """Random unit vectors, (rows, dim)."""
     vectors = np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 class VectorIndexSuite:

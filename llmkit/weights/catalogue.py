@@ -11,8 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from llmkit.errors import ModelError
-from llmkit.registry import unknown
+from llmkit.errors import ModelError, unknown
 
 
 class _Entry(BaseModel):

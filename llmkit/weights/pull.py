@@ -109,7 +109,7 @@ def _wheel_url(client: httpx.Client, entry: Model) -> str:
         ]  # fmt: skip
     if not links:
         raise httpx.HTTPError(f"{page} has no {entry.wheel.file}")
-    url = urljoin(str(answer.url), links[0])
+    url: str = urljoin(str(answer.url), links[0])
     if urlparse(url).scheme not in ("https", "http"):
         raise httpx.HTTPError(f"{page} points to {url}, which is not http")
     return url
