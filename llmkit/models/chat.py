@@ -116,7 +116,7 @@ def translate(error: Exception) -> LlmkitError:
         return error
     status = getattr(error, "status_code", None)
     kind = type(error).__name__
-    if status is None and kind not in ("APIConnectionError", "APITimeoutError", "ConnectError", "ReadTimeout"):
+    if status is None and not kind.endswith(("ConnectionError", "TimeoutError", "ConnectError", "ReadTimeout")):
         return ModelError(f"the model failed: {kind}: {error}")
     said = str(error).splitlines()[0] if str(error) else kind
     if status is None:

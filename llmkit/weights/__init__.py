@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmkit.weights.catalogue import Model, ModelStatus, catalogue, find, home, listing, verify
 from llmkit.weights.pull import pull
+from llmkit.weights.store import Model, ModelStatus, catalogue, find, home, listing, verify
 
 __all__ = ["Model", "ModelStatus", "catalogue", "find", "home", "listing", "pull", "verify"]

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlparse
 import httpx
 
 from llmkit.errors import ModelError
-from llmkit.weights.catalogue import Model, find, model, sha256, verify
+from llmkit.weights.store import Model, find, model, sha256, verify
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being brought, bytes so far, bytes in all."""
@@ -130,7 +130,7 @@ def _download(
             if done and answer.status_code != httpx.codes.PARTIAL_CONTENT:
                 done = 0
             with target.open("ab" if done else "wb") as file:
-                for block in answer.iter_bytes(_BLOCK):
+                for block in answer.iter_bytes():  # as they come, so that what came before a cut is kept
                     file.write(block)
                     done += len(block)
                     if done > size:
