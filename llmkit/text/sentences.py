@@ -2,7 +2,7 @@
 
 A full stop ends a sentence when white space and something that can begin a sentence follow, unless it belongs to
 an abbreviation, an initial or a number. Japanese and Chinese full stops end one wherever they stand. Blank lines and
-list bullets always separate.
+list bullets and table rows always separate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ABBREVIATIONS = frozenset(
     e.g i.e a.m p.m u.s u.k u.n ph.d z.b d.h bzw usw""".split()
 )
 _BREAK = re.compile(
-    r"""(?P<hard>\n[ \t]*\n\s*|\n(?=[ \t]*(?:[-*•‣]|\d{1,3}[.)])[ \t]))   # a blank line, a list item
+    r"""(?P<hard>\n[ \t]*\n\s*|\n(?=[ \t]*(?:\||(?:[-*•‣]|\d{1,3}[.)])[ \t])))   # a blank line, a list item, a table row
       | (?P<cjk>[。！？｡]+[」』）”’"')\]]*)                                   # full-width stops end wherever they stand
       | (?P<stop>[.!?…]+)(?P<close>["'”’»)\]]*)(?=\s)                       # a stop that white space follows
     """,
