@@ -15,7 +15,7 @@ _ABBREVIATIONS = frozenset(
     e.g i.e a.m p.m u.s u.k u.n ph.d z.b d.h bzw usw""".split()
 )
 _BREAK = re.compile(
-    r"""(?P<hard>\n[ \t]*\n\s*|\n(?=[ \t]*(?:\||(?:[-*•‣]|\d{1,3}[.)])[ \t])))   # a blank line, a list item, a table row
+    r"""(?P<hard>\n[ \t]*\n\s*|\n(?=[ \t]*(?:\||(?:[-*•‣]|\d{1,3}[.)])[ \t])))   # blank line, list item, table row
       | (?P<cjk>[。！？｡]+[」』）”’"')\]]*)                                   # full-width stops end wherever they stand
       | (?P<stop>[.!?…]+)(?P<close>["'”’»)\]]*)(?=\s)                       # a stop that white space follows
     """,
