@@ -41,7 +41,10 @@ def test_the_wheel_holds_the_data_folders_and_runs(tmp_path):
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     site = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     zipfile.ZipFile(wheel).extractall(site)
     # the other packages of this environment, but not llmkit itself: its editable finder is a .pth, which is not read

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,8 @@ from llmkit.protocols import Context, Encoder
 from llmkit.text.sentences import sentences
 from llmkit.text.words import words
 from llmkit.types import Answer, Event, Hit, State
+
+_LONG = 400  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,16 @@ def _in_context(item: _Candidate, encoder: Encoder) -> str:
     placed = f"{context}\n{item.text}" if context else item.text
     fits = len(encoder.token_starts(placed)) + encoder.special_tokens <= encoder.max_tokens
     return placed if fits else item.text
+
+
+def _quotable(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of sentences; what has no full stop for long, as forms and tables in a PDF, goes line by line."""
+    for start, end in sentences(text):
+        if end - start <= _LONG:
+            yield start, end
+        else:
+            for line in re.finditer(r"\S[^\n]*", text[start:end]):
+                yield start + line.start(), start + line.end()
 
 
 def one_line(text: str) -> str:
