@@ -59,6 +59,7 @@ def main() -> None:
     )
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--candidates", default="llmkit,langchain,llama-index")
     given = arguments.parse_args()
     if given.worker:
         worker(*given.worker)
@@ -106,6 +107,7 @@ def main() -> None:
             queries,
         ],
     }
+    commands = {name: commands[name] for name in given.candidates.split(",")}
     found: dict[str, list[dict]] = {name: [] for name in commands}
     for number in range(given.rounds):
         for name, command in commands.items():

@@ -152,6 +152,24 @@ def test_a_file_that_breaks_keeps_what_was_read_before(kb, folder):
     check_in_step(kb)
 
 
+def test_a_knowledge_base_does_not_read_itself(tmp_path):
+    (tmp_path / "note.txt").write_text("words")
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        assert kb.ingest([tmp_path]).files == 1
+        assert kb.ingest([tmp_path]).unchanged == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes a link as on POSIX systems")
+def test_a_file_that_cannot_be_looked_at_any_more_keeps_what_was_read(kb, folder):
+    kb.ingest([folder])
+    (folder / "alpha.txt").unlink()
+    (folder / "alpha.txt").symlink_to("/etc/hostname")
+    summary = kb.ingest([folder])
+    assert summary.skipped == 1
+    assert summary.removed == 0
+    assert found(kb, "alpha1")[0] == "notes/alpha.txt"
+
+
 def write_rows(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,10 +124,12 @@ class _Ingest:
         db.rows("CREATE TEMP TABLE IF NOT EXISTS seen (uri TEXT PRIMARY KEY, root TEXT, name TEXT) WITHOUT ROWID")
         db.rows("DELETE FROM seen")
         self.roots = [root.expanduser().resolve() for root in roots]
-        for item in scan(roots):
+        for item in self.scan(roots):
             if isinstance(item, Skipped):
                 self.summary.skipped += 1
                 self.problem(str(item.path), "skipped", item.reason)
+                # it is there: what was read from it before, while it could be, stays
+                db.rows("INSERT OR REPLACE INTO seen VALUES (?, '', '')", (str(item.path),))
                 continue
             db.rows("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (str(item.path), str(item.root), item.id))
             self.total += 1
@@ -144,9 +146,16 @@ class _Ingest:
             self.summary.removed += self.writer.remove_source(uri)
         self.given = roots
 
+    def scan(self, roots: Sequence[Path]) -> Iterator[Source | Skipped]:
+        """Everything below the roots but this knowledge base itself."""
+        own = self.kb.path.resolve()
+        for item in scan(roots):
+            if not item.path.is_relative_to(own):
+                yield item
+
     def changed(self, reparse: bool) -> Iterable[Source]:
         """The files that must be read."""
-        for item in scan(self.given):
+        for item in self.scan(self.given):
             if isinstance(item, Skipped):
                 continue
             uri = str(item.path)
