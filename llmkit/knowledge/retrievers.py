@@ -65,8 +65,10 @@ def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]
 
 def fit_query(encoder: Encoder, text: str) -> tuple[str, int]:
     """The beginning of the text that the encoder can read, and how many tokens were left out."""
-    starts = encoder.token_starts(text)
     room = encoder.max_tokens - encoder.special_tokens
+    if len(text) <= room // 4:  # no tokenizer makes four tokens of every character
+        return text, 0
+    starts = encoder.token_starts(text)
     if len(starts) <= room:
         return text, 0
     kept = text[: int(starts[room])].rstrip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def drop_unlisted(folder: Path, catalog: Catalog) -> None:
     named = {file for (file,) in catalog.rows("SELECT file FROM segments")}
     for path in folder.glob("*.npy*"):
         if path.name not in named:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

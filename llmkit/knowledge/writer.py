@@ -11,6 +11,7 @@ import hashlib
 import json
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -144,7 +145,8 @@ class Writer:
         kb.generation = generation
         self.commits += 1
         for segment in merged:
-            (kb.path / "vectors" / segment.file).unlink(missing_ok=True)
+            with suppress(OSError):  # a system that keeps open files lets the next writer drop it
+                (kb.path / "vectors" / segment.file).unlink(missing_ok=True)
         kb.index.remove(np.asarray(died, dtype=np.int64))
         kb.index.add(ids, vectors)
         texts = zip(ids.tolist(), (chunk.indexed_text for chunk in chunks), strict=True)

@@ -47,6 +47,17 @@ class VectorIndexSuite:
                 assert (found[:, kept:] == -1).all()
                 assert (np.diff(scores[:, :kept], axis=1) <= 1e-6).all()
 
+    def test_rows_that_hardly_differ_are_still_ranked(self, make: Make) -> None:
+        """Scores are those of brute force to single precision, among hundreds of near ties."""
+        vectors = unit(1, 24) + 1e-4 * np.random.default_rng(3).normal(size=(800, 24)).astype(np.float32)
+        vectors = np.concatenate([vectors / np.linalg.norm(vectors, axis=1, keepdims=True), unit(200, 24, seed=4)])
+        index = make(24)
+        index.add(np.arange(1000, dtype=np.int64), vectors)
+        scores, _ = index.search(vectors[:25], 10)
+        true = -np.sort(-(vectors[:25] @ vectors.T), axis=1)[:, :10]
+        if self.recall == 1.0:
+            np.testing.assert_allclose(scores, true, atol=1e-6)
+
     def test_an_empty_index_and_an_empty_filter_find_nothing(self, make: Make) -> None:
         """Id -1 everywhere, no error."""
         index = make(8)
