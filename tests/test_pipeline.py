@@ -107,6 +107,14 @@ def test_passages_are_numbered_data_in_the_prompt(kb):
     assert "[1] Warranty\nThe warranty covers parts" in messages[-1].content
 
 
+def test_extract_quotes_a_line_of_what_has_no_full_stop(kb):
+    form = "\n".join(f"Field {n} of the form holds whatever was typed there by hand" for n in range(12))
+    kb.add([Document("form", f"{form}\nPassport number X-4471 of the traveller", title="Form")])
+    pipeline = Pipeline(name="x", steps=["retrieve", {"type": "extract", "threshold": 0}]).with_knowledge(kb)
+    answer = pipeline.run("Passport number of the traveller?").answer
+    assert answer.text == "Passport number X-4471 of the traveller [1]"
+
+
 def test_extract_quotes_and_abstains(kb):
     steps = [{"type": "retrieve", "k": 3}, {"type": "extract", "threshold": 0.4}]
     pipeline = Pipeline(name="x", steps=steps).with_knowledge(kb)

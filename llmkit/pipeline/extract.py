@@ -65,7 +65,7 @@ class Extract(Part):
         """Fill ``state.answer`` and keep in ``state.hits`` the passages that were read."""
         hits = state.hits[: self.passages]
         found = [
-            _Candidate(n, hit, start, end) for n, hit in enumerate(hits, 1) for start, end in sentences(hit.chunk.text)
+            _Candidate(n, hit, start, end) for n, hit in enumerate(hits, 1) for start, end in _quotable(hit.chunk.text)
         ]
         if not found:
             ctx.note("no passages were found")
@@ -73,7 +73,7 @@ class Extract(Part):
         scores = self._scores(state.question, hits, found, ctx)
         order = np.argsort(-scores, kind="stable")
         best = float(scores[order[0]])
-        ctx.record(best=best, threshold=self.threshold, candidates=len(found))
+        ctx.record(confidence=best, threshold=self.threshold, candidates=len(found))
         if best < self.threshold:
             ctx.note(f"the best sentence scores {best:.2f}, below the threshold of {self.threshold:.2f}")
             return state.replace(hits=hits, answer=Answer(NOT_FOUND, abstained=True))
