@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from llmkit.types import Event, Hit, State
+from llmkit.types import Event, Figure, Hit, Sample, Score, State
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,4 +139,20 @@ class Step(Protocol):
 
     def run(self, state: State, ctx: Context) -> State:
         """The state after this step."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Scores what a pipeline made of a sample."""
+
+    type: ClassVar[str]
+    """The word that names the metric in YAML."""
+
+    def figures(self) -> Mapping[str, Figure]:
+        """The numbers it gives, by name."""
+        ...
+
+    def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
+        """A score for each figure that applies to this sample; a figure that does not apply is left out."""
         ...

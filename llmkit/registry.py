@@ -38,6 +38,27 @@ BUILTIN: dict[str, dict[str, str]] = {
         "answer": "llmkit.pipeline.answer:AnswerStep",
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",
+        "generate": "llmkit.pipeline.generate:Generate",
+    },
+    "dataset": {
+        "rows": "llmkit.evaluation.datasets:Rows",
+        "qa": "llmkit.evaluation.datasets:QAFolder",
+        "beir": "llmkit.evaluation.datasets:Beir",
+        "squad": "llmkit.evaluation.published:Squad",
+        "dpr": "llmkit.evaluation.published:DPR",
+        "hotpot": "llmkit.evaluation.published:Hotpot",
+        "huggingface": "llmkit.evaluation.published:HuggingFace",
+    },
+    "metric": {
+        "retrieval": "llmkit.evaluation.metrics.retrieval:Retrieval",
+        "answer": "llmkit.evaluation.metrics.answer:AnswerMatch",
+        "abstention": "llmkit.evaluation.metrics.abstention:Abstention",
+        "citations": "llmkit.evaluation.metrics.citations:Citations",
+        "rouge": "llmkit.evaluation.metrics.rouge:Rouge",
+        "label": "llmkit.evaluation.metrics.exact:Label",
+        "number": "llmkit.evaluation.metrics.exact:Number",
+        "concepts": "llmkit.evaluation.metrics.exact:Concepts",
+        "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
     },
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -201,6 +202,9 @@ class State:
     question: str
     history: tuple[Message, ...] = ()
     hits: tuple[Hit, ...] = ()
+    """Passages the next step works with, best first."""
+    retrieved: tuple[Hit, ...] = ()
+    """Passages as they were found, before any step kept some of them."""
     answer: Answer | None = None
     records: tuple[StepRecord, ...] = ()
 
@@ -212,6 +216,52 @@ class State:
     def usage(self) -> Usage:
         """Sum over all records."""
         return sum((record.usage for record in self.records), Usage())
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One item of a data set: what is asked and what is known about the right answer."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...] = ()
+    """Right answers, aliases of one another; empty where the documents hold none."""
+    relevant: Mapping[str, float] = field(default_factory=dict)
+    """Ids of the documents that hold the answer, with their grade above 0; empty where nobody judged."""
+    history: tuple[Message, ...] = ()
+    cluster: str = ""
+    """What the sample shares with others (a document, a template); empty: it stands alone."""
+    fields: Metadata = field(default_factory=dict)
+    """The row itself: constraints, labels, tools, whatever a metric asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a metric says about one sample: a finite number, or why there is none."""
+
+    value: float | None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.value is None and not self.reason:
+            raise ValueError("a score without a value needs a reason")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"a score is a finite number, not {self.value}")
+
+    @classmethod
+    def unscored(cls, reason: str) -> Score:
+        """No value can be computed; the sample is counted beside the mean and is not in it."""
+        return cls(None, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What one number of a metric means."""
+
+    about: str
+    better: Literal["higher", "lower"] = "higher"
+    unit: Literal["share", "count", "seconds", "tokens", "money"] = "share"
+    """A share lies in [0, 1]; its interval makes use of that."""
 
 
 def blocks_or_whole(document: Document) -> Iterator[Block]:

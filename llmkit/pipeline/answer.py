@@ -63,7 +63,7 @@ class AnswerStep(Part):
             dropped = [hit.chunk.id for hit in shown[kept:]]
             ctx.note(f"{len(dropped)} of {len(shown)} passages did not fit the model's window: {', '.join(dropped)}")
         shown = shown[:kept]
-        text = _ask(model, messages, ctx)
+        text = ask(model, messages, ctx)
         ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages], raw=text)
         abstained = not text or text.casefold().startswith(NOT_FOUND.casefold().rstrip("."))
         citations = () if abstained else tuple(cited(text, shown))
@@ -90,7 +90,7 @@ def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = "not check
     return Citation(n, chunk.document, chunk.version, chunk.id, chunk.start, chunk.end, chunk.text, supported, reason)
 
 
-def _ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
+def ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
     """Stream the model's answer; tokens go to the listener, usage and why it ended into the record."""
     total: Any = None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,9 +64,18 @@ class Pipeline(Part):
         """
         if not question.strip():
             raise DataError("the question is empty")
+        return self.resume(State(question=question.strip(), history=tuple(history)), 0, on_event=on_event)
+
+    def resume(self, state: State, start: int, *, on_event: Listener | None = None) -> State:
+        """Go on from a state with the steps from position `start` on.
+
+        Replays a run from its trace, or shows what better passages would have changed.
+
+        Raises:
+            StepError: a step failed; says which, the cause is chained.
+        """
         run = Run(self, on_event)
-        state = State(question=question.strip(), history=tuple(history))
-        for index, step in enumerate(self.steps):
+        for index, step in enumerate(self.steps[start:], start):
             state = run.step(index, step, state)
         run.emit(Event("done", step="pipeline", data={"state": state}))
         return state
@@ -127,13 +136,22 @@ class Pipeline(Part):
             raise ConfigError("no model: give the step or the pipeline one, as in model: local:smollm2")
         with self._lock:
             if chosen.digest not in self._models:
-                self._models[chosen.digest] = load_chat(chosen)
+                wrap = self.__dict__.get("_wrap")
+                self._models[chosen.digest] = wrap(chosen) if wrap else load_chat(chosen)
             return self._models[chosen.digest]
 
     def with_knowledge(self, kb: KnowledgeBase) -> Pipeline:
         """The same pipeline over a knowledge base that is already open."""
         pipeline = self.replace(knowledge=str(kb.path))
         pipeline.__dict__["_knowledge"] = kb
+        return pipeline
+
+    def with_models(self, load: Callable[[ChatModelSpec], BaseChatModel]) -> Pipeline:
+        """The same pipeline, its chat models made by `load`: from a cache, from a recording."""
+        pipeline = self.replace()
+        pipeline.__dict__["_wrap"] = load
+        if "_knowledge" in self.__dict__:
+            pipeline.__dict__["_knowledge"] = self._knowledge
         return pipeline
 
     def with_filter(self, where: str) -> Pipeline:

@@ -37,7 +37,9 @@ class Run:
         return self._pipeline.open_knowledge()
 
     def model(self, spec: object = None) -> BaseChatModel:
-        """The chat model of `spec`, or the pipeline's default."""
+        """The chat model of `spec`, or the pipeline's default; its name goes into the record."""
+        chosen = spec or self._pipeline.model
+        self.record(model=getattr(chosen, "model", None))
         return self._pipeline.chat_model(spec)
 
     def prompt(self, ref: str) -> prompts.Prompt:

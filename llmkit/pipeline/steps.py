@@ -30,7 +30,7 @@ class Retrieve(Part):
     """Only passages whose metadata pass this filter: ``type == "pdf" and page >= 3``."""
 
     def run(self, state: State, ctx: Context) -> State:
-        """Fill ``state.hits``, best first."""
+        """Fill ``state.hits`` and ``state.retrieved``, best first."""
         kb = ctx.knowledge
         question, cut = fit_query(kb.encoder, state.question)
         if cut:
@@ -38,7 +38,8 @@ class Retrieve(Part):
         hits = self.retriever.retrieve(kb, [question], self.k, self.where)[0]
         ctx.record(
             generation=kb.generation,
+            k=self.k,
             retriever=self.config()["retriever"],
             hits=[{"chunk": hit.chunk.id, "score": hit.score, **hit.scores} for hit in hits],
         )
-        return state.replace(hits=tuple(hits))
+        return state.replace(hits=tuple(hits), retrieved=tuple(hits))

@@ -1,0 +1,139 @@
+"""The command `llmkit eval`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmkit.cli.figures import figure_table, number
+from llmkit.cli.show import duration, interactive, json_option, print_json
+
+if TYPE_CHECKING:
+    from llmkit.evaluation.plan import Plan
+    from llmkit.evaluation.run import Progress
+
+runs_option = click.option(
+    "--runs", default="runs", show_default=True, metavar="DIR", envvar="LLMKIT_RUNS", help="Folder of all runs."
+)
+
+
+@click.command("eval")
+@click.argument("pipelines", nargs=-1, required=True, metavar="PIPELINES...")
+@click.option("--task", required=True, metavar="NAME|FILE", help="What they are judged on, as in tasks/nq-dev.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the pipelines; repeatable.")
+@click.option(
+    "--task-set", "task_overrides", multiple=True, metavar="PATH=VALUE", help="Change the task, as in limit=50."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Samples at a time.")
+@click.option("--no-cache", is_flag=True, help="Begin anew and remember no answers of models.")
+@runs_option
+@json_option
+def command(
+    pipelines: tuple[str, ...],
+    task: str,
+    overrides: tuple[str, ...],
+    task_overrides: tuple[str, ...],
+    workers: int,
+    no_cache: bool,
+    runs: str,
+    as_json: bool,
+) -> None:
+    """Run pipelines on a task; what was done before is not done again."""
+    from llmkit.evaluation.plan import plan
+    from llmkit.evaluation.run import evaluate
+    from llmkit.evaluation.task import load_task
+    from llmkit.pipeline import load_pipeline
+
+    loaded = load_task(task, task_overrides)
+    made = [load_pipeline(name, overrides) for name in pipelines]
+    for pipeline in made:
+        planned = plan(pipeline, loaded, Path(runs), cache=not no_cache, note=lambda text: click.echo(text, err=True))
+        _announce(planned)
+        with _Bar(as_json) as bar:
+            folder = evaluate(planned, workers=workers, on_progress=bar.tell)
+        summary = folder.summary()
+        if as_json:
+            print_json({"run": str(folder.path), **summary})
+        else:
+            click.echo(f"\n{folder.path}")
+            click.echo(_counts(summary))
+            click.echo(figure_table(summary["metrics"], loaded.figures))
+            click.echo(_costs(summary))
+
+
+def _announce(planned: Plan) -> None:
+    """Say what will be run, what cannot be, and what it can show."""
+    selection = planned.selection
+    for bad in selection.bad:
+        click.echo(f"sample left out: {bad}", err=True)
+    if selection.bad_count > len(selection.bad):
+        click.echo(f"… and {selection.bad_count - len(selection.bad)} more rows that cannot be used", err=True)
+    taken = len(selection.positions)
+    some = f"{taken} samples" if taken == selection.total else f"{taken} of {selection.total} samples"
+    groups = "" if selection.clusters == taken else f" in {selection.clusters} groups that share a document"
+    click.echo(f"{planned.pipeline.name} on {planned.task.name}: {some}{groups}", err=True)
+    click.echo(
+        f"a difference of {100 * planned.detectable:.1f} points between two pipelines would be found four times out of "
+        "five (if they disagree on a quarter of the samples)",
+        err=True,
+    )
+
+
+def _counts(summary: dict[str, Any]) -> str:
+    words = [f"{summary['ok']} of {summary['n']} samples scored"]
+    words += [f"{summary[kind]} {kind}" for kind in ("errors", "timeouts") if summary[kind]]
+    lines = [", ".join(words)]
+    lines += [f"  {count} x {error}" for error, count in summary["failures"].items()]
+    return "\n".join(lines)
+
+
+def _costs(summary: dict[str, Any]) -> str:
+    latency, tokens = summary["latency"], summary["tokens"]
+    words = []
+    if latency:
+        words.append(f"{duration(latency['p50'])} p50, {duration(latency['p95'])} p95 a sample")
+    if tokens.get("calls"):
+        words.append(f"{tokens['calls']} calls ({tokens['cached']} from the cache)")
+        words.append(f"{tokens['input']} tokens in, {tokens['output']} out")
+        words.append("no price known" if summary["cost"] is None else f"cost {number(summary['cost'], 'money')}")
+    return "; ".join(words)
+
+
+class _Bar:
+    """Progress on stderr: a bar for a terminal, a line now and then elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.told = time.monotonic()
+        self.live: Any = None
+        self.quiet = quiet
+        if interactive() and not quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}")
+            self.live = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.live.add_task("", total=None)
+
+    def __enter__(self) -> _Bar:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def tell(self, progress: Progress) -> None:
+        """Show how far it is, and how long it will take."""
+        rate = progress.fresh / max(progress.seconds, 1e-6)
+        left = f", {duration((progress.total - progress.done) / rate)} left" if progress.fresh else ""
+        failed = f", {progress.errors} failed" if progress.errors else ""
+        text = f"{rate:.1f} samples/s{left}{failed}"
+        if self.live:
+            self.live.update(self.task, completed=progress.done, total=progress.total, description=text)
+        elif not self.quiet and time.monotonic() - self.told > 10:
+            self.told = time.monotonic()
+            click.echo(f"{progress.done}/{progress.total} samples, {text}", err=True)

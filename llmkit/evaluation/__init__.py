@@ -1,0 +1,1 @@
+"""Evaluation: tasks, metrics, runs, statistics, and what went wrong where."""

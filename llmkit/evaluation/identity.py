@@ -1,0 +1,102 @@
+"""What a run is a run of: everything that shapes an answer, in values and one digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llmkit import prompts, weights
+from llmkit.errors import LlmkitError
+from llmkit.knowledge.base import KnowledgeBase
+from llmkit.models.chat import ChatModelSpec
+from llmkit.part import Part
+from llmkit.pipeline import Pipeline
+
+_PROMPT = re.compile(r"[a-z][a-z0-9-]*@v[0-9]+")
+
+
+def digest(value: object) -> str:
+    """First 16 hex digits of the SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def prompt_digests(pipeline: Pipeline) -> dict[str, str]:
+    """Digest of every prompt the pipeline names, by reference."""
+    found = {}
+    for key, value in _strings(pipeline.config()):
+        if _PROMPT.fullmatch(value) or key == "prompt":
+            try:
+                prompt = prompts.load(value)
+            except LlmkitError:
+                continue  # a text that only looks like a prompt
+            found[prompt.ref] = prompt.digest
+    return found
+
+
+def models(pipeline: Pipeline) -> dict[str, str]:
+    """Identity of every chat model the pipeline names, by its spec."""
+    return {spec.model: model_identity(spec) for spec in _specs(pipeline)}
+
+
+def model_identity(spec: ChatModelSpec) -> str:
+    """The spec and what stands behind it: the digest of a local file, the address of a server."""
+    provider, _, name = spec.model.partition(":")
+    behind = ""
+    if provider == "local":
+        path = weights.find(name)
+        behind = _file_digest(path) if path.is_file() else str(path)
+    elif provider == "scripted" and name.startswith("@"):
+        path = Path(name[1:]).expanduser()
+        behind = _file_digest(path) if path.is_file() else "missing"
+    elif provider == "openai":
+        behind = os.environ.get("OPENAI_BASE_URL", "")
+    return digest([spec.config(), behind])
+
+
+def knowledge_identity(kb: KnowledgeBase) -> dict[str, Any]:
+    """What a knowledge base holds: its documents with their versions, its encoder, its splitter."""
+    rows = kb.catalog.rows(
+        "SELECT id, version FROM documents WHERE born <= ? AND (died IS NULL OR died > ?) ORDER BY id",
+        (kb.generation, kb.generation),
+    )
+    content = digest([rows, kb.identity, kb.splitter.config()])
+    return {
+        "path": str(kb.path),
+        "generation": kb.generation,
+        "encoder": kb.identity,
+        "documents": len(rows),
+        "chunks": kb.count,
+        "digest": content,
+    }
+
+
+def _specs(value: object) -> Iterator[ChatModelSpec]:
+    if isinstance(value, ChatModelSpec):
+        yield value
+    elif isinstance(value, Part):
+        for name in type(value).model_fields:
+            yield from _specs(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _specs(item)
+
+
+def _strings(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _strings(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item, key)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

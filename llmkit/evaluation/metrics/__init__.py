@@ -1,0 +1,1 @@
+"""Metrics: each scores one sample, and says so where it cannot."""

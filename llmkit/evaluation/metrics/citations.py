@@ -1,0 +1,65 @@
+"""Whether the citations lead to the documents that hold the answer, and the sentences rest on what they cite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+
+from llmkit.evaluation.metrics.normal import said
+from llmkit.part import Part
+from llmkit.pipeline.support import support
+from llmkit.text.sentences import sentences
+from llmkit.types import Answer, Figure, Sample, Score, State
+
+
+class Citations(Part):
+    """Precision and recall of the cited documents, and the share of sentences that cited passages support.
+
+    Support is wording, not truth (:mod:`llmkit.pipeline.support`); the checks of an earlier step are not believed but
+    made again.
+    """
+
+    family: ClassVar[str] = "metric"
+    type: ClassVar[str] = "citations"
+
+    overlap: float = Field(default=0.75, gt=0, le=1)
+    """Least share of a sentence's content words that a cited passage must hold."""
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Three shares, over the samples that were answered."""
+        return {
+            "citation_precision": Figure("Cited documents that are relevant"),
+            "citation_recall": Figure("Relevant documents that are cited"),
+            "grounded": Figure("Sentences of the answer that a cited passage supports, by their words"),
+        }
+
+    def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
+        """Nothing for an abstention: it claims nothing."""
+        answer = state.answer
+        if answer is None:
+            return {name: Score.unscored("the pipeline gives no answer") for name in self.figures()}
+        if answer.abstained:
+            return {}
+        found = {"grounded": self._grounded(answer, state)}
+        if sample.relevant:
+            cited = [citation.document for citation in answer.citations]
+            right = [name in sample.relevant for name in cited]
+            nothing = Score.unscored("the answer cites nothing")
+            found["citation_precision"] = Score(sum(right) / len(right)) if right else nothing
+            found["citation_recall"] = Score(len(set(cited) & set(sample.relevant)) / len(sample.relevant))
+        return found
+
+    def _grounded(self, answer: Answer, state: State) -> Score:
+        spans = sentences(said(answer.text))
+        if not spans:
+            return Score.unscored("the answer has no sentence")
+        cited = {citation.chunk for citation in answer.citations}
+        passages = [hit.chunk for hit in state.hits if hit.chunk.id in cited]
+        text = said(answer.text)
+        held = sum(
+            any(support(text[a:b], c.text, context=c.context, overlap=self.overlap).supported for c in passages)
+            for a, b in spans
+        )
+        return Score(held / len(spans))

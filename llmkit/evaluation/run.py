@@ -1,0 +1,250 @@
+"""Running a task: bounded workers, a deadline for each sample, retries where they help, results written at once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmkit.errors import Cancelled, DataError, LlmkitError, ModelError
+from llmkit.evaluation.folder import RunFolder, write_json
+from llmkit.evaluation.identity import digest
+from llmkit.evaluation.plan import Plan
+from llmkit.evaluation.scoring import score_row
+from llmkit.evaluation.starting import start
+from llmkit.evaluation.summary import summarise
+from llmkit.evaluation.task import chosen
+from llmkit.evaluation.trace import read_sample, read_state, sample_row, state_row
+from llmkit.models.cache import TAPE, Tape
+from llmkit.types import Event, Sample, State
+
+_ALIKE = 5  # first samples that fail the same way: the rest would too
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    done: int
+    """Samples, those of earlier sessions included."""
+    total: int
+    errors: int
+    """Errors and time-outs of this session."""
+    fresh: int
+    """Samples run in this session."""
+    seconds: float
+    """Since this session began."""
+
+
+@dataclass(slots=True)
+class _Job:
+    sample: Sample
+    repeat: int
+    stopped: threading.Event = field(default_factory=threading.Event)
+    began: float = 0.0
+    """Monotonic time at which a worker took it; 0 before."""
+
+
+_Done = tuple[_Job, "State | None", dict[str, Any], dict[str, Any]]
+
+
+def evaluate(plan: Plan, *, workers: int = 1, on_progress: Callable[[Progress], None] = lambda _: None) -> RunFolder:
+    """Run what is left to run, then write the summary.
+
+    Samples that are done are not run again; those that failed are tried once more. Where the metrics have changed, what
+    is done is scored anew from its traces, without running anything.
+
+    Raises:
+        DataError: too many samples fail, the disk is full, or another process writes to this run. What is done is kept.
+        Cancelled: interrupted; what is done is kept.
+    """
+    folder = plan.folder()
+    with folder.writing() as writing:
+        _rescore(plan, folder, writing)
+        _Session(plan, folder, writing, workers, on_progress).run()
+    write_json(folder.path / "summary.json", summarise(folder, plan.task))
+    return folder
+
+
+class _Session:
+    def __init__(
+        self, plan: Plan, folder: RunFolder, writing: Any, workers: int, on_progress: Callable[[Progress], None]
+    ) -> None:
+        self.plan, self.writing, self.workers = plan, writing, workers
+        self.on_progress = on_progress
+        self.skip = folder.done()
+        self.jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=workers)
+        self.results: queue.Queue[_Done] = queue.Queue()
+        self.running: dict[int, _Job] = {}
+        self.abandoned: set[int] = set()
+        self.fresh = self.errors = 0
+        self.reasons: set[str] = set()
+        self.began = time.monotonic()
+
+    def run(self) -> None:
+        """Hand out what is left, take in what is done."""
+        self.tell()
+        waiting = self.left()
+        upcoming = next(waiting, None)
+        if upcoming is None:
+            return
+        for _ in range(self.workers):
+            self.hire()
+        try:
+            while upcoming is not None or self.running:
+                while upcoming is not None and len(self.running) < self.workers:
+                    self.running[id(upcoming)] = upcoming
+                    self.jobs.put(upcoming)
+                    upcoming = next(waiting, None)
+                try:
+                    self.take(self.results.get(timeout=0.05))
+                except queue.Empty:
+                    self.watch()
+        except KeyboardInterrupt as error:
+            raise Cancelled("interrupted") from error
+        finally:
+            for job in self.running.values():
+                job.stopped.set()
+            for _ in range(self.workers):
+                self.jobs.put(None) if not self.jobs.full() else None
+
+    def left(self) -> Iterator[_Job]:
+        for sample in chosen(self.plan.task, self.plan.selection):
+            for repeat in range(self.plan.task.repeats):
+                if (sample.id, repeat) not in self.skip:
+                    yield _Job(sample, repeat)
+
+    def hire(self) -> None:
+        threading.Thread(target=self.work, name="llmkit eval", daemon=True).start()
+
+    def work(self) -> None:
+        """A worker: one job after the other. It never raises; what goes wrong is a result."""
+        while (job := self.jobs.get()) is not None:
+            job.began = time.monotonic()
+            self.results.put(_outcome(self.plan, job))
+            if id(job) in self.abandoned:
+                return
+
+    def watch(self) -> None:
+        """End the jobs whose time is up: told to stop, and no longer waited for."""
+        deadline = self.plan.task.deadline
+        if deadline is None:
+            return
+        for job in list(self.running.values()):
+            if job.began and time.monotonic() - job.began > deadline:
+                job.stopped.set()
+                self.abandoned.add(id(job))
+                self.hire()
+                why = f"not done within the deadline of {deadline:g} s"
+                self.take(_failed(job, "timeout", why, deadline, []))
+
+    def take(self, done: _Done) -> None:
+        """Write a result, unless its job was given up."""
+        job, state, trace, row = done
+        if self.running.pop(id(job), None) is None:
+            return
+        self.writing.add(state, trace, row)
+        self.fresh += 1
+        if row["status"] != "ok":
+            self.fail(row)
+        self.tell()
+
+    def fail(self, row: dict[str, Any]) -> None:
+        """Count a failure; stop where going on would be a waste."""
+        self.errors += 1
+        task = self.plan.task
+        self.reasons.add(row["error"])
+        allowed = task.fail_on_error * self.plan.samples
+        if self.fresh == self.errors >= _ALIKE and len(self.reasons) == 1 and allowed < self.plan.samples:
+            raise DataError(f"the first {self.errors} samples all failed the same way: {row['error']}")
+        if self.errors > allowed:
+            raise DataError(
+                f"{self.errors} of {self.fresh} samples failed, more than fail_on_error: {task.fail_on_error:g} of "
+                f"{self.plan.samples} allows; the last: {row['error']}"
+            )
+
+    def tell(self) -> None:
+        passed = time.monotonic() - self.began
+        self.on_progress(Progress(len(self.skip) + self.fresh, self.plan.samples, self.errors, self.fresh, passed))
+
+
+def _outcome(plan: Plan, job: _Job) -> _Done:
+    """Run one sample, again where the failure may pass."""
+
+    def listen(_: Event) -> None:
+        if job.stopped.is_set():
+            raise Cancelled("stopped")
+
+    tape = Tape(job.sample.id, job.repeat)
+    began = time.perf_counter()
+    for attempt in range(plan.task.retries + 1):
+        tape = Tape(job.sample.id, job.repeat)
+        token = TAPE.set(tape)
+        try:
+            state, step = start(plan.pipeline, plan.task, job.sample)
+            state = plan.pipeline.resume(state, step, on_event=listen)
+        except Exception as error:
+            if attempt < plan.task.retries and (wait := _worth_waiting(error, attempt)) and not job.stopped.wait(wait):
+                continue
+            told = str(error) if isinstance(error, LlmkitError) else f"{type(error).__name__}: {error}"
+            return _failed(job, "error", told, time.perf_counter() - began, tape.calls)
+        finally:
+            TAPE.reset(token)
+        seconds = time.perf_counter() - began
+        trace = _trace(job, "ok", None, seconds, tape.calls)
+        trace["state"] = state_row(state)
+        return job, state, trace, score_row(plan.task, job.sample, job.repeat, state, seconds, tape.calls)
+    raise AssertionError("the last attempt returns")
+
+
+def _worth_waiting(error: Exception, attempt: int) -> float:
+    """Seconds until a further attempt; 0 where none would help."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModelError):
+            return (cause.retry_after or 0.5 * 2**attempt) if cause.retryable else 0.0
+        cause = cause.__cause__
+    return 0.0
+
+
+def _trace(job: _Job, status: str, error: str | None, seconds: float, calls: list[Any]) -> dict[str, Any]:
+    sample = sample_row(job.sample)
+    return {
+        "id": job.sample.id, "repeat": job.repeat, "status": status, "error": error, "seconds": round(seconds, 6),
+        "sample": sample, "state": None, "calls": calls,
+    }  # fmt: skip
+
+
+def _failed(job: _Job, status: str, why: str, seconds: float, calls: list[Any]) -> _Done:
+    row = {
+        "id": job.sample.id, "repeat": job.repeat, "cluster": job.sample.cluster or job.sample.id, "status": status,
+        "error": why, "seconds": round(seconds, 6), "scores": {}, "unscored": {},
+    }  # fmt: skip
+    return job, None, _trace(job, status, why, seconds, calls), row
+
+
+def _rescore(plan: Plan, folder: RunFolder, writing: Any) -> None:
+    """Score what is done anew, where the metrics are others than those it was scored with."""
+    wanted = digest([metric.config() for metric in plan.task.metrics])  # type: ignore[attr-defined]
+    before = folder.run.get("metrics_digest")
+    if before != wanted:
+        if before is not None:
+            passages = folder.passages()
+            failed = (row for row in folder.scores() if row["status"] != "ok")
+            again = (
+                score_row(
+                    plan.task, read_sample(trace["sample"]), trace["repeat"], read_state(trace["state"], passages),
+                    trace["seconds"], trace["calls"],
+                )
+                for trace in folder.traces() if trace["status"] == "ok"
+            )  # fmt: skip
+            writing.replace_scores(row for rows in (failed, again) for row in rows)
+        figures = {
+            name: {"about": figure.about, "better": figure.better, "unit": figure.unit}
+            for name, figure in plan.task.figures.items()
+        }
+        folder.run |= {"metrics_digest": wanted, "metrics": figures, "primary": plan.task.decides}
+        write_json(folder.path / "run.json", folder.run)

@@ -1,0 +1,99 @@
+"""What happened to one sample, as JSON and back: the state a pipeline left, and the calls its models answered.
+
+Passages are written once a run, under a key; a trace names the keys. A state read back equals the state written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from llmkit.types import Answer, Chunk, Citation, Hit, Message, Sample, State, StepRecord, Usage
+
+Row = dict[str, Any]
+
+
+def passage_key(chunk: Chunk) -> str:
+    """Name of a passage in a run: its place, version and text."""
+    content = json.dumps([chunk.document, chunk.ordinal, chunk.version, chunk.start, chunk.end, chunk.row, chunk.text])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def state_row(state: State) -> Row:
+    """JSON values of a state; of its hits the keys, ranks and scores."""
+    return {
+        "question": state.question,
+        "history": [[turn.role, turn.content] for turn in state.history],
+        "retrieved": [_hit_row(hit) for hit in state.retrieved],
+        "hits": [_hit_row(hit) for hit in state.hits],
+        "answer": asdict(state.answer) if state.answer is not None else None,
+        "records": [asdict(record) for record in state.records],
+    }
+
+
+def read_state(row: Mapping[str, Any], passages: Mapping[str, Chunk]) -> State:
+    """The state of a row.
+
+    Raises:
+        KeyError: a passage that is not among `passages`.
+    """
+    answer = row["answer"]
+    if answer is not None:
+        citations = tuple(Citation(**citation) for citation in answer["citations"])
+        answer = Answer(**{**answer, "citations": citations, "unsupported": tuple(answer["unsupported"])})
+    records = [StepRecord(**{**record, "usage": Usage(**record["usage"])}) for record in row["records"]]
+    return State(
+        question=row["question"],
+        history=tuple(Message(role, content) for role, content in row["history"]),
+        retrieved=tuple(_hit(hit, passages) for hit in row["retrieved"]),
+        hits=tuple(_hit(hit, passages) for hit in row["hits"]),
+        answer=answer,
+        records=tuple(records),
+    )
+
+
+def chunk_row(chunk: Chunk) -> Row:
+    """JSON values of a passage."""
+    return asdict(chunk)
+
+
+def read_chunk(row: Mapping[str, Any]) -> Chunk:
+    """The passage of a row."""
+    return Chunk(**{**row, "heading": tuple(row["heading"])})
+
+
+def sample_row(sample: Sample) -> Row:
+    """JSON values of a sample."""
+    return {
+        "id": sample.id,
+        "question": sample.question,
+        "answers": list(sample.answers),
+        "relevant": dict(sample.relevant),
+        "history": [[turn.role, turn.content] for turn in sample.history],
+        "cluster": sample.cluster,
+        "fields": dict(sample.fields),
+    }
+
+
+def read_sample(row: Mapping[str, Any]) -> Sample:
+    """The sample of a row."""
+    history = tuple(Message(role, content) for role, content in row["history"])
+    known = {field.name: row[field.name] for field in fields(Sample)}
+    return Sample(**{**known, "answers": tuple(row["answers"]), "history": history})
+
+
+def comparable(row: Mapping[str, Any]) -> str:
+    """A state's row as one JSON text, without the times, which no replay can repeat."""
+    records = [{key: value for key, value in record.items() if key != "seconds"} for record in row["records"]]
+    return json.dumps({**row, "records": records}, sort_keys=True, ensure_ascii=False)
+
+
+def _hit_row(hit: Hit) -> Row:
+    return {"passage": passage_key(hit.chunk), "score": hit.score, "scores": dict(hit.scores)}
+
+
+def _hit(row: Mapping[str, Any], passages: Mapping[str, Chunk]) -> Hit:
+    return Hit(passages[row["passage"]], row["score"], row["scores"])
