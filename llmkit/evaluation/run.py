@@ -14,10 +14,10 @@ from llmkit.evaluation.folder import RunFolder, write_json
 from llmkit.evaluation.identity import digest
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.scoring import score_row
-from llmkit.evaluation.starting import start
+from llmkit.evaluation.starting import answering, start
 from llmkit.evaluation.summary import summarise
 from llmkit.evaluation.task import chosen
-from llmkit.evaluation.trace import read_sample, read_state, sample_row, state_row
+from llmkit.evaluation.trace import hit_rows, read_sample, read_state, sample_row, state_row
 from llmkit.models.cache import TAPE, Tape
 from llmkit.types import Event, Sample, State
 
@@ -185,7 +185,9 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
         token = TAPE.set(tape)
         try:
             state, step = start(plan.pipeline, plan.task, job.sample)
-            state = plan.pipeline.resume(state, step, on_event=listen)
+            answers = answering(plan.pipeline)
+            entering = plan.pipeline.resume(state, step, answers, on_event=listen)
+            state = plan.pipeline.resume(entering, answers, on_event=listen)
         except Exception as error:
             if attempt < plan.task.retries and (wait := _worth_waiting(error, attempt)) and not job.stopped.wait(wait):
                 continue
@@ -195,7 +197,7 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
             TAPE.reset(token)
         seconds = time.perf_counter() - began
         trace = _trace(job, "ok", None, seconds, tape.calls)
-        trace["state"] = state_row(state)
+        trace |= {"state": state_row(state), "entering": hit_rows(entering.hits)}
         return job, state, trace, score_row(plan.task, job.sample, job.repeat, state, seconds, tape.calls)
     raise AssertionError("the last attempt returns")
 
@@ -214,7 +216,7 @@ def _trace(job: _Job, status: str, error: str | None, seconds: float, calls: lis
     sample = sample_row(job.sample)
     return {
         "id": job.sample.id, "repeat": job.repeat, "status": status, "error": error, "seconds": round(seconds, 6),
-        "sample": sample, "state": None, "calls": calls,
+        "sample": sample, "entering": [], "state": None, "calls": calls,
     }  # fmt: skip
 
 

@@ -41,10 +41,10 @@ def mean_interval(
 ) -> Interval:
     """Interval of a mean.
 
-    Zeros and ones that stand alone: Wilson's score interval (1927). Values that are all the same, within `bounds`: the
-    same, as for the most spread values that have this mean, because no resampling can know what was not seen. Fewer
-    than 40 clusters: Student's t over clusters. Otherwise: the bias-corrected and accelerated bootstrap (Efron 1987)
-    over clusters, up to 2,000 of them, and the percentile bootstrap beyond.
+    Zeros and ones that stand alone: Wilson's score interval (1927). Values that are all the same, within `bounds`: as
+    far as the share that differs, unseen, can move the mean by Wilson's upper limit for none of n. Fewer than 40
+    clusters: Student's t over clusters. Otherwise: the bias-corrected and accelerated bootstrap (Efron 1987) over
+    clusters, up to 2,000 of them, and the percentile bootstrap beyond.
 
     Args:
         values: one a sample, at least one.
@@ -60,7 +60,8 @@ def mean_interval(
     if groups < 2:
         return Interval(mean, None, None, n, groups, "too few to say")
     if bounds is not None and (data == data[0]).all():
-        low, high = _spread(mean, groups, bounds, level)
+        unseen = wilson(0, groups, level)[1]
+        low, high = mean - unseen * (mean - bounds[0]), mean + unseen * (bounds[1] - mean)
         return Interval(mean, low, high, n, groups, "wilson")
     if groups == n and bounds == (0.0, 1.0) and np.isin(data, (0.0, 1.0)).all():
         low, high = wilson(int(data.sum()), n, level)
@@ -163,17 +164,6 @@ def _by_cluster(data: Values, clusters: Sequence[str] | None) -> tuple[Values, V
         return data, np.ones(len(data))
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     return np.bincount(index, weights=data).astype(np.float64), np.bincount(index).astype(np.float64)
-
-
-def _spread(mean: float, n: int, bounds: tuple[float, float], level: float) -> tuple[float, float]:
-    """Wilson's interval of the two-valued distribution on `bounds` that has this mean."""
-    from scipy.stats import norm
-
-    low, high = bounds
-    share, z = (mean - low) / (high - low), float(norm.ppf(0.5 + level / 2))
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return low + (high - low) * max(0.0, centre - half), low + (high - low) * min(1.0, centre + half)
 
 
 def _student(sums: Values, counts: Values, mean: float, level: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -27,8 +27,8 @@ def state_row(state: State) -> Row:
     return {
         "question": state.question,
         "history": [[turn.role, turn.content] for turn in state.history],
-        "retrieved": [_hit_row(hit) for hit in state.retrieved],
-        "hits": [_hit_row(hit) for hit in state.hits],
+        "retrieved": hit_rows(state.retrieved),
+        "hits": hit_rows(state.hits),
         "answer": asdict(state.answer) if state.answer is not None else None,
         "records": [asdict(record) for record in state.records],
     }
@@ -48,8 +48,8 @@ def read_state(row: Mapping[str, Any], passages: Mapping[str, Chunk]) -> State:
     return State(
         question=row["question"],
         history=tuple(Message(role, content) for role, content in row["history"]),
-        retrieved=tuple(_hit(hit, passages) for hit in row["retrieved"]),
-        hits=tuple(_hit(hit, passages) for hit in row["hits"]),
+        retrieved=read_hits(row["retrieved"], passages),
+        hits=read_hits(row["hits"], passages),
         answer=answer,
         records=tuple(records),
     )
@@ -91,9 +91,11 @@ def comparable(row: Mapping[str, Any]) -> str:
     return json.dumps({**row, "records": records}, sort_keys=True, ensure_ascii=False)
 
 
-def _hit_row(hit: Hit) -> Row:
-    return {"passage": passage_key(hit.chunk), "score": hit.score, "scores": dict(hit.scores)}
+def hit_rows(hits: Sequence[Hit]) -> list[Row]:
+    """JSON values of hits: key of the passage and scores, best first."""
+    return [{"passage": passage_key(hit.chunk), "score": hit.score, "scores": dict(hit.scores)} for hit in hits]
 
 
-def _hit(row: Mapping[str, Any], passages: Mapping[str, Chunk]) -> Hit:
-    return Hit(passages[row["passage"]], row["score"], row["scores"])
+def read_hits(rows: Sequence[Mapping[str, Any]], passages: Mapping[str, Chunk]) -> tuple[Hit, ...]:
+    """The hits of rows."""
+    return tuple(Hit(passages[row["passage"]], row["score"], row["scores"]) for row in rows)

@@ -126,5 +126,5 @@ def _shared(question: str, texts: Sequence[str]) -> NDArray[np.float64]:
     held = [{word.stem for word in words(text)} & asked for text in texts]
     counts = Counter(stem for stems in held for stem in stems)
     weight = {stem: math.log1p(len(texts) / (1 + counts[stem])) for stem in asked}
-    total = sum(weight.values()) or 1.0
-    return np.array([sum(weight[stem] for stem in stems) / total for stems in held])
+    total = math.fsum(weight.values()) or 1.0
+    return np.array([math.fsum(weight[stem] for stem in stems) / total for stems in held])  # exact in any order

@@ -66,8 +66,8 @@ class Pipeline(Part):
             raise DataError("the question is empty")
         return self.resume(State(question=question.strip(), history=tuple(history)), 0, on_event=on_event)
 
-    def resume(self, state: State, start: int, *, on_event: Listener | None = None) -> State:
-        """Go on from a state with the steps from position `start` on.
+    def resume(self, state: State, start: int, stop: int | None = None, *, on_event: Listener | None = None) -> State:
+        """Go on from a state with the steps from position `start` up to `stop`, or to the end.
 
         Replays a run from its trace, or shows what better passages would have changed.
 
@@ -75,9 +75,10 @@ class Pipeline(Part):
             StepError: a step failed; says which, the cause is chained.
         """
         run = Run(self, on_event)
-        for index, step in enumerate(self.steps[start:], start):
+        for index, step in enumerate(self.steps[start:stop], start):
             state = run.step(index, step, state)
-        run.emit(Event("done", step="pipeline", data={"state": state}))
+        if stop is None:
+            run.emit(Event("done", step="pipeline", data={"state": state}))
         return state
 
     def batch(self, questions: Sequence[str]) -> list[State]:
