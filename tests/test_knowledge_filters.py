@@ -160,3 +160,11 @@ def test_any_text_is_a_filter_or_our_error(text):
         parse(text)
     except ConfigError:
         pass
+
+
+def test_a_step_with_a_filter_writes_itself_as_yaml_and_back():
+    from llmkit.pipeline.steps import Retrieve
+
+    step = Retrieve(where="page >= 3 and not exists draft")
+    assert Retrieve.model_validate({k: v for k, v in step.config().items() if k != "type"}) == step
+    assert step.digest != Retrieve().digest

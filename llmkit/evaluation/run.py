@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from llmkit.errors import Cancelled, DataError, LlmkitError, ModelError
 from llmkit.evaluation.folder import RunFolder, write_json
@@ -18,7 +18,7 @@ from llmkit.evaluation.starting import answering, start
 from llmkit.evaluation.summary import summarise
 from llmkit.evaluation.task import chosen
 from llmkit.evaluation.trace import hit_rows, read_sample, read_state, sample_row, state_row
-from llmkit.models.cache import TAPE, Tape
+from llmkit.models.cache import TAPE, CacheError, Tape
 from llmkit.types import Event, Sample, State
 
 _ALIKE = 5  # first samples that fail the same way: the rest would too
@@ -48,6 +48,7 @@ class _Job:
     """Monotonic time at which a worker took it; 0 before."""
 
 
+Failure = TypeVar("Failure", bound=BaseException)
 _Done = tuple[_Job, "State | None", dict[str, Any], dict[str, Any]]
 
 
@@ -77,7 +78,7 @@ class _Session:
         self.on_progress = on_progress
         self.skip = folder.done()
         self.jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=workers)
-        self.results: queue.Queue[_Done] = queue.Queue()
+        self.results: queue.Queue[_Done | BaseException] = queue.Queue()
         self.running: dict[int, _Job] = {}
         self.abandoned: set[int] = set()
         self.fresh = self.errors = 0
@@ -121,10 +122,14 @@ class _Session:
         threading.Thread(target=self.work, name="llmkit eval", daemon=True).start()
 
     def work(self) -> None:
-        """A worker: one job after the other. It never raises; what goes wrong is a result."""
+        """A worker: one job after the other. What goes wrong with the harness itself is carried to the main thread."""
         while (job := self.jobs.get()) is not None:
             job.began = time.monotonic()
-            self.results.put(_outcome(self.plan, job))
+            try:
+                self.results.put(_outcome(self.plan, job))
+            except BaseException as error:
+                self.results.put(error)
+                return
             if id(job) in self.abandoned:
                 return
 
@@ -141,8 +146,10 @@ class _Session:
                 why = f"not done within the deadline of {deadline:g} s"
                 self.take(_failed(job, "timeout", why, deadline, []))
 
-    def take(self, done: _Done) -> None:
+    def take(self, done: _Done | BaseException) -> None:
         """Write a result, unless its job was given up."""
+        if isinstance(done, BaseException):
+            raise done
         job, state, trace, row = done
         if self.running.pop(id(job), None) is None:
             return
@@ -189,6 +196,8 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
             entering = plan.pipeline.resume(state, step, answers, on_event=listen)
             state = plan.pipeline.resume(entering, answers, on_event=listen)
         except Exception as error:
+            if full := _cause(error, CacheError):
+                raise full from error
             if attempt < plan.task.retries and (wait := _worth_waiting(error, attempt)) and not job.stopped.wait(wait):
                 continue
             told = str(error) if isinstance(error, LlmkitError) else f"{type(error).__name__}: {error}"
@@ -204,12 +213,17 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
 
 def _worth_waiting(error: Exception, attempt: int) -> float:
     """Seconds until a further attempt; 0 where none would help."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ModelError):
-            return (cause.retry_after or 0.5 * 2**attempt) if cause.retryable else 0.0
-        cause = cause.__cause__
-    return 0.0
+    failed = _cause(error, ModelError)
+    if failed is None or not failed.retryable:
+        return 0.0
+    return failed.retry_after or 0.5 * 2**attempt
+
+
+def _cause(error: BaseException | None, kind: type[Failure]) -> Failure | None:
+    """The error of that kind among an error and its causes."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__
+    return error
 
 
 def _trace(job: _Job, status: str, error: str | None, seconds: float, calls: list[Any]) -> dict[str, Any]:

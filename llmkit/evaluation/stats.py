@@ -202,13 +202,16 @@ def _sign_flip(differences: Values, seed: int) -> float:
     def mean(values: Values, axis: int = -1) -> Values:
         return np.asarray(values.mean(axis=axis))
 
+    moved = differences[differences != 0]
+    if len(moved) < 2:
+        return 1.0  # one difference alone could as well have had the other sign
     found = permutation_test(
-        (differences[differences != 0],),
+        (moved,),
         mean,
         permutation_type="samples",
         vectorized=True,
         n_resamples=9999,
-        batch=max(1, int(4e6) // len(differences)),
+        batch=max(1, int(4e6) // len(moved)),
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)

@@ -54,6 +54,10 @@ TAPE: ContextVar[Tape | None] = ContextVar("llmkit_tape", default=None)
 """The tape of the run in this thread."""
 
 
+class CacheError(DataError):
+    """The cache cannot be written: the disk is full or gone, and no further answer would be kept."""
+
+
 class ResponseCache:
     """A SQLite file of answers; safe between threads and processes."""
 
@@ -84,7 +88,10 @@ class ResponseCache:
                 text = json.dumps(response, ensure_ascii=False)
                 self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, text))
         except sqlite3.Error as error:
-            raise DataError(f"the response cache {self.path} cannot be written: {error}") from error
+            raise CacheError(
+                f"the response cache {self.path} cannot be written ({error}): what was done before is kept; "
+                "make room and run the same command again, or use --no-cache"
+            ) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -86,10 +86,18 @@ class Concepts(Part):
         wanted = sample.fields.get(self.field)
         if state.answer is None or not isinstance(wanted, list) or not wanted:
             return {name: Score.unscored(f"no answer, or no list {self.field!r}") for name in self.figures()}
-        used = {word.stem for word in words(state.answer.text)} | {word.text for word in words(state.answer.text)}
+        used = set(_stems(state.answer.text))
         unique = list(dict.fromkeys(str(item) for item in wanted))
-        held = sum(all(word.text in used or word.stem in used for word in words(concept)) for concept in unique)
+        held = sum(used.issuperset(_stems(concept)) for concept in unique)
         return {"concepts": Score(held / len(unique)), "all_concepts": Score(float(held == len(unique)))}
+
+
+def _stems(text: str) -> list[str]:
+    """Words of a text brought to their stem by Porter's English stemmer (Snowball)."""
+    import snowballstemmer
+
+    stems: list[str] = snowballstemmer.stemmer("english").stemWords([word.text for word in words(text)])
+    return stems
 
 
 def _value(text: str) -> float | None:
