@@ -124,6 +124,7 @@ class _Court:
         self.originals: dict[str, Document] = {}
         self.repaired: KnowledgeBase | None = None
         self.reruns = 0
+        self.trouble = ""
 
     def gather(self, traces: Sequence[Mapping[str, Any]]) -> None:
         """The documents of the data set that hold the answers, read once."""
@@ -161,7 +162,7 @@ class _Court:
             blamed = self.earliest(name, broken)
             assert blamed is not None
             return blamed
-        lost = f" (besides, {broken[0].why})" if broken else ""
+        lost = f" (besides, {broken[0].why}{self.trouble})" if broken else ""
         return Blamed(name, "generated", f"wrong with the evidence in hand{lost}")
 
     def earliest(self, name: str, broken: Sequence[Evidence]) -> Blamed | None:
@@ -210,11 +211,13 @@ class _Court:
     def right(self, sample: Sample, trace: Mapping[str, Any], pipeline: Pipeline, hits: Sequence[Hit]) -> bool:
         """Whether the answering part of the pipeline gets it right with these passages."""
         self.reruns += 1
+        self.trouble = ""
         state = State(sample.question, sample.history, hits=tuple(hits), retrieved=tuple(hits))
         token = TAPE.set(Tape(f"blame {sample.id}", trace["repeat"]))
         try:
             after = pipeline.resume(state, self.first)
-        except LlmkitError:
+        except LlmkitError as error:
+            self.trouble = f"; the repaired run failed: {error}"
             return False
         finally:
             TAPE.reset(token)

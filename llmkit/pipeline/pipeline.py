@@ -137,23 +137,16 @@ class Pipeline(Part):
             raise ConfigError("no model: give the step or the pipeline one, as in model: local:smollm2")
         with self._lock:
             if chosen.digest not in self._models:
-                wrap = self.__dict__.get("_wrap")
-                self._models[chosen.digest] = wrap(chosen) if wrap else load_chat(chosen)
+                self._models[chosen.digest] = self._load_chat(chosen)
             return self._models[chosen.digest]
 
     def with_knowledge(self, kb: KnowledgeBase) -> Pipeline:
         """The same pipeline over a knowledge base that is already open."""
-        pipeline = self.replace(knowledge=str(kb.path))
-        pipeline.__dict__["_knowledge"] = kb
-        return pipeline
+        return self._changed({"knowledge": str(kb.path)}, _knowledge=kb)
 
     def with_models(self, load: Callable[[ChatModelSpec], BaseChatModel]) -> Pipeline:
         """The same pipeline, its chat models made by `load`: from a cache, from a recording."""
-        pipeline = self.replace()
-        pipeline.__dict__["_wrap"] = load
-        if "_knowledge" in self.__dict__:
-            pipeline.__dict__["_knowledge"] = self._knowledge
-        return pipeline
+        return self._changed({}, _load_chat=load)
 
     def with_filter(self, where: str) -> Pipeline:
         """The same pipeline, its retrieval limited to passages that pass.
@@ -168,13 +161,26 @@ class Pipeline(Part):
         ]
         if all(new is old for new, old in zip(steps, self.steps, strict=True)):
             raise ConfigError(f"pipeline {self.name!r} has no step that takes a filter")
-        return self.replace(steps=steps)
+        return self._changed({"steps": steps})
+
+    def _changed(self, fields: dict[str, object], **given: object) -> Pipeline:
+        """A copy with other fields, that keeps what it was given to work with."""
+        pipeline = self.replace(**fields)
+        kept = {name: self.__dict__[name] for name in ("_knowledge", "_load_chat") if name in self.__dict__}
+        if "knowledge" in fields:
+            kept.pop("_knowledge", None)
+        pipeline.__dict__.update(kept | given)
+        return pipeline
 
     @cached_property
     def _knowledge(self) -> KnowledgeBase:
         from llmkit.knowledge.base import KnowledgeBase
 
         return KnowledgeBase.open(Path(self.knowledge).expanduser())
+
+    @cached_property
+    def _load_chat(self) -> Callable[[ChatModelSpec], BaseChatModel]:
+        return load_chat
 
     @cached_property
     def _models(self) -> dict[str, BaseChatModel]:
