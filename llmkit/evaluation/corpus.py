@@ -48,7 +48,7 @@ def corpus_knowledge(task: Task, folder: Path, note: Callable[[str], None]) -> K
         raise DataError(f"task {task.name}: the data set has no documents; set knowledge: pipeline, or none")
     settings = json.dumps([_config(encoder), _config(splitter), encoder.identity], sort_keys=True)
     content.update(settings.encode())
-    path = folder / f"{task.name}-{content.hexdigest()[:12]}"
+    path = folder / content.hexdigest()[:16]  # tasks over one corpus share it
     if (path / _DONE).exists():
         return KnowledgeBase.open(path, encoder=encoder)
     if path.exists() and not (path / "catalog.sqlite").exists():

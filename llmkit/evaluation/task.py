@@ -182,8 +182,21 @@ def load_task(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> 
     """
     given = str(name)
     direct = Path(given).expanduser().is_file() or given.startswith("tasks/")
-    found = config.read(assets.find("eval", given if direct else f"tasks/{given}")).override(overrides)
+    path = assets.find("eval", given if direct else f"tasks/{given}")
+    found = config.read(path).override(overrides)
     values: dict[str, Any] = found.values
     if isinstance(values, dict) and "steps" in values:
         raise ConfigError(f"{given} is a pipeline, not a task", found.source)
+    dataset = values.get("dataset")
+    if isinstance(dataset, dict):
+        for key in ("path", "corpus"):
+            if isinstance(dataset.get(key), str):
+                dataset[key] = _beside(path, dataset[key])
     return found.build(Task)
+
+
+def _beside(task: Path, name: str) -> str:
+    """A relative path that the current folder does not have, but the task's own has."""
+    given = Path(name).expanduser()
+    beside = task.parent / given
+    return str(beside.resolve()) if not given.is_absolute() and not given.exists() and beside.exists() else name
