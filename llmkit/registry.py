@@ -58,6 +58,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "label": "llmkit.evaluation.metrics.exact:Label",
         "number": "llmkit.evaluation.metrics.exact:Number",
         "concepts": "llmkit.evaluation.metrics.exact:Concepts",
+        "judge": "llmkit.evaluation.metrics.judge:Judge",
         "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
     },
 }

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.figures import figure_table, number
+from llmkit.cli.figures import aligned, figure_table, interval, number
 from llmkit.cli.show import duration, interactive, json_option, print_json
 
 if TYPE_CHECKING:
     from llmkit.evaluation.plan import Plan
     from llmkit.evaluation.run import Progress
+    from llmkit.evaluation.task import Task
 
 runs_option = click.option(
     "--runs", default="runs", show_default=True, metavar="DIR", envvar="LLMKIT_RUNS", help="Folder of all runs."
@@ -21,7 +22,7 @@ runs_option = click.option(
 
 
 @click.command("eval")
-@click.argument("pipelines", nargs=-1, required=True, metavar="PIPELINES...")
+@click.argument("pipelines", nargs=-1, metavar="[PIPELINES...]")
 @click.option("--task", required=True, metavar="NAME|FILE", help="What they are judged on, as in tasks/nq-dev.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the pipelines; repeatable.")
 @click.option(
@@ -29,6 +30,7 @@ runs_option = click.option(
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Samples at a time.")
 @click.option("--no-cache", is_flag=True, help="Begin anew and remember no answers of models.")
+@click.option("--calibrate", is_flag=True, help="Score the task's metrics themselves against human labels.")
 @runs_option
 @json_option
 def command(
@@ -38,16 +40,22 @@ def command(
     task_overrides: tuple[str, ...],
     workers: int,
     no_cache: bool,
+    calibrate: bool,
     runs: str,
     as_json: bool,
 ) -> None:
     """Run pipelines on a task; what was done before is not done again."""
+    if bool(pipelines) == calibrate:
+        raise click.UsageError("give PIPELINES to judge, or --calibrate to judge the metrics")
     from llmkit.evaluation.plan import plan
     from llmkit.evaluation.run import evaluate
     from llmkit.evaluation.task import load_task
     from llmkit.pipeline import load_pipeline
 
     loaded = load_task(task, task_overrides)
+    if calibrate:
+        _calibrate(loaded, Path(runs), as_json)
+        return
     made = [load_pipeline(name, overrides) for name in pipelines]
     for pipeline in made:
         planned = plan(pipeline, loaded, Path(runs), cache=not no_cache, note=lambda text: click.echo(text, err=True))
@@ -62,6 +70,32 @@ def command(
             click.echo(_counts(summary))
             click.echo(figure_table(summary["metrics"], loaded.figures))
             click.echo(_costs(summary))
+
+
+def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
+    """Judge the judges."""
+    from dataclasses import asdict
+
+    from llmkit.evaluation.calibrate import calibrate
+    from llmkit.evaluation.plan import remembering
+    from llmkit.models.cache import ResponseCache
+
+    responses = ResponseCache(runs / ".cache" / "responses.sqlite")
+    found = calibrate(task.with_models(remembering(responses)))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    for one in found:
+        click.echo(f"{one.figure}: {one.n} rows, {one.positive} called supported by people")
+        rows = [("", "", "95 % interval", "")]
+        rows.append(("ROC-AUC", number(one.auc.mean), interval(one.auc.low, one.auc.high), "0.5 is chance"))
+        agreed = one.agreement
+        rows.append(("agreement", number(agreed.mean), interval(agreed.low, agreed.high), "a score of 0.5 and above"))
+        rows.append(("kappa", number(one.kappa), "", "0 is chance"))
+        rows.append(("mean", number(one.naive), "", f"people: {number(one.truth)}"))
+        click.echo(aligned(rows))
+        for reason, count in one.reasons.items():
+            click.echo(f"{count} unscored: {reason}")
 
 
 def _announce(planned: Plan) -> None:

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError, LlmkitError, unknown
-from llmkit.evaluation import identity
 from llmkit.evaluation.corpus import passages_of
 from llmkit.evaluation.evidence import STAGES, Evidence, trace_evidence
 from llmkit.evaluation.metrics.abstention import is_right
+from llmkit.evaluation.plan import remembering
 from llmkit.evaluation.reopen import Reopened
 from llmkit.evaluation.scoring import score_row
 from llmkit.evaluation.starting import answering
 from llmkit.evaluation.trace import read_hits, read_sample, read_state
 from llmkit.knowledge.base import KnowledgeBase
-from llmkit.models.cache import TAPE, RememberingChat, ResponseCache, Tape
+from llmkit.models.cache import TAPE, ResponseCache, Tape
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline
 from llmkit.types import Document, Hit, Sample, State
@@ -115,9 +115,7 @@ class _Court:
         self.run, self.metric, self.below, self.scratch = run, metric, below, scratch
         runs = run.folder.path.parent.parent
         cache = ResponseCache(runs / ".cache" / "responses.sqlite")
-        self.pipeline = run.pipeline.with_models(
-            lambda spec: RememberingChat(spec, identity.model_identity(spec), cache)
-        )
+        self.pipeline = run.pipeline.with_models(remembering(cache))
         self.kb = self.pipeline.open_knowledge()
         self.first = answering(self.pipeline)
         self.passages = run.folder.passages()

@@ -82,11 +82,8 @@ def plan(
     elif task.knowledge == "pipeline":
         known = identity.knowledge_identity(pipeline.open_knowledge())
     responses = ResponseCache(runs / ".cache" / "responses.sqlite") if cache else None
-
-    def remembered(spec: ChatModelSpec) -> RememberingChat:
-        return RememberingChat(spec, identity.model_identity(spec), responses)
-
-    pipeline = pipeline.with_models(remembered)
+    load = remembering(responses)
+    pipeline, task = pipeline.with_models(load), task.with_models(load)
     config = {key: value for key, value in pipeline.config().items() if key != "knowledge"}
     shapes = {
         "pipeline": config,
@@ -115,6 +112,11 @@ def plan(
     if not cache:
         path = _unused(path)
     return Plan(pipeline, task, selection, run, path, responses)
+
+
+def remembering(responses: ResponseCache | None) -> Callable[[ChatModelSpec], RememberingChat]:
+    """Makes chat models that answer from the cache what they were asked before."""
+    return lambda spec: RememberingChat(spec, identity.model_identity(spec), responses)
 
 
 def _unused(path: Path) -> Path:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmkit.errors import LlmkitError
-from llmkit.evaluation import identity
+from llmkit.evaluation.plan import remembering
 from llmkit.evaluation.reopen import Reopened
 from llmkit.evaluation.starting import answering
 from llmkit.evaluation.trace import comparable, read_hits, read_state, state_row
-from llmkit.models.cache import TAPE, RememberingChat, Tape
+from llmkit.models.cache import TAPE, Tape
 from llmkit.types import State
 
 
@@ -36,7 +36,7 @@ def replay(run: Reopened, ids: Collection[str] = ()) -> Iterator[Replayed]:
     knowledge base's own encoder where a step compares them.
     """
     passages = run.folder.passages()
-    pipeline = run.pipeline.with_models(lambda spec: RememberingChat(spec, identity.model_identity(spec)))
+    pipeline = run.pipeline.with_models(remembering(None))
     first = answering(pipeline)
     for trace in run.folder.traces():
         if trace["status"] != "ok" or (ids and trace["id"] not in ids):

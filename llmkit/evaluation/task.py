@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,11 @@ from llmkit.part import Part
 from llmkit.protocols import Encoder, Metric
 from llmkit.registry import one_of
 from llmkit.types import Document, Figure, Sample
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from llmkit.models.chat import ChatModelSpec
 
 
 class Dataset(Protocol):
@@ -41,6 +46,17 @@ class Price(Part):
     """Of the prompt."""
     output: float = Field(ge=0)
     """Of the answer."""
+
+
+class Calibration(Part):
+    """Columns of a data set in which people judged answers."""
+
+    passage: str = "context"
+    """The evidence."""
+    response: str = "response"
+    """The answer that was judged."""
+    label: str = "label"
+    """1: supported by the evidence; 0: not."""
 
 
 class Task(Part):
@@ -65,6 +81,8 @@ class Task(Part):
     """How answers are scored."""
     primary: str = ""
     """The figure that decides; empty: the first metric's first."""
+    calibration: Calibration | None = None
+    """Where people judged the answers: `llmkit eval --calibrate` scores the metrics themselves."""
     limit: int | None = Field(default=None, ge=1)
     """How many samples at most."""
     shuffle: int | None = None
@@ -91,6 +109,11 @@ class Task(Part):
         if self.primary and self.primary not in seen:
             raise ValueError(f"primary: no metric gives {self.primary!r} (there is: {', '.join(seen)})")
         return self
+
+    def with_models(self, load: Callable[[ChatModelSpec], BaseChatModel]) -> Task:
+        """The same task, the models of its judges made by `load`."""
+        metrics = [metric.with_models(load) if hasattr(metric, "with_models") else metric for metric in self.metrics]
+        return self.replace(metrics=metrics)
 
     @property
     def figures(self) -> dict[str, Figure]:

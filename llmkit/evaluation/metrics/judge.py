@@ -1,0 +1,113 @@
+"""A chat model as judge: votes between two lettered choices whose order is mixed, and a reading that may fail."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, field_validator
+
+from llmkit import prompts
+from llmkit.errors import LlmkitError
+from llmkit.evaluation.metrics.normal import said
+from llmkit.models.cache import TAPE, Tape
+from llmkit.models.chat import ChatModelSpec, load_chat, translate
+from llmkit.part import Part
+from llmkit.types import Figure, Sample, Score, State
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+_VARIABLES = {"question", "evidence", "answer", "first", "second"}
+_LETTER = re.compile(r"\W*(?:answer|letter)?\W*([AB])\b(?!.*\b[AB]\b)", re.IGNORECASE | re.DOTALL)
+_CHOICES = ("The evidence supports the answer.", "The evidence does not support the answer.")
+
+
+class Judge(Part):
+    """Asks a model whether the passages support the answer; the score is the share of votes that say so.
+
+    Each vote sees the passages in another order and the two choices in another order, so that a preference for a place
+    cancels out. A vote that cannot be read counts for neither side; where most cannot, the sample is unscored.
+    ``llmkit eval --calibrate`` tells what such a judge is worth.
+    """
+
+    family: ClassVar[str] = "metric"
+    type: ClassVar[str] = "judge"
+
+    model: ChatModelSpec
+    """Chat model that judges."""
+    prompt: str = "judge@v1"
+    """Prompt with the variables question, evidence, answer, first and second."""
+    votes: int = Field(default=3, ge=1, le=25)
+    """How often it is asked; with one vote, the order of the choices is left to chance."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_is_there(cls, value: str) -> str:
+        try:
+            variables = set(prompts.load(value).variables)
+        except LlmkitError as error:
+            raise ValueError(str(error)) from error
+        if variables != _VARIABLES:
+            raise ValueError(f"prompt {value} has the variables {sorted(variables)}; expected {sorted(_VARIABLES)}")
+        return value
+
+    def figures(self) -> Mapping[str, Figure]:
+        """One share."""
+        return {"judged": Figure(f"Votes of {self.model.model} that the passages support the answer")}
+
+    def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
+        """Nothing for an abstention: it claims nothing."""
+        if state.answer is None:
+            return {"judged": Score.unscored("the pipeline gives no answer")}
+        if state.answer.abstained:
+            return {}
+        if not state.hits:
+            return {"judged": Score.unscored("there are no passages to judge by")}
+        votes = [self._vote(sample, state, n) for n in range(self.votes)]
+        read = [vote for vote in votes if vote is not None]
+        if 2 * len(read) <= len(votes):
+            return {"judged": Score.unscored(f"{len(votes) - len(read)} of {len(votes)} votes could not be read")}
+        return {"judged": Score(sum(read) / len(read))}
+
+    def with_models(self, load: Callable[[ChatModelSpec], BaseChatModel]) -> Judge:
+        """The same judge, its model made by `load`: from a cache, from a recording."""
+        judge = self.replace()
+        judge.__dict__["_chat"] = load(self.model)
+        return judge
+
+    @cached_property
+    def _chat(self) -> BaseChatModel:
+        return load_chat(self.model)
+
+    def _vote(self, sample: Sample, state: State, n: int) -> bool | None:
+        """One vote; None where it cannot be read."""
+        assert state.answer is not None
+        chance = random.Random(f"{sample.id} {n // 2}")  # noqa: S311
+        passages = [hit.chunk.text for hit in state.hits]
+        chance.shuffle(passages)
+        turned = (chance.random() < 0.5) != bool(n % 2)  # votes come in pairs, the second one turned round
+        first, second = reversed(_CHOICES) if turned else _CHOICES
+        messages = prompts.load(self.prompt).render(
+            {
+                "question": sample.question,
+                "evidence": "\n\n".join(passages),
+                "answer": said(state.answer.text),
+                "first": first,
+                "second": second,
+            }
+        )
+        token = TAPE.set(Tape(f"judge {sample.id}", n))
+        try:
+            reply = self._chat.invoke([(message.role, message.content) for message in messages])
+        except Exception as error:
+            raise translate(error) from error
+        finally:
+            TAPE.reset(token)
+        letter = _LETTER.match(str(reply.text).strip())
+        if letter is None:
+            return None
+        return (letter.group(1).upper() == "A") != turned
