@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from evaluation import fact, install, make_pipeline, make_task, reader, write_world
@@ -17,7 +18,7 @@ from llmkit.knowledge.base import KnowledgeBase
 from llmkit.text.splitter import StructureSplitter
 from llmkit.types import Document
 
-COUNT = 20
+COUNT = int(os.environ.get("LLMKIT_FAULTS", "12"))
 
 
 def documents(world):
