@@ -64,3 +64,8 @@ def test_paragraphs_of_xquad(data, code):
     with gzip.open(data / "qa" / "xquad" / code / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
         told = [language(json.loads(line)["text"]) == code for line in lines]
     assert sum(told) >= 0.99 * len(told)
+
+
+@pytest.mark.parametrize(("text", "code"), [("Zażółć gęślą jaźń", "pl"), ("Маємо їжу", "uk"), ("Große Straße", "de")])
+def test_spelling_speaks_where_no_function_word_does(text, code):
+    assert language(text) == code
