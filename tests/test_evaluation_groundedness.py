@@ -184,6 +184,9 @@ def test_minilm_reads_sentences_of_any_length(weights_home):
     long = "pump " * 700 + "and the warranty covers labour"
     row = features(long, "The warranty covers labour.", "", encoder)
     assert 0.0 < row[FEATURES.index("cosine")] <= 1.0
+    unbroken = "pneumonoultramicroscopicsilicovolcanoconiosis-" * 60 + " 保修期" * 300 + " \ufdfa" * 200
+    assert "".join(pieces(unbroken, encoder)) == unbroken
+    assert np.isfinite(features(unbroken, unbroken, "", encoder)).all()
     sense = features("The cat slept on the sofa.", "A kitten napped on the couch.", "", encoder)
     other = features("The cat slept on the sofa.", "A bank raised its interest rate.", "", encoder)
     assert sense[FEATURES.index("cosine")] > other[FEATURES.index("cosine")] + 0.2

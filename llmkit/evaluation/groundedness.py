@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,13 +107,16 @@ def features_many(items: Sequence[Item], encoder: Encoder) -> NDArray[np.float64
 
 def pieces(text: str, encoder: Encoder) -> list[str]:
     """The sentences of `text`; one that the encoder cannot read whole is parted at its tokens, none is cut off."""
-    room = encoder.max_tokens - encoder.special_tokens
-    found: list[str] = []
-    for start, end in sentences(text):
-        inside = encoder.token_starts(text[start:end])
-        cuts = [start, *(start + int(offset) for offset in inside[room::room]), end]
-        found += [text[slice(*span)] for span in pairwise(cuts)]
-    return [piece for piece in found if piece.strip()]
+    return [piece for start, end in sentences(text) for piece in _parted(text[start:end], encoder)]
+
+
+def _parted(text: str, encoder: Encoder) -> list[str]:
+    # halved until it fits: a part may tokenize into more than its share of the whole
+    starts = encoder.token_starts(text)
+    middle = next((int(start) for start in starts[len(starts) // 2 :] if start > 0), 0)
+    if len(starts) <= encoder.max_tokens - encoder.special_tokens or not middle:
+        return [text] if text.strip() else []
+    return [*_parted(text[:middle], encoder), *_parted(text[middle:], encoder)]
 
 
 class _Read:
