@@ -58,6 +58,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "label": "llmkit.evaluation.metrics.exact:Label",
         "number": "llmkit.evaluation.metrics.exact:Number",
         "concepts": "llmkit.evaluation.metrics.exact:Concepts",
+        "instructions": "llmkit.evaluation.metrics.following:Instructions",
+        "groundedness": "llmkit.evaluation.metrics.grounded:Grounded",
         "judge": "llmkit.evaluation.metrics.judge:Judge",
         "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
     },
