@@ -332,6 +332,17 @@ def test_vector_files_that_no_commit_names_are_dropped_and_missing_ones_named(kb
         _ = again.index
 
 
+def test_a_chunk_without_a_vector_is_reported(kb):
+    kb.add([Document(f"n{i}", f"many words {i}") for i in range(5)], source="whole")
+    kb.add([Document("one", "first words")], source="lost")
+    kb.catalog.rows("DELETE FROM segments WHERE rows = 1")
+    with KnowledgeBase.open(kb.path) as again:
+        counts = {file.name: (file.chunks, file.embedded) for file in files(again)}
+        total = status(again)
+    assert counts == {"whole": (5, 5), "lost": (1, 0)}
+    assert (total.chunks, total.embedded) == (6, 5)
+
+
 def test_another_encoder_is_refused_and_another_precision_is_not(kb, tmp_path):
     kb.add([Document("one", "first words")])
     with KnowledgeBase.open(kb.path, encoder=HashingEncoder(dim=64)) as other:

@@ -16,6 +16,7 @@ from llmkit.cli.show import json_option, kb_option, print_json
 def command(kb: str, per_file: bool, as_json: bool) -> None:
     """What a knowledge base holds: documents, chunks, and what became of every character."""
     from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.segments import RECOVER
     from llmkit.knowledge.status import files, status
 
     with KnowledgeBase.open(kb) as base:
@@ -27,6 +28,8 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
     click.echo(f"{total.path}: generation {total.generation}, {total.at or 'nothing committed yet'}")
     click.echo(f"encoder     {total.encoder}")
     click.echo(f"documents   {total.documents} in {total.chunks} chunks")
+    if total.embedded < total.chunks:
+        click.echo(f"NO VECTOR   {total.chunks - total.embedded} chunks: {RECOVER}")
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(total.files.items())) or "none"
     click.echo(f"files       {by_status}")
     for fate, count in sorted(total.characters.items(), key=lambda item: -item[1]):

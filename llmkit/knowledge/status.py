@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
@@ -46,6 +48,8 @@ class Status:
     encoder: str
     documents: int
     chunks: int
+    embedded: int
+    """Chunks that have a vector: all of them, unless something is broken."""
     files: dict[str, int]
     """Files by status."""
     characters: dict[str, int]
@@ -57,6 +61,7 @@ class Status:
 def status(kb: KnowledgeBase) -> Status:
     """The totals."""
     rows = kb.catalog.rows
+    live = kb.catalog.live_rows(kb.generation)
     at = rows("SELECT at FROM generations ORDER BY id DESC LIMIT 1")
     counts = rows("SELECT status, count(*) FROM sources WHERE died IS NULL GROUP BY status")
     characters: Counter[str] = Counter()
@@ -75,7 +80,8 @@ def status(kb: KnowledgeBase) -> Status:
         at=at[0][0] if at else "",
         encoder=kb.identity,
         documents=documents,
-        chunks=kb.count,
+        chunks=len(live),
+        embedded=int(np.isin(live, kb.index.ids).sum()),
         files=dict(counts),
         characters=dict(characters),
         bytes=sizes,
@@ -91,17 +97,17 @@ def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
            ORDER BY 2"""
     )
     for uri, name, kind, state, reason in sources:
-        documents = kb.catalog.rows(
-            """SELECT d.fates, d.notes, (SELECT count(*) FROM chunks c WHERE c.document = d.seq)
-               FROM documents d WHERE d.source = ? AND d.died IS NULL""",
+        documents = kb.catalog.rows("SELECT fates, notes FROM documents WHERE source = ? AND died IS NULL", (uri,))
+        rows = kb.catalog.rows(
+            """SELECT c.row FROM chunks c JOIN documents d ON d.seq = c.document
+               WHERE d.source = ? AND d.died IS NULL""",
             (uri,),
         )
         fates: Counter[str] = Counter()
         notes: dict[str, None] = {}
-        for one, said, _ in documents:
+        for one, said in documents:
             fates.update(json.loads(one))
             notes |= dict.fromkeys(json.loads(said))
-        chunks = sum(row[2] for row in documents)
         dropped = {key.partition(": ")[2]: count for key, count in fates.items() if key.startswith("dropped")}
         yield FileStatus(
             name=name,
@@ -110,8 +116,8 @@ def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
             status=state,
             reason=reason,
             documents=len(documents),
-            chunks=chunks,
-            embedded=chunks,
+            chunks=len(rows),
+            embedded=int(np.isin([row for (row,) in rows], kb.index.ids).sum()),
             indexed=fates["indexed"],
             dropped=dropped,
             truncated=sum(count for key, count in fates.items() if key.startswith("truncated")),
