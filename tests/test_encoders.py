@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from llmkit import cpu
 from llmkit.encoders import capabilities
 from llmkit.encoders.identity import identity, same_space
 from llmkit.encoders.local import LocalEncoder
@@ -114,6 +115,13 @@ def test_the_choice_follows_the_cpu(monkeypatch):
     monkeypatch.setattr(capabilities, "find_spec", lambda name: None)
     assert capabilities.choose().runtime == "onnxruntime"
     assert "not installed" in capabilities.choose().why
+
+
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("0", None), ("many", None), ("", None)])
+def test_threads_follow_the_environment_then_the_machine(monkeypatch, given, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4}, raising=False)
+    assert cpu.threads() == (expected or 5)
 
 
 class Server(BaseHTTPRequestHandler):
