@@ -246,6 +246,60 @@ def test_an_interruption_leaves_the_last_commit_and_the_next_run_goes_on(kb, tmp
     check_in_step(kb)
 
 
+def rows_interrupted_in_the_middle(kb, path, monkeypatch):
+    """What a second version of 30 rows leaves that is stopped after one of its batches."""
+    monkeypatch.setattr(writer, "_BATCH_CHUNKS", 10)
+    first = [{"id": f"d{i}", "text": f"old text {i}"} for i in range(30)]
+    write_rows(path, first)
+    kb.ingest([path])
+    write_rows(path, [{**row, "text": row["text"].replace("old", "new")} for row in first])
+    commit, stop = type(kb.catalog).commit, iter([False, False, True])
+
+    def interrupted(self, note):
+        if next(stop):
+            raise KeyboardInterrupt
+        return commit(self, note)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(kb.catalog), "commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kb.ingest([path])
+    assert 0 < len([d for d in kb.catalog.documents("died IS NULL") if d.text.startswith("new")]) < 30
+    return first
+
+
+def test_a_file_of_rows_that_was_interrupted_is_not_called_unchanged_when_it_is_put_back(kb, tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    first = rows_interrupted_in_the_middle(kb, path, monkeypatch)
+    (file,) = files(kb)
+    assert (file.status, file.kind) == ("partial", "jsonl")
+    write_rows(path, first)
+    kb.ingest([path])
+    assert {document.text for document in kb.catalog.documents("died IS NULL")} == {row["text"] for row in first}
+    assert [file.status for file in files(kb)] == ["parsed"]
+    check_in_step(kb)
+
+
+def test_a_file_that_is_gone_after_an_interruption_is_taken_out(kb, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "_BATCH_CHUNKS", 10)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i:02}.txt").write_text(f"Document {i} about subject{i}.")
+
+    def stop(progress):
+        if progress.files == 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kb.ingest([folder], on_progress=stop)
+    assert {file.kind for file in files(kb)} == {"text"}
+    (folder / "09.txt").unlink()
+    kb.ingest([folder])
+    assert status(kb).documents == 19
+    assert not any(document.id == "many/09.txt" for document in kb.catalog.documents("died IS NULL"))
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -180,7 +180,10 @@ class _Ingest:
         source = loaded.source
         uri, content = str(source.path), self.hashes.pop(str(source.path), "")
         reason = loaded.reason
+        about = uri, str(source.root), source.id, loaded.kind
         if loaded.status in ("parsed", "empty"):
+            why = "an ingest was interrupted in the middle of it; the next one reads it again"
+            self.writer.begin_source((*about, "", source.size, "partial", why))
             notes = self.documents(loaded.documents, uri, source.id)
             rejected = getattr(loaded.documents, "rejected_count", 0)
             if rejected:
@@ -196,8 +199,7 @@ class _Ingest:
                 reason += f" (what was read from it before is kept: {kept} documents)"
         if reason:
             self.problem(source.id, loaded.status, reason)
-        row = (uri, str(source.root), source.id, loaded.kind, content, source.size, loaded.status, reason)
-        self.writer.put_source(row)
+        self.writer.put_source((*about, content, source.size, loaded.status, reason))
         self.done(source.id, loaded.status)
 
     def documents(self, documents: Iterable[Document], source: str, name: str) -> list[str]:

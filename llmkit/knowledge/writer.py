@@ -38,7 +38,8 @@ class _Batch:
 
     documents: list[tuple[str, Document, list[Chunk]]] = field(default_factory=list)
     """Source, document, chunks."""
-    sources: list[tuple[Any, ...]] = field(default_factory=list)
+    sources: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """What is noted of a source, by URI."""
     versions: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Source and version of the documents, by id."""
     dead_documents: dict[int, None] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class Writer:
 
     def put(self, source: str, document: Document, replaces: int | None) -> None:
         """Add a document, instead of the one at seq `replaces`."""
+        self._flush_if_full()
         chunks = self.kb.splitter.split(document, self.kb.encoder)
         if replaces is not None:
             self._batch.dead_documents[replaces] = None
@@ -95,13 +97,16 @@ class Writer:
         self._batch.versions[document.id] = (source, document.version)
         self._batch.chunks += len(chunks)
         self.chunks += len(chunks)
-        if self._batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self._batch.started > _BATCH_SECONDS:
-            self.flush()
+
+    def begin_source(self, row: tuple[Any, ...]) -> None:
+        """Note a source whose documents follow: as partial, so that no commit between them calls it read."""
+        self._flush_if_full()
+        self.put_source(row)
 
     def put_source(self, row: tuple[Any, ...]) -> None:
         """Note a source: (uri, root, name, kind, sha256, size, status, reason), instead of what was noted before."""
         self._batch.dead_sources.append(row[0])
-        self._batch.sources.append(row)
+        self._batch.sources[row[0]] = row
 
     def remove_document(self, name: str) -> bool:
         """Take a document out; False where it was not there."""
@@ -124,6 +129,10 @@ class Writer:
         self._batch.dead_sources.append(uri)
         self._batch.dead_documents |= dict.fromkeys(seq for (seq,) in found)
         return len(found)
+
+    def _flush_if_full(self) -> None:
+        if self._batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self._batch.started > _BATCH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         """Commit what was collected as one generation."""
@@ -212,7 +221,7 @@ def _insert(db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray
     db.executemany(
         """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, born)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        [(*row, generation) for row in batch.sources],
+        [(*row, generation) for row in batch.sources.values()],
     )
     at = 0
     for source, document, chunks in batch.documents:
