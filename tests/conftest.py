@@ -57,11 +57,21 @@ def _no_network(request, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _own_environment(request, tmp_path, monkeypatch):
-    """No settings of the user's; a home of the test's own unless it needs the weights."""
+    """No settings of the user's; a home of the test's own, with a view of the real models where it needs the weights."""
     for name in [key for key in os.environ if key.startswith(("OPENAI_", "LLMKIT_")) and key != "LLMKIT_DATA"]:
         monkeypatch.delenv(name)
-    home = REAL_HOME if "weights_home" in request.fixturenames else tmp_path / "llmkit-home"
+    home = tmp_path / "llmkit-home"
+    if "weights_home" in request.fixturenames:
+        home.mkdir()
+        (home / "models").symlink_to(request.getfixturevalue("weights_home") / "models", target_is_directory=True)
+        (home / "graphs").symlink_to(request.getfixturevalue("graphs"), target_is_directory=True)
     monkeypatch.setenv("LLMKIT_HOME", str(home))
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory) -> Path:
+    """Where encoder graphs are kept, one folder a session: none of a test's is left in the user's home."""
+    return tmp_path_factory.mktemp("graphs")
 
 
 @pytest.fixture(scope="session")
