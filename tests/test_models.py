@@ -276,6 +276,11 @@ def test_other_prefixes_go_to_langchain_and_unknown_ones_are_named():
         load_chat("anthropic:claude")
 
 
+def test_transformers_is_said_to_be_not_available_yet():
+    with pytest.raises(ConfigError, match="transformers:some/model: .*not available yet.*adapters"):
+        load_chat("transformers:some/model")
+
+
 def test_weights_that_are_missing_say_how_to_get_them():
     with pytest.raises(ModelError, match="llmkit models pull smollm2"):
         load_chat("local:smollm2")
