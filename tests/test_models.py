@@ -104,6 +104,17 @@ def test_grammars_are_obeyed_by_llamacpp_and_refused_by_openvino(weights_home):
 
 
 @pytest.mark.slow
+def test_a_prompt_longer_than_the_tokenizer_of_openvino_reads_is_counted_whole_and_refused(weights_home):
+    openvino = load_chat({"model": "local:smollm2", "runtime": "openvino"})
+    llama = load_chat({"model": "local:smollm2", "runtime": "llamacpp", "context": 512})
+    for text in ("word " * 20_000, "word" * 20_000, "Ein Satz, mit Ümlauten.\n" * 3000):
+        counted, right = (model._engine.count([("user", text)]) for model in (openvino, llama))
+        assert right <= counted <= right + 8
+        with pytest.raises(ModelError, match=f"the prompt has {counted} tokens, OpenVINO's tokenizer .* reads 8192"):
+            openvino.invoke(text)
+
+
+@pytest.mark.slow
 def test_a_shared_beginning_is_read_once(weights_home):
     model = LOADED.get("llamacpp") or load_chat({"model": "local:smollm2", "max_tokens": 8})
     model.invoke(f"{LONG} What is covered?")
