@@ -288,7 +288,7 @@ def test_other_prefixes_go_to_langchain_and_unknown_ones_are_named():
 
 
 def test_transformers_is_said_to_be_not_available_yet():
-    with pytest.raises(ConfigError, match="transformers:some/model: .*not available yet.*adapters"):
+    with pytest.raises(ConfigError, match=r"transformers:some/model: .*not available yet.*adapters"):
         load_chat("transformers:some/model")
 
 

@@ -218,6 +218,17 @@ def test_overrides_reach_into_steps():
     assert pipeline.knowledge == "elsewhere"
 
 
+def test_what_the_user_should_know_of_a_knowledge_base_is_noted_once(kb):
+    kb.catalog.set_meta({"identity": kb.identity.replace("/f32", "/bf16")})
+    with KnowledgeBase.open(kb.path) as base:
+        pipeline = Pipeline(name="x", steps=["retrieve", {"type": "extract", "threshold": 0}]).with_knowledge(base)
+        first, second = pipeline.batch(["What does the warranty exclude?", "Is Bern there?"])
+    (note,) = first.records[0].detail["notes"]
+    assert "/bf16" in note
+    assert "/f32" in note
+    assert "notes" not in second.records[0].detail
+
+
 def test_a_missing_knowledge_base_says_how_to_make_one(tmp_path):
     pipeline = load_pipeline("docs-qa", knowledge=tmp_path / "none")
     with pytest.raises(StepError, match="llmkit ingest"):

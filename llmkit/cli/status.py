@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from llmkit.cli.show import json_option, kb_option, print_json
+from llmkit.cli.show import json_option, kb_option, notes, print_json
 
 
 @click.command("status")
@@ -36,6 +36,7 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
         click.echo(f"characters  {count:>12,} {fate}")
     if "truncated" not in " ".join(total.characters):
         click.echo(f"characters  {0:>12,} truncated")
+    notes(total.notes)
     click.echo("on disk     " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in total.bytes.items()))
     if per_file:
         click.echo(f"\n{'status':<12}{'kind':<10}{'chunks':>7}{'embedded':>9}{'dropped':>9}{'truncated':>10}  file")

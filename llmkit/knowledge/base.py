@@ -52,6 +52,7 @@ class KnowledgeBase:
         self.generation = catalog.generation()
         self.notes: list[str] = []
         """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
+        self._told = 0
         self._given = encoder
         self._meta = catalog.meta()
         self._lock = threading.RLock()
@@ -150,6 +151,13 @@ class KnowledgeBase:
     def count(self) -> int:
         """Live chunks."""
         return len(self.index)
+
+    def untold(self) -> list[str]:
+        """The notes since the last call, so that each is told once."""
+        with self._lock:
+            new = self.notes[self._told :]
+            self._told += len(new)
+        return new
 
     def refresh(self) -> None:
         """Show the last generation, if another process has written."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmkit.errors import LlmkitError
+
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
@@ -56,10 +58,13 @@ class Status:
     """The ledger: characters by what became of them."""
     bytes: dict[str, int] = field(default_factory=dict)
     """Size on disk: catalogue, vectors, lexical index."""
+    notes: tuple[str, ...] = ()
+    """What the user should know: about its encoder, its lexical index."""
 
 
 def status(kb: KnowledgeBase) -> Status:
-    """The totals."""
+    """The totals, once its encoder and its lexical index have been looked at."""
+    notes = _looked_at(kb)
     rows = kb.catalog.rows
     live = kb.catalog.live_rows(kb.generation)
     at = rows("SELECT at FROM generations ORDER BY id DESC LIMIT 1")
@@ -85,7 +90,19 @@ def status(kb: KnowledgeBase) -> Status:
         files=dict(counts),
         characters=dict(characters),
         bytes=sizes,
+        notes=notes,
     )
+
+
+def _looked_at(kb: KnowledgeBase) -> tuple[str, ...]:
+    """The notes of a knowledge base that is open, and what keeps it from being searched."""
+    problems = []
+    for part in ("encoder", "lexical"):
+        try:
+            getattr(kb, part)
+        except LlmkitError as error:
+            problems.append(str(error))
+    return (*kb.notes, *problems)
 
 
 def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
