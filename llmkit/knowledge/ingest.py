@@ -124,10 +124,13 @@ class _Ingest:
         db.rows("CREATE TEMP TABLE IF NOT EXISTS seen (uri TEXT PRIMARY KEY, root TEXT, name TEXT) WITHOUT ROWID")
         db.rows("DELETE FROM seen")
         self.roots = [root.expanduser().resolve() for root in roots]
+        lost = []
         for item in self.scan(roots):
             if isinstance(item, Skipped):
                 self.summary.skipped += 1
-                self.problem(str(item.path), "skipped", item.reason)
+                kept = " (what was read below it before is kept)" if item.lost else ""
+                self.problem(str(item.path), "skipped", item.reason + kept)
+                lost += [item.path] if item.lost else []
                 # it is there: what was read from it before, while it could be, stays
                 db.rows("INSERT OR REPLACE INTO seen VALUES (?, '', '')", (str(item.path),))
                 continue
@@ -143,6 +146,8 @@ class _Ingest:
             )
         ]
         for uri in dict.fromkeys(gone):
+            if any(Path(uri).is_relative_to(folder) for folder in lost):
+                continue
             self.summary.removed += self.writer.remove_source(uri)
         self.given = roots
 
