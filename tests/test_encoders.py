@@ -107,6 +107,12 @@ def test_identities_differ_in_space_by_all_but_precision():
     assert not same_space(one, identity("m", "abc", "mean", 128, "bf16"))
 
 
+@pytest.mark.parametrize(("first", "second"), [("acme", "other"), ("acme/v1", "acme/v2"), ("m@1/f32", "m@1/v2")])
+def test_identities_of_ones_own_form_share_a_space_only_with_themselves(first, second):
+    assert not same_space(first, second)
+    assert same_space(first, first)
+
+
 def test_the_choice_follows_the_cpu(monkeypatch):
     monkeypatch.setattr(capabilities, "cpu_features", lambda: frozenset({"avx2"}))
     assert capabilities.choose().precision == "f32"
