@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
+from llmkit.errors import KnowledgeError
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.mmr import MaximalMarginalRelevance
+from llmkit.knowledge.retrievers import Dense
+from llmkit.types import Document
 
 
 @pytest.fixture
@@ -43,3 +48,50 @@ def test_a_folder_that_cannot_be_looked_into_keeps_what_was_read_below_it(kb, tm
     monkeypatch.undo()
     (docs / "sub" / "b.txt").unlink()
     assert kb.ingest([docs]).removed == 1
+
+
+class Wrong(HashingEncoder):
+    """An encoder that breaks its promise in one of several ways."""
+
+    fault: str = "none"
+    """Which."""
+
+    def encode_passages(self, texts):
+        vectors = super().encode_passages(texts)
+        if self.fault == "nan":
+            vectors[-1] = np.nan
+        elif self.fault == "long":
+            vectors *= 3
+        return {"narrow": vectors[:, :1], "more": np.repeat(vectors, 2, axis=0)}.get(self.fault, vectors)
+
+    encode_queries = encode_passages
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("nan", "row 1 has length nan"),
+        ("long", "row 0 has length 3.00"),
+        ("narrow", r"\(2, 1\)"),
+        ("more", r"\(4, 256\)"),
+    ],
+)
+def test_an_encoder_that_breaks_its_promise_is_stopped_when_writing_and_when_asking(tmp_path, fault, says):
+    two = [Document("one", "first words"), Document("two", "second words")]
+    with KnowledgeBase.create(tmp_path / "kb", encoder=Wrong(fault=fault)) as kb:
+        with pytest.raises(KnowledgeError, match=says):
+            kb.add(two)
+        assert kb.generation == 0
+    with KnowledgeBase.create(tmp_path / "good", encoder=HashingEncoder()) as kb:
+        kb.add(two)
+    for retriever in (Dense(), MaximalMarginalRelevance(of="bm25")):
+        with KnowledgeBase.open(tmp_path / "good", encoder=Wrong(fault=fault)) as kb:
+            with pytest.raises(KnowledgeError, match=says):
+                retriever.retrieve(kb, ["first", "second"], 3)
+
+
+@pytest.mark.parametrize("queries", [np.full((1, 256), np.nan), np.ones((1, 256)), np.ones((1, 3))])
+def test_queries_that_are_no_unit_vectors_are_refused(kb, queries):
+    kb.add([Document("one", "first words")])
+    with pytest.raises(KnowledgeError, match="the encoder of the queries gave vectors"):
+        kb.search_vectors(queries.astype(np.float32), 3)

@@ -30,6 +30,7 @@ from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.part import Part
 from llmkit.protocols import Encoder
@@ -197,7 +198,12 @@ class KnowledgeBase:
             return sum(writer.remove_document(name) for name in ids)
 
     def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
-        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`."""
+        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`.
+
+        Raises:
+            KnowledgeError: queries that are not unit vectors of this knowledge base's length.
+        """
+        unit_vectors(queries, len(queries), self.dim, "the encoder of the queries")
         scores, ids = self.index.search(queries, k, self.allowed(where))
         return [(row[row >= 0], score[row >= 0]) for row, score in zip(ids, scores, strict=True)]
 

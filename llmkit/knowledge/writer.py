@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from llmkit.knowledge import segments
 from llmkit.knowledge.level import open_level
 from llmkit.knowledge.segments import Segment
+from llmkit.knowledge.unit import unit_vectors
 from llmkit.text.ledger import ledger, totals
 from llmkit.types import Chunk, Document
 
@@ -177,7 +178,7 @@ class Writer:
         for key, chunk in zip(keys, chunks, strict=True):
             if key not in known:
                 missing.setdefault(key, chunk.indexed_text)
-        encoded = self.kb.encoder.encode_passages(list(missing.values())) if missing else None
+        encoded = self._encode(list(missing.values())) if missing else None
         self.encoded += len(missing)
         self.reused += len(chunks) - len(missing)
         place = {key: i for i, key in enumerate(missing)}
@@ -189,6 +190,11 @@ class Writer:
         if old:
             vectors[old] = self.kb.vectors([known[keys[i]] for i in old])
         return vectors, keys
+
+    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
+        encoder = self.kb.encoder
+        vectors = encoder.encode_passages(texts)
+        return unit_vectors(vectors, len(texts), self.kb.dim, f"the encoder {encoder.identity}")
 
     def _key(self, chunk: Chunk) -> bytes:
         space = self.kb.identity.rpartition("/")[0]
