@@ -57,7 +57,7 @@ class KnowledgeBase:
         self._given = encoder
         self._meta = catalog.meta()
         self._lock = threading.RLock()
-        self._permitted: dict[tuple[int, Filter], NDArray[np.int64]] = {}
+        self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
 
     @classmethod
     def create(cls, path: str | Path, *, encoder: Encoder, splitter: StructureSplitter | None = None) -> Self:
@@ -223,7 +223,7 @@ class KnowledgeBase:
         """Live rows that pass the filter, ascending; None where there is no filter."""
         if where is None:
             return None
-        key = (self.generation, where)
+        key = (self.generation, repr(where))  # filters on 1 and on true are equal, and mean different rows
         if key not in self._permitted:
             condition, parameters = where.sql()
             if len(self._permitted) >= 64:

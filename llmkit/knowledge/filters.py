@@ -8,6 +8,7 @@ true. A list in the metadata equals a value that it holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
@@ -106,8 +107,8 @@ class Every:
         if not self.inner:
             return ("0" if self.any else "1"), []
         parts = [item.sql() for item in self.inner]
-        word = " OR " if self.any else " AND "
-        return word.join(f"({condition})" for condition, _ in parts), [value for _, some in parts for value in some]
+        joined = _joined([f"({condition})" for condition, _ in parts], " OR " if self.any else " AND ")
+        return joined, [value for _, some in parts for value in some]
 
     def matches(self, chunk: Chunk) -> bool:
         """Whether the chunk passes."""
@@ -194,11 +195,21 @@ def operation(field: str, operator: str, value: Any) -> Filter:
         return Every(tuple(operation(field, "==", item) for item in value), any=True)
     if not isinstance(value, str | int | float | bool):
         raise ConfigError(f"{field} {operator} … takes a text, a number, true or false, not {value!r}")
+    if not (-(2**63) <= value < 2**63 if isinstance(value, int) else isinstance(value, str) or math.isfinite(value)):
+        raise ConfigError(f"{field} takes whole numbers of 64 bits and finite ones with a point, not {value!r}")
     if operator == "startswith" and not isinstance(value, str):
         raise ConfigError(f"{field} startswith … takes a text, not {value!r}")
     if operator == "!=":
         return Not(Compare(field, "==", value))
     return Compare(field, operator, value)  # type: ignore[arg-type]
+
+
+def _joined(conditions: list[str], word: str) -> str:
+    """Joined as a balanced tree: SQLite refuses one that is a thousand levels deep."""
+    if len(conditions) <= 100:
+        return word.join(conditions)
+    middle = len(conditions) // 2
+    return f"({_joined(conditions[:middle], word)}){word}({_joined(conditions[middle:], word)})"
 
 
 def _source(field: str) -> Sql:
