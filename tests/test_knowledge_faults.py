@@ -10,8 +10,10 @@ import pytest
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.lexical import LexicalIndex
 from llmkit.knowledge.mmr import MaximalMarginalRelevance
 from llmkit.knowledge.retrievers import Dense
+from llmkit.knowledge.vectors import FlatIndex
 from llmkit.types import Document
 
 
@@ -95,3 +97,47 @@ def test_queries_that_are_no_unit_vectors_are_refused(kb, queries):
     kb.add([Document("one", "first words")])
     with pytest.raises(KnowledgeError, match="the encoder of the queries gave vectors"):
         kb.search_vectors(queries.astype(np.float32), 3)
+
+
+def test_add_says_what_it_left_out_or_stored_under_another_name(kb):
+    repeated = kb.add([Document("x", "a b"), Document("x", "c d")])
+    assert [reason for _, _, reason in repeated.problems] == [
+        "1 documents repeat an id of the same source and were left out"
+    ]
+    taken = kb.add([Document("x", "e f")], source="other")
+    assert live(kb) == {"x", "other:x"}
+    assert [(name, reason) for name, _, reason in taken.problems] == [
+        ("other", "1 ids are taken by other sources: stored here as 'other:ID'")
+    ]
+
+
+def fail(*_):
+    raise OSError(28, "No space left on device")
+
+
+def found(kb, query):
+    ((words, _),) = kb.search_text([query], 5)
+    ((near, _),) = kb.search_vectors(kb.encoder.encode_queries([query]), 5)
+    return {chunk.document for chunk in kb.chunks(words)}, {chunk.document for chunk in kb.chunks(near)}
+
+
+@pytest.mark.parametrize("part", [FlatIndex, LexicalIndex])
+def test_what_was_committed_is_found_by_the_same_object_after_its_index_failed(kb, monkeypatch, part):
+    kb.add([Document("one", "first words")])
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "add" if part is FlatIndex else "update", fail)
+        with pytest.raises(OSError, match="No space"):
+            kb.add([Document("two", "second words")])
+        assert kb.generation == 2
+    assert found(kb, "second") == ({"two"}, {"one", "two"})
+
+
+def test_what_is_deleted_is_not_found_by_an_index_that_lost_its_mark(kb, monkeypatch):
+    kb.add([Document("one", "first words"), Document("two", "second words")])
+    with monkeypatch.context() as patch:
+        patch.setattr(LexicalIndex, "update", fail)
+        with pytest.raises(OSError, match="No space"):
+            kb.delete(["one"])
+    (kb.path / "lexical" / "generation").write_text("")
+    with KnowledgeBase.open(kb.path) as again:
+        assert found(again, "first words") == ({"two"}, {"two"})

@@ -166,7 +166,12 @@ class KnowledgeBase:
             before = self.generation
             self.refresh_generation()
             if self.generation != before:
-                self.__dict__.pop("lexical", None)
+                self.forget()
+
+    def forget(self) -> None:
+        """Drop vectors and terms from memory; they are read again, level with the catalogue, when next asked for."""
+        self.__dict__.pop("index", None)
+        self.__dict__.pop("lexical", None)
 
     def ingest(
         self,

@@ -100,11 +100,15 @@ def ingest(
 
 
 def add(kb: KnowledgeBase, documents: Iterable[Document], *, source: str) -> IngestSummary:
-    """Add or replace documents by id; those of the same version are left alone."""
+    """Add or replace documents by id; those of the same version are left alone.
+
+    `problems` of the summary say where an id was given twice, or is another source's.
+    """
     started = time.perf_counter()
     with writer_lock(kb.path), Writer(kb, f"add from {source}") as writer:
         work = _Ingest(kb, writer, None)
-        work.documents(documents, source, "")
+        for note in work.documents(documents, source, ""):
+            work.problem(source, "parsed", note)
         writer.flush()
     return work.finish(started)
 

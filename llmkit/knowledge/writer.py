@@ -157,10 +157,14 @@ class Writer:
         for segment in merged:
             with suppress(OSError):  # a system that keeps open files lets the next writer drop it
                 (kb.path / "vectors" / segment.file).unlink(missing_ok=True)
-        kb.index.remove(np.asarray(died, dtype=np.int64))
-        kb.index.add(ids, vectors)
         texts = zip(ids.tolist(), (chunk.indexed_text for chunk in chunks), strict=True)
-        kb.lexical.update(generation, died, texts)
+        try:
+            kb.index.remove(np.asarray(died, dtype=np.int64))
+            kb.index.add(ids, vectors)
+            kb.lexical.update(generation, died, texts)
+        except BaseException:
+            kb.forget()
+            raise
 
     def _segment(
         self, merged: list[Segment], ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int
