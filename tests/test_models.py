@@ -104,6 +104,13 @@ def test_grammars_are_obeyed_by_llamacpp_and_refused_by_openvino(weights_home):
 
 
 @pytest.mark.slow
+def test_a_prompt_is_counted_exactly_where_its_bytes_might_not_fit_beside_a_long_answer(weights_home):
+    model = load_chat({"model": "local:smollm2", "max_tokens": 6000})
+    prompt = [Message("user", "word " * 600)]
+    assert count_tokens(model, prompt) == model.invoke("word " * 600, max_tokens=1).usage_metadata["input_tokens"]
+
+
+@pytest.mark.slow
 def test_a_prompt_longer_than_the_tokenizer_of_openvino_reads_is_counted_whole_and_refused(weights_home):
     openvino = load_chat({"model": "local:smollm2", "runtime": "openvino"})
     llama = load_chat({"model": "local:smollm2", "runtime": "llamacpp", "context": 512})

@@ -59,9 +59,9 @@ class LocalChat(BaseChatModel):
         return {"model": self.name_of_model, "temperature": self.temperature, "seed": self.seed}
 
     def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt, chat template included. Exact, but for prompts that are sure to fit by their bytes."""
+        """Tokens of the prompt, chat template included. Exact, but for prompts whose bytes alone fit."""
         most = sum(len(message.content.encode()) + 16 for message in messages) + 64
-        if most <= self.context // 2:
+        if most + self.max_tokens <= self.context:
             return most
         with self._turn:
             return self._engine.count([(message.role, message.content) for message in messages])
