@@ -100,6 +100,13 @@ def test_the_model_may_say_that_it_is_not_there(kb):
     assert state.hits, "the nearest passages are still shown"
 
 
+def test_a_model_that_says_nothing_is_not_a_finding_about_the_documents(kb):
+    pipeline, _ = answering(kb, "")
+    state = pipeline.run("What does the warranty exclude?")
+    assert state.answer.abstained
+    assert "the model answered with no text" in state.records[1].detail["notes"][0]
+
+
 def test_passages_are_numbered_data_in_the_prompt(kb):
     pipeline, model = answering(kb, "x")
     pipeline.run("What does the warranty exclude?")
