@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -114,6 +115,29 @@ def test_search_one_and_many(run, kb, tmp_path):
         assert [row["id"] for row in rows] == ["a", "b"]
         assert set(rows[0]["hits"][0]) == {"document", "chunk", "score", "start", "end"}
         assert [row["hits"][0]["document"] for row in rows] == ["w", "s"]
+
+
+def test_notes_of_a_knowledge_base_are_shown_once_and_never_on_stdout(run, kb):
+    def spoil():
+        (kb / "lexical" / "meta.json").write_text("{broken")
+
+    spoil()
+    out, err = run("search", "tomatoes", "--kb", "kb")
+    assert "note: the lexical index was damaged and has been rebuilt" in err
+    assert "rebuilt" not in out
+    assert "note" not in run("search", "tomatoes", "--kb", "kb")[1]
+    for command in (["search", "tomatoes"], ["status"], ["ingest", "note.md"]):
+        spoil()
+        (note,) = json.loads(run(*command, "--kb", "kb", "--json")[0])["notes"]
+        assert "rebuilt" in note
+        assert json.loads(run(*command, "--kb", "kb", "--json")[0])["notes"] == []
+    with sqlite3.connect(kb / "catalog.sqlite") as db:
+        db.execute("UPDATE meta SET value = replace(value, '/f32', '/bf16') WHERE key = 'identity'")
+    for command in (["search", "tomatoes"], ["status"]):
+        assert "note: vectors were made by hashing-256@1/sum/256/bf16" in run(*command, "--kb", "kb")[1]
+    with sqlite3.connect(kb / "catalog.sqlite") as db:
+        db.execute("UPDATE meta SET value = 'another@1/sum/256/f32' WHERE key = 'identity'")
+    assert "vectors cannot be compared" in run("status", "--kb", "kb")[1]
 
 
 def test_where_limits_search_and_ask(run, kb):

@@ -76,6 +76,14 @@ class TestFlatIndex(VectorIndexSuite):
             assert (found >= 0).sum(axis=1).tolist() == [50] * len(queries)
         assert len(index) == 50
 
+    def test_it_tells_what_it_holds(self, make):
+        index = make(4)
+        asked = np.array([0, 1, 2, 5, 9], dtype=np.int64)
+        assert not index.holds(asked).any()
+        index.add(np.array([1, 5], dtype=np.int64), unit(2, 4))
+        assert index.holds(asked).tolist() == [False, True, False, True, False]
+        assert index.holds(asked[:0]).tolist() == []
+
     @pytest.mark.parametrize("ids", [[3, 2], [1, 1]])
     def test_ids_out_of_step_are_refused(self, make, ids):
         with pytest.raises(KnowledgeError, match="ascending"):

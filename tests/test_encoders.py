@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from conftest import Reply
 
+from llmkit import cpu
 from llmkit.encoders import capabilities
 from llmkit.encoders.identity import identity, same_space
 from llmkit.encoders.local import LocalEncoder
@@ -72,6 +72,7 @@ def test_a_folder_of_ones_own_is_read_without_torch_and_agrees_with_it(tmp_path,
     encoder = LocalEncoder(model=str(tmp_path), max_tokens=32, precision="f32")
     np.testing.assert_allclose(encoder.encode_passages(texts), np.array(expected), atol=1e-4)
     assert encoder.identity.startswith(tmp_path.name)
+    assert not encoder._graph[0].resolve().is_relative_to(weights_home.resolve()), "left in the user's home"
     with pytest.raises(ModelError, match="positions"):
         _ = LocalEncoder(model=str(tmp_path), max_tokens=64).dim
     config = json.loads((tmp_path / "config.json").read_text())
@@ -106,6 +107,12 @@ def test_identities_differ_in_space_by_all_but_precision():
     assert not same_space(one, identity("m", "abc", "mean", 128, "bf16"))
 
 
+@pytest.mark.parametrize(("first", "second"), [("acme", "other"), ("acme/v1", "acme/v2"), ("m@1/f32", "m@1/v2")])
+def test_identities_of_ones_own_form_share_a_space_only_with_themselves(first, second):
+    assert not same_space(first, second)
+    assert same_space(first, first)
+
+
 def test_the_choice_follows_the_cpu(monkeypatch):
     monkeypatch.setattr(capabilities, "cpu_features", lambda: frozenset({"avx2"}))
     assert capabilities.choose().precision == "f32"
@@ -116,74 +123,64 @@ def test_the_choice_follows_the_cpu(monkeypatch):
     assert "not installed" in capabilities.choose().why
 
 
-class Server(BaseHTTPRequestHandler):
-    """An embedding server: the vector of a text is its length and its number of spaces, rows in reverse order."""
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("0", None), ("many", None), ("", None)])
+def test_threads_follow_the_environment_then_the_machine(monkeypatch, given, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4}, raising=False)
+    assert cpu.threads() == (expected or 5)
 
-    plan: list = []  # noqa: RUF012
-    batches: list = []  # noqa: RUF012
 
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        Server.batches.append(len(body["input"]))
-        status = Server.plan.pop(0) if Server.plan else 200
+@pytest.fixture
+def plan(loopback):
+    """An embedding server: the vector of a text is its length and its number of spaces, rows in reverse order.
+
+    The list says how the next calls go: a status, or `short` for a row too few.
+    """
+    plan: list = []
+
+    def embed(body):
+        step = plan.pop(0) if plan else 200
+        if step not in (200, "short"):
+            return loopback.fail(step, **({"Retry-After": "0.1"} if step == 429 else {}))
         rows = [
             {"object": "embedding", "index": i, "embedding": [float(len(t)), float(t.count(" ")), 1.0]}
             for i, t in enumerate(body["input"])
         ]
-        if status == "short":
-            rows, status = rows[:-1], 200
-        payload = {"object": "list", "data": rows[::-1], "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
-        data = json.dumps(payload if status == 200 else {"error": {"message": f"planned {status}"}}).encode()
-        self.send_response(status)
-        if status == 429:
-            self.send_header("Retry-After", "0.1")
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        rows = rows[:-1] if step == "short" else rows
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return Reply(json.dumps({"object": "list", "data": rows[::-1], "model": "m", "usage": usage}).encode())
 
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch):
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    Server.plan, Server.batches = [], []
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{running.server_port}/v1")
-    yield running
-    running.shutdown()
-    running.server_close()
+    loopback.answer = embed
+    return plan
 
 
 @pytest.mark.network
 class TestOpenAI:
-    def test_rows_come_back_in_order_in_batches_of_unit_length(self, server):
+    def test_rows_come_back_in_order_in_batches_of_unit_length(self, plan, loopback):
         texts = [f"{'word ' * n}end" for n in range(7)]
         vectors = OpenAIEncoder(model="m", dim=3, batch_size=3).encode_passages(texts)
-        assert Server.batches == [3, 3, 1]
+        assert [len(body["input"]) for body in loopback.bodies] == [3, 3, 1]
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
         raw = np.array([[len(t), t.count(" "), 1] for t in texts], dtype=float)
         np.testing.assert_allclose(vectors, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-6)
         assert OpenAIEncoder(model="m", dim=3).encode_queries([]).shape == (0, 3)
 
-    def test_it_tries_again_and_gives_up_clearly(self, server):
-        Server.plan = [429, 500]
+    def test_it_tries_again_and_gives_up_clearly(self, plan):
+        plan += [429, 500]
         assert OpenAIEncoder(model="m", dim=3).encode_queries(["x"]).shape == (1, 3)
-        Server.plan = [500, 500]
+        plan += [500, 500]
         with pytest.raises(ModelError, match="500") as caught:
             OpenAIEncoder(model="m", dim=3, retries=1).encode_queries(["x"])
         assert caught.value.retryable
 
-    def test_answers_that_do_not_fit_are_refused(self, server):
+    def test_answers_that_do_not_fit_are_refused(self, plan):
         with pytest.raises(ModelError, match=r"length \[3\], not 8"):
             OpenAIEncoder(model="m", dim=8).encode_queries(["x"])
-        Server.plan = ["short"]
+        plan += ["short"]
         with pytest.raises(ModelError, match="1 vectors to 2 texts"):
             OpenAIEncoder(model="m", dim=3).encode_queries(["x", "y"])
 
-    def test_a_dead_server_is_named(self, server, monkeypatch):
+    def test_a_dead_server_is_named(self, plan, monkeypatch):
         monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
         with pytest.raises(ModelError, match="does not answer"):
             OpenAIEncoder(model="m", dim=3, retries=0).encode_queries(["x"])

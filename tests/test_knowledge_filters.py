@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
+from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.filters import Compare, Every, Exists, Not, WhereField, parse
-from llmkit.types import Chunk
+from llmkit.types import Chunk, Document
 
 TAGGED = Chunk(
     "d1", 0, 0, 1, "x", 1, title="T", page=3, part="Q1",
@@ -36,6 +38,13 @@ TAGGED = Chunk(
         ('author == "Ann"', False),
         ("date >= 2024 and date < 2024-04", True),
         ("date >= 2024-03-06", False),
+        ("date == 2024 and date == 2024-03 and date == 2024-03-05", True),
+        ("date != 2024", False),
+        ("date in [2023, 2024]", True),
+        ("date == 2023 or date == 2024-05", False),
+        ("date <= 2024 and date <= 2024-03 and date >= 2024", True),
+        ("date > 2024 or date > 2024-03 or date < 2024", False),
+        ("date > 2023 and date < 2025", True),
         ("missing == 1", False),
         ("missing != 1", True),
         ("not missing == 1", True),
@@ -118,6 +127,28 @@ def by_sql(found, chunk: Chunk) -> bool:
     db.execute("INSERT INTO chunks VALUES (?, ?, ?)", (chunk.page, chunk.part, chunk.title))
     condition, values = found.sql()
     return bool(db.execute(f"SELECT count(*) FROM chunks c, documents d WHERE {condition}", values).fetchone()[0])
+
+
+def test_filters_that_look_alike_to_python_are_not_taken_for_one_another(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("yes", "x", metadata={"ok": True}), Document("one", "x", metadata={"ok": 1})])
+        for text, name in (("ok == true", "yes"), ("ok == 1", "one"), ("ok == 1.0", "one"), ("ok == true", "yes")):
+            assert [chunk.document for chunk in kb.chunks(kb.allowed(parse(text)))] == [name], text
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, float("nan"), float("inf")])
+def test_numbers_that_the_database_cannot_hold_are_refused(value):
+    with pytest.raises(ConfigError, match="n takes whole numbers of 64 bits"):
+        parse({"n": {"<": value}})
+    assert parse({"n": {"<": 2**63 - 1}}).matches(TAGGED)
+    assert by_sql(parse({"n": {"<": 1e30}}), TAGGED)
+
+
+def test_a_list_may_be_as_long_as_a_filter_may_be(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document(f"d{i}", "x") for i in range(3)])
+        wanted = parse({"document": [f"d{i}" for i in range(1, 3000)], "not": {"document": "d1"}})
+        assert [chunk.document for chunk in kb.chunks(kb.allowed(wanted))] == ["d2"]
 
 
 names = st.sampled_from(["a", "b", "b.c", "page", "part", "title", "document"])

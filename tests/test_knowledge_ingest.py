@@ -240,9 +240,64 @@ def test_an_interruption_leaves_the_last_commit_and_the_next_run_goes_on(kb, tmp
     check_in_step(kb)
     encoded()
     summary = kb.ingest([folder])
-    assert (summary.unchanged, len(encoded())) == (kept, 30 - kept) or summary.encoded == 30 - kept
+    assert (summary.unchanged, summary.documents) == (kept, 30 - kept)
+    assert summary.encoded == len(encoded()) == 30 - kept
     assert status(kb).documents == 30
     check_in_step(kb)
+
+
+def rows_interrupted_in_the_middle(kb, path, monkeypatch):
+    """What a second version of 30 rows leaves that is stopped after one of its batches."""
+    monkeypatch.setattr(writer, "_BATCH_CHUNKS", 10)
+    first = [{"id": f"d{i}", "text": f"old text {i}"} for i in range(30)]
+    write_rows(path, first)
+    kb.ingest([path])
+    write_rows(path, [{**row, "text": row["text"].replace("old", "new")} for row in first])
+    commit, stop = type(kb.catalog).commit, iter([False, False, True])
+
+    def interrupted(self, note):
+        if next(stop):
+            raise KeyboardInterrupt
+        return commit(self, note)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(kb.catalog), "commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kb.ingest([path])
+    assert 0 < len([d for d in kb.catalog.documents("died IS NULL") if d.text.startswith("new")]) < 30
+    return first
+
+
+def test_a_file_of_rows_that_was_interrupted_is_not_called_unchanged_when_it_is_put_back(kb, tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    first = rows_interrupted_in_the_middle(kb, path, monkeypatch)
+    (file,) = files(kb)
+    assert (file.status, file.kind) == ("partial", "jsonl")
+    write_rows(path, first)
+    kb.ingest([path])
+    assert {document.text for document in kb.catalog.documents("died IS NULL")} == {row["text"] for row in first}
+    assert [file.status for file in files(kb)] == ["parsed"]
+    check_in_step(kb)
+
+
+def test_a_file_that_is_gone_after_an_interruption_is_taken_out(kb, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "_BATCH_CHUNKS", 10)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i:02}.txt").write_text(f"Document {i} about subject{i}.")
+
+    def stop(progress):
+        if progress.files == 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kb.ingest([folder], on_progress=stop)
+    assert {file.kind for file in files(kb)} == {"text"}
+    (folder / "09.txt").unlink()
+    kb.ingest([folder])
+    assert status(kb).documents == 19
+    assert not any(document.id == "many/09.txt" for document in kb.catalog.documents("died IS NULL"))
 
 
 WRITER = """
@@ -330,6 +385,17 @@ def test_vector_files_that_no_commit_names_are_dropped_and_missing_ones_named(kb
         path.unlink()
     with KnowledgeBase.open(kb.path) as again, pytest.raises(KnowledgeError, match=r"\.npy is missing"):
         _ = again.index
+
+
+def test_a_chunk_without_a_vector_is_reported(kb):
+    kb.add([Document(f"n{i}", f"many words {i}") for i in range(5)], source="whole")
+    kb.add([Document("one", "first words")], source="lost")
+    kb.catalog.rows("DELETE FROM segments WHERE rows = 1")
+    with KnowledgeBase.open(kb.path) as again:
+        counts = {file.name: (file.chunks, file.embedded) for file in files(again)}
+        total = status(again)
+    assert counts == {"whole": (5, 5), "lost": (1, 0)}
+    assert (total.chunks, total.embedded) == (6, 5)
 
 
 def test_another_encoder_is_refused_and_another_precision_is_not(kb, tmp_path):

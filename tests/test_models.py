@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import Reply
 
 from llmkit.errors import ConfigError, ModelError, StepError
 from llmkit.models.chat import ChatModelSpec, context_window, count_tokens, load_chat, translate
@@ -104,6 +104,24 @@ def test_grammars_are_obeyed_by_llamacpp_and_refused_by_openvino(weights_home):
 
 
 @pytest.mark.slow
+def test_a_prompt_is_counted_exactly_where_its_bytes_might_not_fit_beside_a_long_answer(weights_home):
+    model = load_chat({"model": "local:smollm2", "max_tokens": 6000})
+    prompt = [Message("user", "word " * 600)]
+    assert count_tokens(model, prompt) == model.invoke("word " * 600, max_tokens=1).usage_metadata["input_tokens"]
+
+
+@pytest.mark.slow
+def test_a_prompt_longer_than_the_tokenizer_of_openvino_reads_is_counted_whole_and_refused(weights_home):
+    openvino = load_chat({"model": "local:smollm2", "runtime": "openvino"})
+    llama = load_chat({"model": "local:smollm2", "runtime": "llamacpp", "context": 512})
+    for text in ("word " * 20_000, "word" * 20_000, "Ein Satz, mit Ümlauten.\n" * 3000):
+        counted, right = (model._engine.count([("user", text)]) for model in (openvino, llama))
+        assert right <= counted <= right + 8
+        with pytest.raises(ModelError, match=f"the prompt has {counted} tokens, OpenVINO's tokenizer .* reads 8192"):
+            openvino.invoke(text)
+
+
+@pytest.mark.slow
 def test_a_shared_beginning_is_read_once(weights_home):
     model = LOADED.get("llamacpp") or load_chat({"model": "local:smollm2", "max_tokens": 8})
     model.invoke(f"{LONG} What is covered?")
@@ -160,90 +178,50 @@ def test_a_truncated_model_is_refused(weights_home, tmp_path):
         load_chat({"model": "local:smollm2", "context": 100_000})
 
 
-class Server(BaseHTTPRequestHandler):
-    """Speaks the OpenAI protocol; `plan` says how each call goes."""
-
-    protocol_version = "HTTP/1.1"
-    plan: list = []  # noqa: RUF012
-    calls = 0
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        step = Server.plan[min(Server.calls, len(Server.plan) - 1)]
-        Server.calls += 1
-        if isinstance(step, int):
-            payload = json.dumps({"error": {"message": f"planned {step}"}}).encode()
-            self.send_response(step)
-            if step == 429:
-                self.send_header("Retry-After", "1")
-            self.answer(payload, "application/json")
-        elif step == "slow":
-            time.sleep(3)
-        elif body.get("stream"):
-            chunks = [
-                {
-                    "id": "x",
-                    "object": "chat.completion.chunk",
-                    "created": 1,
-                    "model": "m",
-                    "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}],
-                }
-                for word in step.split(" ")
-            ]
-            chunks.append(
-                {**chunks[0], "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}
-            )
-            text = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
-            self.send_response(200)
-            self.answer(text.encode(), "text/event-stream")
-        else:
-            payload = {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 1,
-                "model": "m",
-                "choices": [{"index": 0, "message": {"role": "assistant", "content": step}, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
-            }
-            self.send_response(200)
-            self.answer(json.dumps(payload).encode(), "application/json")
-
-    def answer(self, payload, kind):
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
-def server(monkeypatch):
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    Server.plan, Server.calls = ["hello there"], 0
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{running.server_port}/v1")
-    yield running
-    running.shutdown()
-    running.server_close()
+def plan(loopback):
+    """A chat server. The list says how the calls go: a status, `slow`, or the text of the answer; the last repeats."""
+    plan: list = ["hello there"]
+
+    def chat(body):
+        step = plan[min(len(loopback.bodies), len(plan)) - 1]
+        if isinstance(step, int):
+            return loopback.fail(step, **({"Retry-After": "1"} if step == 429 else {}))
+        if step == "slow":
+            time.sleep(3)
+            return None
+        head = {"id": "x", "created": 1, "model": "m"}
+        usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+        if not body.get("stream"):
+            choice = {"index": 0, "message": {"role": "assistant", "content": step}, "finish_reason": "stop"}
+            return Reply(
+                json.dumps({**head, "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+            )
+        deltas = [[{"index": 0, "delta": {"content": word}, "finish_reason": None}] for word in step.split(" ")]
+        chunks = [{**head, "object": "chat.completion.chunk", "choices": choices} for choices in [*deltas, []]]
+        chunks[-1]["usage"] = usage
+        lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+        return Reply("".join([*lines, "data: [DONE]\n\n"]).encode(), "text/event-stream")
+
+    loopback.answer = chat
+    return plan
 
 
 @pytest.mark.network
 class TestOpenAI:
-    def test_it_answers_and_streams_with_usage(self, server):
+    def test_it_answers_and_streams_with_usage(self, plan):
         model = load_chat("openai:m")
         assert model.invoke("Hi").text == "hello there"
         pieces = list(model.stream("Hi"))
         assert "".join(piece.text for piece in pieces) == "hellothere"
         assert any(piece.usage_metadata and piece.usage_metadata["output_tokens"] == 2 for piece in pieces)
 
-    def test_429_waits_as_long_as_the_server_asks_and_500_is_tried_again(self, server):
-        Server.plan = [429, 500, "at last"]
+    def test_429_waits_as_long_as_the_server_asks_and_500_is_tried_again(self, plan, loopback):
+        plan[:] = [429, 500, "at last"]
         begun = time.monotonic()
         assert load_chat("openai:m").invoke("Hi").text == "at last"
         assert time.monotonic() - begun >= 1.0
-        assert Server.calls == 3
+        assert len(loopback.bodies) == 3
 
     @pytest.mark.parametrize(
         ("status", "retryable", "says"),
@@ -254,8 +232,8 @@ class TestOpenAI:
             (429, True, "429"),
         ],
     )
-    def test_what_does_not_pass_becomes_our_error(self, server, status, retryable, says):
-        Server.plan = [status]
+    def test_what_does_not_pass_becomes_our_error(self, plan, status, retryable, says):
+        plan[:] = [status]
         with pytest.raises(Exception) as caught:  # noqa: PT011
             load_chat({"model": "openai:m", "retries": 0}).invoke("Hi")
         error = translate(caught.value)
@@ -265,13 +243,13 @@ class TestOpenAI:
         if status == 429:
             assert error.retry_after == 1.0
 
-    def test_a_slow_server_times_out(self, server):
-        Server.plan = ["slow"]
+    def test_a_slow_server_times_out(self, plan):
+        plan[:] = ["slow"]
         with pytest.raises(Exception) as caught:  # noqa: PT011
             load_chat({"model": "openai:m", "timeout": 0.3, "retries": 0}).invoke("Hi")
         assert translate(caught.value).retryable
 
-    def test_a_dead_server_fails_the_step_by_name(self, server, tmp_path, monkeypatch):
+    def test_a_dead_server_fails_the_step_by_name(self, plan, tmp_path, monkeypatch):
         from llmkit.encoders.hashing import HashingEncoder
         from llmkit.knowledge.base import KnowledgeBase
         from llmkit.pipeline import load_pipeline
@@ -284,13 +262,13 @@ class TestOpenAI:
             with pytest.raises(StepError, match=r"steps\[1\] answer: the model's server does not answer"):
                 pipeline.run("Which words?")
 
-    def test_the_shipped_pipeline_runs_against_a_server(self, server, tmp_path):
+    def test_the_shipped_pipeline_runs_against_a_server(self, plan, tmp_path):
         from llmkit.encoders.hashing import HashingEncoder
         from llmkit.knowledge.base import KnowledgeBase
         from llmkit.pipeline import load_pipeline
         from llmkit.types import Document
 
-        Server.plan = ["Pumps_rest_in_May [1]."]
+        plan[:] = ["Pumps_rest_in_May [1]."]
         with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
             kb.add([Document("d", "Pumps rest in May. Valves do not.")])
             state = load_pipeline("docs-qa-openai").with_knowledge(kb).run("When do pumps rest?")
@@ -314,6 +292,11 @@ def test_other_prefixes_go_to_langchain_and_unknown_ones_are_named():
         load_chat("nonesuch:model")
     with pytest.raises(ModelError, match="langchain-anthropic"):
         load_chat("anthropic:claude")
+
+
+def test_transformers_is_said_to_be_not_available_yet():
+    with pytest.raises(ConfigError, match=r"transformers:some/model: .*not available yet.*adapters"):
+        load_chat("transformers:some/model")
 
 
 def test_weights_that_are_missing_say_how_to_get_them():

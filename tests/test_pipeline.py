@@ -100,6 +100,13 @@ def test_the_model_may_say_that_it_is_not_there(kb):
     assert state.hits, "the nearest passages are still shown"
 
 
+def test_a_model_that_says_nothing_is_not_a_finding_about_the_documents(kb):
+    pipeline, _ = answering(kb, "")
+    state = pipeline.run("What does the warranty exclude?")
+    assert state.answer.abstained
+    assert "the model answered with no text" in state.records[1].detail["notes"][0]
+
+
 def test_passages_are_numbered_data_in_the_prompt(kb):
     pipeline, model = answering(kb, "x")
     pipeline.run("What does the warranty exclude?")
@@ -216,6 +223,17 @@ def test_overrides_reach_into_steps():
     assert pipeline.steps[0].k == 20
     assert pipeline.steps[1].sentences == 2
     assert pipeline.knowledge == "elsewhere"
+
+
+def test_what_the_user_should_know_of_a_knowledge_base_is_noted_once(kb):
+    kb.catalog.set_meta({"identity": kb.identity.replace("/f32", "/bf16")})
+    with KnowledgeBase.open(kb.path) as base:
+        pipeline = Pipeline(name="x", steps=["retrieve", {"type": "extract", "threshold": 0}]).with_knowledge(base)
+        first, second = pipeline.batch(["What does the warranty exclude?", "Is Bern there?"])
+    (note,) = first.records[0].detail["notes"]
+    assert "/bf16" in note
+    assert "/f32" in note
+    assert "notes" not in second.records[0].detail
 
 
 def test_a_missing_knowledge_base_says_how_to_make_one(tmp_path):

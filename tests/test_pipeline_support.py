@@ -42,6 +42,7 @@ def test_supported(claim, why):
         ("It does cover damage caused by water.", "negated"),
         ("The warranty does not cover parts and labour for 24 months.", "negated"),
         ("The seller pays for shipping to any country in the world.", "content words"),
+        ("Widget Ltd. gets claims sent to Bern before 31 December 2025.", "name 'widget'"),
         ("The", "content words"),
         ("", "nothing is claimed"),
     ],
@@ -50,6 +51,40 @@ def test_unsupported(claim, why):
     found = support(claim, PASSAGE)
     assert not found.supported, found
     assert why in found.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage", "why"),
+    [
+        (
+            "Widget covers parts and labour for 24 months.",
+            "Acme covers parts and labour for 24 months.",
+            "name 'widget'",
+        ),
+        ("The warranty covers water.", "It is not true that the warranty covers water.", "negated"),
+        ("Parts are covered by the warranty.", "Neither labour nor parts are covered by the warranty.", "negated"),
+        ("Parts are under warranty for two years.", "Parts are under warranty for three years.", "number two"),
+        ("Parts are under warranty for 2 years.", "Parts are under warranty for three years.", "number 2"),
+    ],
+)
+def test_one_word_that_changes_the_meaning_is_enough(claim, passage, why):
+    found = support(claim, passage)
+    assert not found.supported, found
+    assert why in found.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("It employs 300 people.", "The plant is not large, but it employs 300 people."),
+        ("Coverage of parts and labour lasts 24 months.", "Parts and labour: coverage lasts for 24 months."),
+        ("Parts are under warranty for 2 years.", "There is a warranty of two years for parts."),
+        ("Repairs of parts and labour are covered.", "The warranty covered parts, labour and anything else."),
+        ("Parts are covered.", "Labour is not covered. Parts are covered."),
+    ],
+)
+def test_what_changes_no_meaning_does_no_harm(claim, passage):
+    assert support(claim, passage).supported
 
 
 def test_the_span_is_the_sentence_that_supports():

@@ -38,7 +38,7 @@ def command(as_json: bool) -> None:
 
 
 def _machine() -> list[tuple[str, str]]:
-    from llmkit import __version__
+    from llmkit import __version__, cpu
     from llmkit.encoders import capabilities
 
     choice = capabilities.choose()
@@ -46,7 +46,7 @@ def _machine() -> list[tuple[str, str]]:
     return [
         ("llmkit", __version__),
         ("python", f"{platform.python_version()} at {sys.executable}"),
-        ("cpu", f"{platform.machine()}, {capabilities.threads()} threads, {features}"),
+        ("cpu", f"{platform.machine()}, {cpu.threads()} threads, {features}"),
         ("encoder runs on", f"{choice.runtime} in {choice.precision}: {choice.why}"),
         ("local chat runs on", "llama.cpp: starts fastest and knows grammars; `runtime: openvino` for long prompts"),
     ]

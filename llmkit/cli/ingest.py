@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.show import duration, interactive, json_option, print_json
+from llmkit.cli.show import duration, interactive, json_option, notes, print_json
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -55,8 +55,9 @@ def command(
     with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, _Bar(as_json) as bar:
         summary = kb.ingest(paths, limits=Limits(**changes), on_progress=bar.tell, workers=workers, reparse=reparse)
     if as_json:
-        print_json(asdict(summary))
+        print_json({**asdict(summary), "notes": kb.untold()})
     else:
+        notes(kb.untold())
         _report(summary, into)
     if summary.files and summary.failed == summary.files:
         sys.exit(1)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from llmkit.cli.rows import Row, questions, reading, writing
-from llmkit.cli.show import duration, excerpt, json_option, kb_option, location, print_json, where_option
+from llmkit.cli.show import duration, excerpt, json_option, kb_option, location, notes, print_json, where_option
 from llmkit.errors import DataError
 from llmkit.types import Hit
 
@@ -46,13 +46,16 @@ def command(
     with KnowledgeBase.open(kb) as base:
         if file is not None:
             _many(base, retriever, k, wanted, file, out)
+            notes(base.untold())
             return
         started = time.perf_counter()
         hits = retriever.retrieve(base, [query or ""], k, wanted)[0]
         seconds = time.perf_counter() - started
+        said = base.untold()
     if as_json:
-        print_json({"query": query, "hits": [_row(hit) for hit in hits], "seconds": round(seconds, 4)})
+        print_json({"query": query, "hits": [_row(hit) for hit in hits], "notes": said, "seconds": round(seconds, 4)})
         return
+    notes(said)
     for n, hit in enumerate(hits, 1):
         click.echo(f"{n:>3}. {hit.score:.3f}  {location(hit.chunk)}\n     {excerpt(hit.chunk.text)}")
     if not hits:

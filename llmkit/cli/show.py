@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -25,6 +26,12 @@ where_option = click.option("--where", metavar="FILTER", help="Only passages tha
 def print_json(value: Any) -> None:
     """One JSON value on stdout, on one line."""
     click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def notes(texts: Iterable[str]) -> None:
+    """What the user should know, on stderr."""
+    for text in texts:
+        click.echo(f"note: {text}", err=True)
 
 
 def interactive() -> bool:

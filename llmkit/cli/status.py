@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from llmkit.cli.show import json_option, kb_option, print_json
+from llmkit.cli.show import json_option, kb_option, notes, print_json
 
 
 @click.command("status")
@@ -16,6 +16,7 @@ from llmkit.cli.show import json_option, kb_option, print_json
 def command(kb: str, per_file: bool, as_json: bool) -> None:
     """What a knowledge base holds: documents, chunks, and what became of every character."""
     from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.segments import RECOVER
     from llmkit.knowledge.status import files, status
 
     with KnowledgeBase.open(kb) as base:
@@ -27,12 +28,15 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
     click.echo(f"{total.path}: generation {total.generation}, {total.at or 'nothing committed yet'}")
     click.echo(f"encoder     {total.encoder}")
     click.echo(f"documents   {total.documents} in {total.chunks} chunks")
+    if total.embedded < total.chunks:
+        click.echo(f"NO VECTOR   {total.chunks - total.embedded} chunks: {RECOVER}")
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(total.files.items())) or "none"
     click.echo(f"files       {by_status}")
     for fate, count in sorted(total.characters.items(), key=lambda item: -item[1]):
         click.echo(f"characters  {count:>12,} {fate}")
     if "truncated" not in " ".join(total.characters):
         click.echo(f"characters  {0:>12,} truncated")
+    notes(total.notes)
     click.echo("on disk     " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in total.bytes.items()))
     if per_file:
         click.echo(f"\n{'status':<12}{'kind':<10}{'chunks':>7}{'embedded':>9}{'dropped':>9}{'truncated':>10}  file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -45,12 +44,3 @@ def choose(runtime: str = "auto", precision: str = "auto") -> Choice:
     if precision == "f32" or (precision == "auto" and not fast):
         return Choice("openvino", "f32", "as configured" if precision == "f32" else "this CPU has no bf16 arithmetic")
     return Choice("openvino", "bf16", f"this CPU has {', '.join(sorted(fast))}" if fast else "as configured")
-
-
-def threads() -> int:
-    """Threads for an encoder: ``OMP_NUM_THREADS``, or the CPUs this process may use."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from llmkit import weights
+from llmkit import cpu, weights
 from llmkit.encoders import capabilities
 from llmkit.encoders.bert_graph import Pooling, build
 from llmkit.encoders.identity import identity
@@ -155,5 +155,5 @@ class LocalEncoder(Part):
 
     @cached_property
     def _run(self) -> Runner:
-        threads = self.threads or capabilities.threads()
+        threads = self.threads or cpu.threads()
         return open_runtime(self.choice.runtime, self._graph[0], self.choice.precision, threads)

@@ -30,6 +30,7 @@ from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.part import Part
 from llmkit.protocols import Encoder
@@ -52,10 +53,11 @@ class KnowledgeBase:
         self.generation = catalog.generation()
         self.notes: list[str] = []
         """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
+        self._told = 0
         self._given = encoder
         self._meta = catalog.meta()
         self._lock = threading.RLock()
-        self._permitted: dict[tuple[int, Filter], NDArray[np.int64]] = {}
+        self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
 
     @classmethod
     def create(cls, path: str | Path, *, encoder: Encoder, splitter: StructureSplitter | None = None) -> Self:
@@ -151,13 +153,25 @@ class KnowledgeBase:
         """Live chunks."""
         return len(self.index)
 
+    def untold(self) -> list[str]:
+        """The notes since the last call, so that each is told once."""
+        with self._lock:
+            new = self.notes[self._told :]
+            self._told += len(new)
+        return new
+
     def refresh(self) -> None:
         """Show the last generation, if another process has written."""
         with self._lock:
             before = self.generation
             self.refresh_generation()
             if self.generation != before:
-                self.__dict__.pop("lexical", None)
+                self.forget()
+
+    def forget(self) -> None:
+        """Drop vectors and terms from memory; they are read again, level with the catalogue, when next asked for."""
+        self.__dict__.pop("index", None)
+        self.__dict__.pop("lexical", None)
 
     def ingest(
         self,
@@ -189,7 +203,12 @@ class KnowledgeBase:
             return sum(writer.remove_document(name) for name in ids)
 
     def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
-        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`."""
+        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`.
+
+        Raises:
+            KnowledgeError: queries that are not unit vectors of this knowledge base's length.
+        """
+        unit_vectors(queries, len(queries), self.dim, "the encoder of the queries")
         scores, ids = self.index.search(queries, k, self.allowed(where))
         return [(row[row >= 0], score[row >= 0]) for row, score in zip(ids, scores, strict=True)]
 
@@ -209,7 +228,7 @@ class KnowledgeBase:
         """Live rows that pass the filter, ascending; None where there is no filter."""
         if where is None:
             return None
-        key = (self.generation, where)
+        key = (self.generation, repr(where))  # filters on 1 and on true are equal, and mean different rows
         if key not in self._permitted:
             condition, parameters = where.sql()
             if len(self._permitted) >= 64:

@@ -8,6 +8,8 @@ true. A list in the metadata equals a value that it holds.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
@@ -106,8 +108,8 @@ class Every:
         if not self.inner:
             return ("0" if self.any else "1"), []
         parts = [item.sql() for item in self.inner]
-        word = " OR " if self.any else " AND "
-        return word.join(f"({condition})" for condition, _ in parts), [value for _, some in parts for value in some]
+        joined = _joined([f"({condition})" for condition, _ in parts], " OR " if self.any else " AND ")
+        return joined, [value for _, some in parts for value in some]
 
     def matches(self, chunk: Chunk) -> bool:
         """Whether the chunk passes."""
@@ -185,7 +187,7 @@ def operation(field: str, operator: str, value: Any) -> Filter:
     if '"' in field or "\\" in field or not field:
         raise ConfigError(f"{field!r} cannot be the name of a field")
     if field == "date" and isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)  # dates are ISO texts: a year alone is the beginning of one
+        value = str(value)
     if operator not in OPERATORS:
         raise ConfigError(unknown(f"operator on {field!r}", operator, OPERATORS))
     if operator == "in":
@@ -194,11 +196,35 @@ def operation(field: str, operator: str, value: Any) -> Filter:
         return Every(tuple(operation(field, "==", item) for item in value), any=True)
     if not isinstance(value, str | int | float | bool):
         raise ConfigError(f"{field} {operator} … takes a text, a number, true or false, not {value!r}")
+    if not (-(2**63) <= value < 2**63 if isinstance(value, int) else isinstance(value, str) or math.isfinite(value)):
+        raise ConfigError(f"{field} takes whole numbers of 64 bits and finite ones with a point, not {value!r}")
     if operator == "startswith" and not isinstance(value, str):
         raise ConfigError(f"{field} startswith … takes a text, not {value!r}")
+    if field == "date" and isinstance(value, str) and re.fullmatch(r"\d{4}(-\d\d){0,2}", value):
+        return _within(field, operator, value)
     if operator == "!=":
         return Not(Compare(field, "==", value))
     return Compare(field, operator, value)  # type: ignore[arg-type]
+
+
+def _joined(conditions: list[str], word: str) -> str:
+    """Joined as a balanced tree: SQLite refuses one that is a thousand levels deep."""
+    if len(conditions) <= 100:
+        return word.join(conditions)
+    middle = len(conditions) // 2
+    return f"({_joined(conditions[:middle], word)}){word}({_joined(conditions[middle:], word)})"
+
+
+def _within(field: str, operator: str, period: str) -> Filter:
+    """A comparison with a year, a month or a day, each of which holds all the dates in it."""
+    inside = Compare(field, "startswith", period)
+    if operator in ("==", "!="):
+        return inside if operator == "==" else Not(inside)
+    if operator == "<=":
+        return Every((Compare(field, "<", period), inside), any=True)
+    if operator == ">":
+        return Every((Compare(field, ">", period), Not(inside)))
+    return Compare(field, operator, period)  # type: ignore[arg-type]
 
 
 def _source(field: str) -> Sql:

@@ -100,11 +100,15 @@ def ingest(
 
 
 def add(kb: KnowledgeBase, documents: Iterable[Document], *, source: str) -> IngestSummary:
-    """Add or replace documents by id; those of the same version are left alone."""
+    """Add or replace documents by id; those of the same version are left alone.
+
+    `problems` of the summary say where an id was given twice, or is another source's.
+    """
     started = time.perf_counter()
     with writer_lock(kb.path), Writer(kb, f"add from {source}") as writer:
         work = _Ingest(kb, writer, None)
-        work.documents(documents, source, "")
+        for note in work.documents(documents, source, ""):
+            work.problem(source, "parsed", note)
         writer.flush()
     return work.finish(started)
 
@@ -124,10 +128,13 @@ class _Ingest:
         db.rows("CREATE TEMP TABLE IF NOT EXISTS seen (uri TEXT PRIMARY KEY, root TEXT, name TEXT) WITHOUT ROWID")
         db.rows("DELETE FROM seen")
         self.roots = [root.expanduser().resolve() for root in roots]
+        lost = []
         for item in self.scan(roots):
             if isinstance(item, Skipped):
                 self.summary.skipped += 1
-                self.problem(str(item.path), "skipped", item.reason)
+                kept = " (what was read below it before is kept)" if item.lost else ""
+                self.problem(str(item.path), "skipped", item.reason + kept)
+                lost += [item.path] if item.lost else []
                 # it is there: what was read from it before, while it could be, stays
                 db.rows("INSERT OR REPLACE INTO seen VALUES (?, '', '')", (str(item.path),))
                 continue
@@ -143,6 +150,8 @@ class _Ingest:
             )
         ]
         for uri in dict.fromkeys(gone):
+            if any(Path(uri).is_relative_to(folder) for folder in lost):
+                continue
             self.summary.removed += self.writer.remove_source(uri)
         self.given = roots
 
@@ -180,7 +189,10 @@ class _Ingest:
         source = loaded.source
         uri, content = str(source.path), self.hashes.pop(str(source.path), "")
         reason = loaded.reason
+        about = uri, str(source.root), source.id, loaded.kind
         if loaded.status in ("parsed", "empty"):
+            why = "an ingest was interrupted in the middle of it; the next one reads it again"
+            self.writer.begin_source((*about, "", source.size, "partial", why))
             notes = self.documents(loaded.documents, uri, source.id)
             rejected = getattr(loaded.documents, "rejected_count", 0)
             if rejected:
@@ -196,8 +208,7 @@ class _Ingest:
                 reason += f" (what was read from it before is kept: {kept} documents)"
         if reason:
             self.problem(source.id, loaded.status, reason)
-        row = (uri, str(source.root), source.id, loaded.kind, content, source.size, loaded.status, reason)
-        self.writer.put_source(row)
+        self.writer.put_source((*about, content, source.size, loaded.status, reason))
         self.done(source.id, loaded.status)
 
     def documents(self, documents: Iterable[Document], source: str, name: str) -> list[str]:

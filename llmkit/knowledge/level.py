@@ -55,7 +55,10 @@ def catch_up(kb: KnowledgeBase, index: LexicalIndex) -> None:
     reached, now = index.generation, kb.generation
     if reached == now:
         return
-    died = kb.catalog.each("SELECT row FROM chunks WHERE died > ? AND died <= ? AND born <= ?", (reached, now, reached))
+    # an index without a mark may hold anything
+    died = kb.catalog.each(
+        "SELECT row FROM chunks WHERE died > ? AND died <= ? AND (born <= ? OR ? = 0)", (reached, now, reached, reached)
+    )
     born = kb.catalog.each(
         "SELECT row FROM chunks WHERE born > ? AND born <= ? AND (died IS NULL OR died > ?) ORDER BY row",
         (reached, now, now),

@@ -39,11 +39,10 @@ class MaximalMarginalRelevance(Part):
         self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
     ) -> list[list[Hit]]:
         """For each query at most k hits, in the order picked."""
-        from llmkit.knowledge.retrievers import fit_query
+        from llmkit.knowledge.retrievers import encoded
 
         candidates = self.of.retrieve(kb, queries, max(k, self.fetch), where)
-        encoded = kb.encoder.encode_queries([fit_query(kb.encoder, query)[0] for query in queries])
-        return [self._pick(kb, query, hits, k) for query, hits in zip(encoded, candidates, strict=True)]
+        return [self._pick(kb, query, hits, k) for query, hits in zip(encoded(kb, queries), candidates, strict=True)]
 
     def _pick(self, kb: KnowledgeBase, query: np.ndarray, hits: list[Hit], k: int) -> list[Hit]:
         if not hits:

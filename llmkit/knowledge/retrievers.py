@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmkit.errors import DataError
 from llmkit.knowledge.filters import Filter
 from llmkit.knowledge.lexical import Found
+from llmkit.knowledge.unit import unit_vectors
 from llmkit.part import Part
 from llmkit.protocols import Encoder
 from llmkit.types import Hit
@@ -31,8 +35,7 @@ class Dense(Part):
     def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and cosines."""
         check(queries)
-        fitted = [fit_query(kb.encoder, query)[0] for query in queries]
-        return kb.search_vectors(kb.encoder.encode_queries(fitted), k, where)
+        return kb.search_vectors(encoded(kb, queries), k, where)
 
 
 class BM25(Part):
@@ -61,6 +64,16 @@ def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]
         [Hit(chunks[row], score, {name: score}) for row, score in zip(ranking.tolist(), scores.tolist(), strict=True)]
         for ranking, scores in found
     ]
+
+
+def encoded(kb: KnowledgeBase, queries: Sequence[str]) -> NDArray[np.float32]:
+    """Queries as unit vectors (n, dim), each cut at the encoder's limit.
+
+    Raises:
+        KnowledgeError: the encoder gave something else.
+    """
+    vectors = kb.encoder.encode_queries([fit_query(kb.encoder, query)[0] for query in queries])
+    return unit_vectors(vectors, len(queries), kb.dim, f"the encoder {kb.encoder.identity}")
 
 
 def fit_query(encoder: Encoder, text: str) -> tuple[str, int]:

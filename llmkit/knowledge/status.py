@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from llmkit.errors import LlmkitError
+
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
@@ -46,17 +50,23 @@ class Status:
     encoder: str
     documents: int
     chunks: int
+    embedded: int
+    """Chunks that have a vector: all of them, unless something is broken."""
     files: dict[str, int]
     """Files by status."""
     characters: dict[str, int]
     """The ledger: characters by what became of them."""
     bytes: dict[str, int] = field(default_factory=dict)
     """Size on disk: catalogue, vectors, lexical index."""
+    notes: tuple[str, ...] = ()
+    """What the user should know: about its encoder, its lexical index."""
 
 
 def status(kb: KnowledgeBase) -> Status:
-    """The totals."""
+    """The totals, once its encoder and its lexical index have been looked at."""
+    notes = _looked_at(kb)
     rows = kb.catalog.rows
+    live = kb.catalog.live_rows(kb.generation)
     at = rows("SELECT at FROM generations ORDER BY id DESC LIMIT 1")
     counts = rows("SELECT status, count(*) FROM sources WHERE died IS NULL GROUP BY status")
     characters: Counter[str] = Counter()
@@ -75,11 +85,24 @@ def status(kb: KnowledgeBase) -> Status:
         at=at[0][0] if at else "",
         encoder=kb.identity,
         documents=documents,
-        chunks=kb.count,
+        chunks=len(live),
+        embedded=int(kb.index.holds(live).sum()),
         files=dict(counts),
         characters=dict(characters),
         bytes=sizes,
+        notes=notes,
     )
+
+
+def _looked_at(kb: KnowledgeBase) -> tuple[str, ...]:
+    """The notes of a knowledge base that is open, and what keeps it from being searched."""
+    problems = []
+    for part in ("encoder", "lexical"):
+        try:
+            getattr(kb, part)
+        except LlmkitError as error:
+            problems.append(str(error))
+    return (*kb.notes, *problems)
 
 
 def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
@@ -91,17 +114,17 @@ def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
            ORDER BY 2"""
     )
     for uri, name, kind, state, reason in sources:
-        documents = kb.catalog.rows(
-            """SELECT d.fates, d.notes, (SELECT count(*) FROM chunks c WHERE c.document = d.seq)
-               FROM documents d WHERE d.source = ? AND d.died IS NULL""",
+        documents = kb.catalog.rows("SELECT fates, notes FROM documents WHERE source = ? AND died IS NULL", (uri,))
+        rows = kb.catalog.rows(
+            """SELECT c.row FROM chunks c JOIN documents d ON d.seq = c.document
+               WHERE d.source = ? AND d.died IS NULL""",
             (uri,),
         )
         fates: Counter[str] = Counter()
         notes: dict[str, None] = {}
-        for one, said, _ in documents:
+        for one, said in documents:
             fates.update(json.loads(one))
             notes |= dict.fromkeys(json.loads(said))
-        chunks = sum(row[2] for row in documents)
         dropped = {key.partition(": ")[2]: count for key, count in fates.items() if key.startswith("dropped")}
         yield FileStatus(
             name=name,
@@ -110,8 +133,8 @@ def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
             status=state,
             reason=reason,
             documents=len(documents),
-            chunks=chunks,
-            embedded=chunks,
+            chunks=len(rows),
+            embedded=int(kb.index.holds(np.array([row for (row,) in rows], dtype=np.int64)).sum()),
             indexed=fates["indexed"],
             dropped=dropped,
             truncated=sum(count for key, count in fates.items() if key.startswith("truncated")),

@@ -108,6 +108,13 @@ class FlatIndex:
             raise KnowledgeError("asked for the vector of a row that has none")
         return self._rows(positions)
 
+    def holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether there is a vector of each id, (n,), removed ones included."""
+        positions = np.searchsorted(self.ids, ids)
+        found = positions < len(self.ids)
+        found[found] = self.ids[positions[found]] == ids[found]
+        return found
+
     def _scan(
         self, queries: NDArray[np.float32], k: int, positions: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from llmkit.knowledge import segments
 from llmkit.knowledge.level import open_level
 from llmkit.knowledge.segments import Segment
+from llmkit.knowledge.unit import unit_vectors
 from llmkit.text.ledger import ledger, totals
 from llmkit.types import Chunk, Document
 
@@ -38,7 +39,8 @@ class _Batch:
 
     documents: list[tuple[str, Document, list[Chunk]]] = field(default_factory=list)
     """Source, document, chunks."""
-    sources: list[tuple[Any, ...]] = field(default_factory=list)
+    sources: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """What is noted of a source, by URI."""
     versions: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Source and version of the documents, by id."""
     dead_documents: dict[int, None] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Writer:
 
     def put(self, source: str, document: Document, replaces: int | None) -> None:
         """Add a document, instead of the one at seq `replaces`."""
+        self._flush_if_full()
         chunks = self.kb.splitter.split(document, self.kb.encoder)
         if replaces is not None:
             self._batch.dead_documents[replaces] = None
@@ -95,13 +98,16 @@ class Writer:
         self._batch.versions[document.id] = (source, document.version)
         self._batch.chunks += len(chunks)
         self.chunks += len(chunks)
-        if self._batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self._batch.started > _BATCH_SECONDS:
-            self.flush()
+
+    def begin_source(self, row: tuple[Any, ...]) -> None:
+        """Note a source whose documents follow: as partial, so that no commit between them calls it read."""
+        self._flush_if_full()
+        self.put_source(row)
 
     def put_source(self, row: tuple[Any, ...]) -> None:
         """Note a source: (uri, root, name, kind, sha256, size, status, reason), instead of what was noted before."""
         self._batch.dead_sources.append(row[0])
-        self._batch.sources.append(row)
+        self._batch.sources[row[0]] = row
 
     def remove_document(self, name: str) -> bool:
         """Take a document out; False where it was not there."""
@@ -125,6 +131,10 @@ class Writer:
         self._batch.dead_documents |= dict.fromkeys(seq for (seq,) in found)
         return len(found)
 
+    def _flush_if_full(self) -> None:
+        if self._batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self._batch.started > _BATCH_SECONDS:
+            self.flush()
+
     def flush(self) -> None:
         """Commit what was collected as one generation."""
         batch, self._batch = self._batch, _Batch()
@@ -147,10 +157,14 @@ class Writer:
         for segment in merged:
             with suppress(OSError):  # a system that keeps open files lets the next writer drop it
                 (kb.path / "vectors" / segment.file).unlink(missing_ok=True)
-        kb.index.remove(np.asarray(died, dtype=np.int64))
-        kb.index.add(ids, vectors)
         texts = zip(ids.tolist(), (chunk.indexed_text for chunk in chunks), strict=True)
-        kb.lexical.update(generation, died, texts)
+        try:
+            kb.index.remove(np.asarray(died, dtype=np.int64))
+            kb.index.add(ids, vectors)
+            kb.lexical.update(generation, died, texts)
+        except BaseException:
+            kb.forget()
+            raise
 
     def _segment(
         self, merged: list[Segment], ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int
@@ -168,7 +182,7 @@ class Writer:
         for key, chunk in zip(keys, chunks, strict=True):
             if key not in known:
                 missing.setdefault(key, chunk.indexed_text)
-        encoded = self.kb.encoder.encode_passages(list(missing.values())) if missing else None
+        encoded = self._encode(list(missing.values())) if missing else None
         self.encoded += len(missing)
         self.reused += len(chunks) - len(missing)
         place = {key: i for i, key in enumerate(missing)}
@@ -180,6 +194,11 @@ class Writer:
         if old:
             vectors[old] = self.kb.vectors([known[keys[i]] for i in old])
         return vectors, keys
+
+    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
+        encoder = self.kb.encoder
+        vectors = encoder.encode_passages(texts)
+        return unit_vectors(vectors, len(texts), self.kb.dim, f"the encoder {encoder.identity}")
 
     def _key(self, chunk: Chunk) -> bytes:
         space = self.kb.identity.rpartition("/")[0]
@@ -212,7 +231,7 @@ def _insert(db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray
     db.executemany(
         """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, born)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        [(*row, generation) for row in batch.sources],
+        [(*row, generation) for row in batch.sources.values()],
     )
     at = 0
     for source, document, chunks in batch.documents:

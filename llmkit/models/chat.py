@@ -66,7 +66,7 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
     """The chat model of a spec, ready to be asked.
 
     Raises:
-        ConfigError: an unknown provider.
+        ConfigError: an unknown provider, or one that is not available yet.
         ModelError: weights, key or server are missing; says what to do.
         MissingExtra: the provider's package is not installed.
     """
@@ -85,6 +85,11 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
         from llmkit.models.openai import load_openai
 
         return load_openai(name, spec)
+    if provider == "transformers":
+        raise ConfigError(
+            f"{spec.model}: models on transformers are not available yet, they arrive with adapters; "
+            "local: runs a GGUF file in this process, openai: asks a server that has the model"
+        )
     return _by_langchain(provider, spec)
 
 

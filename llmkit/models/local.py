@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from llmkit import weights
+from llmkit import cpu, weights
 from llmkit.errors import ModelError
 from llmkit.models.engine import Done, Engine, Request, Turn
 from llmkit.models.gguf import trained_context
@@ -60,9 +59,9 @@ class LocalChat(BaseChatModel):
         return {"model": self.name_of_model, "temperature": self.temperature, "seed": self.seed}
 
     def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt, chat template included. Exact, but for prompts that are sure to fit by their bytes."""
+        """Tokens of the prompt, chat template included. Exact, but for prompts whose bytes alone fit."""
         most = sum(len(message.content.encode()) + 16 for message in messages) + 64
-        if most <= self.context // 2:
+        if most + self.max_tokens <= self.context:
             return most
         with self._turn:
             return self._engine.count([(message.role, message.content) for message in messages])
@@ -176,7 +175,7 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
 
 
 def _engine(path: Path, spec: ChatModelSpec, context: int) -> Engine:
-    threads = spec.threads or _threads()
+    threads = spec.threads or cpu.threads()
     if spec.runtime == "openvino":
         from llmkit.models.openvino import OpenVINOEngine
 
@@ -184,14 +183,6 @@ def _engine(path: Path, spec: ChatModelSpec, context: int) -> Engine:
     from llmkit.models.llamacpp import LlamaCppEngine
 
     return LlamaCppEngine(path, context=context, threads=threads)
-
-
-def _threads() -> int:
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _turn(message: BaseMessage) -> Turn:

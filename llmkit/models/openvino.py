@@ -33,7 +33,12 @@ class OpenVINOEngine:
         if request.grammar is not None:
             raise ModelError("OpenVINO knows no GBNF grammars: use runtime: llamacpp, or a JSON schema")
         prompt = self._prompt(request.turns)
-        tokens = self._tokens(prompt)
+        tokens, cut = self._tokens(prompt)
+        if cut:
+            raise ModelError(
+                f"the prompt has {tokens} tokens, OpenVINO's tokenizer of this model reads {cut} and would drop the "
+                "rest: shorten it, or use runtime: llamacpp"
+            )
         if tokens + request.max_tokens > self._context:
             raise ModelError(
                 f"the prompt has {tokens} tokens, the model's context is {self._context} and {request.max_tokens} are "
@@ -53,8 +58,8 @@ class OpenVINOEngine:
         return Done(reason, tokens, int(result.perf_metrics.get_num_generated_tokens()))
 
     def count(self, turns: Sequence[Turn]) -> int:
-        """Tokens of the prompt."""
-        return self._tokens(self._prompt(turns))
+        """Tokens of the prompt; of one longer than the tokenizer reads, counted in parts, a few too many at most."""
+        return self._tokens(self._prompt(turns))[0]
 
     def _settings(self, request: Request) -> Any:
         settings = self._genai.GenerationConfig()
@@ -79,5 +84,16 @@ class OpenVINOEngine:
         messages = [{"role": role, "content": text} for role, text in turns]
         return str(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True))
 
-    def _tokens(self, prompt: str) -> int:
-        return int(self._tokenizer.encode(prompt).input_ids.shape[1])
+    def _tokens(self, text: str) -> tuple[int, int]:
+        """Tokens of the text, and how many the tokenizer stops at, where it did (its limit cannot be asked or raised).
+
+        Twice the text has more tokens than the text, unless both were cut.
+        """
+        tokens = self._encoded(text)
+        if self._encoded(text + text) > tokens or len(text) < 2:
+            return tokens, 0
+        middle = text.rfind(" ", 1, len(text) // 2) if " " in text[1 : len(text) // 2] else len(text) // 2
+        return self._tokens(text[:middle])[0] + self._tokens(text[middle:])[0], tokens
+
+    def _encoded(self, text: str) -> int:
+        return int(self._tokenizer.encode(text).input_ids.shape[1])

@@ -18,6 +18,8 @@ from llmkit.types import Answer, Citation, Event, Hit, Message, State, Usage
 
 MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 
+_NOTHING = "the model answered with no text, which says nothing about the documents"
+
 
 class AnswerStep(Part):
     """Asks the model and reads the ``[n]`` marks of its answer as citations, unchecked until ``ground``."""
@@ -103,9 +105,13 @@ def ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
     except Exception as error:
         raise translate(error) from error
     if total is None:
+        ctx.note(_NOTHING)
         return ""
     counts = total.usage_metadata or {}
     ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
     if total.response_metadata.get("finish_reason") == "length":
         ctx.note("the answer was cut off at the model's max_tokens")
-    return str(total.text).strip()
+    text = str(total.text).strip()
+    if not text:
+        ctx.note(_NOTHING)
+    return text

@@ -36,6 +36,8 @@ class Retrieve(Part):
         if cut:
             ctx.note(f"the question is longer than the encoder reads: its last {cut} tokens were not searched for")
         hits = self.retriever.retrieve(kb, [question], self.k, self.where)[0]
+        for text in kb.untold():
+            ctx.note(text)
         ctx.record(
             generation=kb.generation,
             k=self.k,

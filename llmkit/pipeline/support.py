@@ -1,18 +1,30 @@
 """Does a passage support a sentence? Answered from the words alone, with the place that does.
 
-A sentence is supported by an exact quote, or by a neighbourhood of the passage that shares most of its content
-words, all its numbers and all its names, and agrees with it on negation. It is a check of wording, not of truth:
-a paraphrase in other words is reported as unsupported, which is the error on the safe side.
+A sentence is supported by an exact quote, or by a neighbourhood of the passage that shares most of its content words,
+all its numbers and all its names, and agrees with it on negation. What stands behind a negation is no quote. It is a
+check of wording, not of truth: a paraphrase in other words is reported as unsupported, which is the error on the safe
+side.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from llmkit.text.sentences import sentences
 from llmkit.text.words import Word, words
+
+_CLAUSE_END = re.compile(r"[.,;:!?()\n。、，；：！？—–]")
+_SPELLED = {
+    **{word: str(n) for n, word in enumerate(
+        """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+        seventeen eighteen nineteen twenty""".split()
+    )},
+    **{word: f"{n}0" for n, word in enumerate("thirty forty fifty sixty seventy eighty ninety".split(), 3)},
+    "hundred": "100", "thousand": "1000", "million": "1000000", "billion": "1000000000", "dozen": "12",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ def support(sentence: str, passage: str, *, context: str = "", overlap: float = 
     claim, evidence = words(sentence), words(passage)
     if not claim:
         return Support(0, 0, 0.0, "nothing is claimed", supported=False)
-    quote = _quote(claim, evidence)
+    quote = _quote(claim, evidence, passage)
     if quote is not None:
         return Support(*quote, 1.0, "exact quote", supported=True)
     around = {word.stem for word in words(context)}
@@ -57,10 +69,12 @@ class _Window:
         self.start, self.end = span
         inside = [word for word in evidence if self.start <= word.start < self.end]
         self.stems = {word.stem for word in inside}
-        self.numbers = {word.text for word in inside if word.number}
+        self.numbers = {_figure(word) for word in inside} - {""}
+        self.capitals = {word.stem for word in inside if word.name and word.content}
         self.denies = any(word.negation for word in inside)
         content = [word for word in claim if word.content]
-        self.share = sum(word.stem in self.stems for word in content) / len(content) if content else 0.0
+        held = sum(word.stem in self.stems or _figure(word) in self.numbers for word in content)
+        self.share = held / len(content) if content else 0.0
 
     def and_then(self, other: _Window, claim: Sequence[Word], evidence: Sequence[Word]) -> _Window:
         """Both together. Whether they deny is said by the one that has more of the claim."""
@@ -69,21 +83,40 @@ class _Window:
         return both
 
 
-def _quote(claim: Sequence[Word], evidence: Sequence[Word]) -> tuple[int, int] | None:
+def _figure(word: Word) -> str:
+    """A number in digits, spelled out or not; empty for every other word."""
+    return word.text if word.number else _SPELLED.get(word.text, "")
+
+
+def _quote(claim: Sequence[Word], evidence: Sequence[Word], passage: str) -> tuple[int, int] | None:
     wanted = [word.text for word in claim]
     if len(wanted) < 3 and not any(word.number or (word.name and word.content) for word in claim):
         return None  # one or two common words are found anywhere
     for i in range(len(evidence) - len(wanted) + 1):
-        if evidence[i].text == wanted[0] and [word.text for word in evidence[i : i + len(wanted)]] == wanted:
+        same = evidence[i].text == wanted[0] and [word.text for word in evidence[i : i + len(wanted)]] == wanted
+        if same and not _denied(evidence, i, passage):
             return evidence[i].start, evidence[i + len(wanted) - 1].end
     return None
 
 
+def _denied(evidence: Sequence[Word], at: int, passage: str) -> bool:
+    """Whether a negation stands before this word in its clause."""
+    for i in range(at - 1, -1, -1):
+        if _CLAUSE_END.search(passage, evidence[i].end, evidence[i + 1].start):
+            return False
+        if evidence[i].negation:
+            return True
+    return False
+
+
 def _judge(claim: Sequence[Word], window: _Window, around: set[str], overlap: float) -> Support:
     known = window.stems | around
-    strange = [word.text for word in claim if word.number and word.text not in window.numbers]
-    # a sentence's first word is capitalised without being a name
-    strangers = [word.text for word in claim[1:] if word.name and word.content and word.stem not in known]
+    strange = [word.text for word in claim if _figure(word) and _figure(word) not in window.numbers]
+    # a sentence's first word is capitalised without being a name, unless it stands in the place of one
+    others = window.capitals - {word.stem for word in claim}
+    strangers = [
+        word.text for word in claim[0 if others else 1 :] if word.name and word.content and word.stem not in known
+    ]
     if window.share < overlap:
         reason = f"{window.share:.0%} of its content words are there"
     elif strange:

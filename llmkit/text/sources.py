@@ -37,6 +37,8 @@ class Skipped:
 
     path: Path
     reason: str
+    lost: bool = False
+    """It is there and the system would not let us look: what was found below it before may still be there."""
 
 
 def scan(roots: Sequence[Path]) -> Iterator[Source | Skipped]:
@@ -94,7 +96,7 @@ class _Walk:
                 with os.scandir(folder) as entries:
                     names = sorted(entry.name for entry in entries)
             except OSError as error:
-                yield Skipped(folder, _why(error))
+                yield Skipped(folder, _why(error), lost=True)
                 continue
             inside: list[tuple[Path, str]] = []
             for name in names:
@@ -113,7 +115,7 @@ class _Walk:
             if stat.S_ISLNK(mode):
                 return self._link(path)
         except OSError as error:
-            return Skipped(path, _why(error))
+            return Skipped(path, _why(error), lost=True)
         if stat.S_ISDIR(mode):
             reason = _pruned(path)
             return Skipped(path, reason) if reason else path
