@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from llmkit.knowledge.retrievers import fit_query
+from llmkit.knowledge.retrievers import encoded
 from llmkit.part import Part
 from llmkit.pipeline.ground import cite
 from llmkit.pipeline.passages import NOT_FOUND
@@ -87,7 +87,7 @@ class Extract(Part):
         self, question: str, hits: Sequence[Hit], found: Sequence[_Candidate], ctx: Context
     ) -> NDArray[np.float64]:
         kb = ctx.knowledge
-        query = kb.encoder.encode_queries([fit_query(kb.encoder, question)[0]])[0]
+        query = encoded(kb, [question])[0]
         near = kb.encoder.encode_passages([_in_context(item, kb.encoder) for item in found]) @ query
         rows = [hit.chunk.row for hit in hits]
         around = kb.vectors(rows) @ query
