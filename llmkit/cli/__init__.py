@@ -90,4 +90,7 @@ def main() -> None:
     except LlmkitError as error:
         click.echo(f"llmkit: {error}", err=True)
         code = 2 if isinstance(error, ConfigError | PromptError) else 1
+    except OSError as error:  # a full disk, a file that may not be written
+        click.echo(f"llmkit: {error}", err=True)
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
