@@ -10,6 +10,7 @@ import pytest
 from conftest import REPOSITORY
 
 from llmkit import config
+from llmkit.evaluation.task import Task
 from llmkit.pipeline import Pipeline
 
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
@@ -35,6 +36,9 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("code", snippets("yaml"))
 def test_yaml_in_the_documentation_is_valid(code, monkeypatch):
     text = code
+    if "\ndataset:" in text:
+        config.parse(text).build(Task)
+        return
     if not text.lstrip().startswith("name:"):
         if text.startswith("model:"):
             text = f"name: x\n{text}steps: [retrieve]\n"
