@@ -64,6 +64,7 @@ def test_a_second_run_asks_nothing_and_a_cleared_folder_asks_the_cache(world, tm
     summary = run(world, tmp_path).summary()
     assert len(model.calls) == 12
     assert summary["tokens"]["cached"] == 12
+    assert summary["latency"] is None  # no time of a model
     fresh = run(world, tmp_path, cache=False)
     assert fresh.path != folder.path
     assert len(model.calls) == 24

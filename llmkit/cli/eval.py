@@ -129,6 +129,8 @@ def _costs(summary: dict[str, Any]) -> str:
     words = []
     if latency:
         words.append(f"{duration(latency['p50'])} p50, {duration(latency['p95'])} p95 a sample")
+    elif summary["ok"]:
+        words.append("no times: every answer came from the cache")
     if tokens.get("calls"):
         words.append(f"{tokens['calls']} calls ({tokens['cached']} from the cache)")
         words.append(f"{tokens['input']} tokens in, {tokens['output']} out")

@@ -151,7 +151,7 @@ def _curves(runs: Sequence[RunFolder]) -> str:
 def _latency(runs: Sequence[RunFolder]) -> str:
     charts = []
     for run in runs:
-        seconds = [row["seconds"] for row in run.scores() if row["status"] == "ok"]
+        seconds = [row["seconds"] for row in run.scores() if row["status"] == "ok" and not row["cached"]]
         if seconds:
             charts.append(f"<h3>{escape(run.name)}</h3>{report_charts.histogram(seconds, 's')}")
     return f"<section><h2>Seconds a sample</h2>{''.join(charts)}</section>" if charts else ""

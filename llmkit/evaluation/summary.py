@@ -46,7 +46,8 @@ def summarise(folder: RunFolder, task: Task) -> dict[str, Any]:
         if row["status"] != "ok":
             errors[row["error"]] += 1
             continue
-        seconds.append(row["seconds"])
+        if not row["cached"]:
+            seconds.append(row["seconds"])  # a remembered answer says nothing of how long one takes
         tokens.update({"input": row["input_tokens"], "output": row["output_tokens"], "calls": row["calls"]})
         tokens["cached"] += row["cached"]
         costs.append(row["cost"])
@@ -64,7 +65,7 @@ def summarise(folder: RunFolder, task: Task) -> dict[str, Any]:
         "failures": dict(errors.most_common(10)),
         "metrics": {name: _figure(task, name, columns[name]) for name in task.figures if name in columns},
         "detectable": detectable(len({c for column in columns.values() for c in column.clusters.values()}) or 1),
-        "latency": _latency(seconds),
+        "latency": _latency(seconds),  # of the samples whose answers were made, not remembered
         "tokens": dict(tokens),
         "cost": None if None in costs or not costs else sum(cost for cost in costs if cost is not None),
         "risk_coverage": risk_coverage([c for c, _ in sure], [r for _, r in sure], of=status["ok"]) if sure else None,
