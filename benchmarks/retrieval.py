@@ -12,7 +12,6 @@ import argparse
 import csv
 import gzip
 import json
-import math
 import os
 from pathlib import Path
 
@@ -20,21 +19,11 @@ import numpy as np
 
 from llmkit import config
 from llmkit.encoders.local import LocalEncoder
+from llmkit.evaluation.metrics.retrieval import ndcg, recall
+from llmkit.evaluation.stats import mean_interval
 from llmkit.knowledge.base import KnowledgeBase
 
 Qrels = dict[str, dict[str, float]]
-
-
-def ndcg(ranked: list[str], relevant: dict[str, float], k: int = 10) -> float:
-    """Normalised discounted cumulative gain with linear gains (Järvelin & Kekäläinen 2002), as trec_eval has it."""
-    gains = [relevant.get(name, 0.0) / math.log2(rank + 2) for rank, name in enumerate(ranked[:k])]
-    ideal = [gain / math.log2(rank + 2) for rank, gain in enumerate(sorted(relevant.values(), reverse=True)[:k])]
-    return sum(gains) / sum(ideal)
-
-
-def recall(ranked: list[str], relevant: dict[str, float], k: int) -> float:
-    """Share of the relevant documents among the first k."""
-    return len(set(ranked[:k]) & set(relevant)) / len(relevant)
 
 
 def rows(path: Path) -> list[dict]:
@@ -77,11 +66,9 @@ def ranked(kb: KnowledgeBase, retriever: object, queries: dict[str, str], k: int
     }
 
 
-def interval(values: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
-    """95 % percentile bootstrap of the mean."""
-    rng = np.random.default_rng(0)
-    means = values[rng.integers(0, len(values), (rounds, len(values)))].mean(axis=1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+def interval(values: np.ndarray, bounds: tuple[float, float]) -> str:
+    found = mean_interval(values, bounds=bounds)
+    return f"[{found.low:.3f}, {found.high:.3f}]"
 
 
 def table(
@@ -96,16 +83,14 @@ def table(
         }
         cells = []
         for metric, values in scores[label].items():
-            low, high = interval(values)
-            cells.append(f"{metric} {values.mean():.3f} [{low:.3f}, {high:.3f}]")
+            cells.append(f"{metric} {values.mean():.3f} {interval(values, (0.0, 1.0))}")
         print(f"  {label:<22}" + "  ".join(cells), flush=True)
     first = next(iter(metrics))
     single = max(("dense", "bm25"), key=lambda label: scores[label][first].mean())
     for label in retrievers:
         if label not in ("dense", "bm25"):
             difference = scores[label][first] - scores[single][first]
-            low, high = interval(difference)
-            print(f"  {label} - {single}: {first} {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}] paired")
+            print(f"  {label} - {single}: {first} {difference.mean():+.3f} {interval(difference, (-1.0, 1.0))} paired")
 
 
 def main() -> None:

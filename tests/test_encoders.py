@@ -191,3 +191,11 @@ def test_the_openai_encoder_wants_a_key_and_refuses_what_is_too_long():
         OpenAIEncoder().encode_queries(["x"])
     with pytest.raises(DataError, match="text 0 has about"):
         OpenAIEncoder(max_tokens=8).encode_queries(["word " * 20])
+
+
+@pytest.mark.slow
+def test_the_default_encoder_knows_what_it_cannot_read(weights_home):
+    encoder = LocalEncoder()
+    assert encoder.unknown_share("Who wrote the manual?") == 0
+    assert encoder.unknown_share("谁写了这本手册?") > 0.3
+    assert encoder.unknown_share("") == 0

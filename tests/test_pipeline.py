@@ -54,6 +54,23 @@ def test_a_cited_answer_is_checked_and_keeps_its_place(kb):
     assert state.records[1].detail["prompt"] == "answer@v1"
 
 
+def test_a_question_the_encoder_cannot_read_is_told(tmp_path):
+    class English(HashingEncoder):
+        def unknown_share(self, text):
+            return 0.0 if text.isascii() else 0.6
+
+    with KnowledgeBase.create(tmp_path / "kb", encoder=English()) as kb:
+        kb.add([Document("a", "手塚治虫は漫画家である。")])
+
+        def notes(question, retriever):
+            pipeline = Pipeline(name="x", steps=[{"type": "retrieve", "retriever": retriever}]).with_knowledge(kb)
+            return pipeline.run(question).records[0].detail.get("notes", [])
+
+        assert notes("漫画家は誰?", "hybrid")[0].startswith("60% of the question's tokens are unknown to the encoder")
+        assert notes("漫画家は誰?", "bm25") == []
+        assert notes("Who?", "hybrid") == []
+
+
 def test_an_invented_citation_is_said_to_be_one(kb):
     pipeline, _ = answering(kb, "Water damage is covered for 36 months [1]. See also [9].")
     answer = pipeline.run("What does the warranty exclude?").answer

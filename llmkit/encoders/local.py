@@ -82,6 +82,12 @@ class LocalEncoder(Part):
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
         return np.fromiter((start for start, _ in offsets), dtype=np.int64, count=len(offsets))
 
+    def unknown_share(self, text: str) -> float:
+        """Share of a text's tokens that the vocabulary does not have: the encoder sees a hole in their place."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        unknown = self._tokenizer.token_to_id("[UNK]")
+        return sum(one == unknown for one in ids) / len(ids) if ids and unknown is not None else 0.0
+
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
         return self._encode(texts)

@@ -44,7 +44,7 @@ class Extract(Part):
     A sentence's score is the cosine of its encoding (title and headings before it) with the question's, averaged with
     its passage's own cosine, plus ``words_weight`` times the share of the question's content words it holds, the rare
     ones among the candidates weighing more. Weight and threshold were chosen on NQ train and XQuAD;
-    ``benchmarks/answers.py`` measures them on others.
+    ``llmkit eval docs-qa --task nq-dev`` measures them on others.
     """
 
     family: ClassVar[str] = "step"

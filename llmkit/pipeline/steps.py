@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from llmkit.knowledge.filters import WhereField
-from llmkit.knowledge.retrievers import fit_query
+from llmkit.knowledge.retrievers import fit_query, unread
 from llmkit.part import Part
 from llmkit.protocols import Context, Retriever
 from llmkit.registry import one_of
@@ -35,6 +35,8 @@ class Retrieve(Part):
         question, cut = fit_query(kb.encoder, state.question)
         if cut:
             ctx.note(f"the question is longer than the encoder reads: its last {cut} tokens were not searched for")
+        if getattr(self.retriever, "type", "") != "bm25" and (hole := unread(kb.encoder, question)):
+            ctx.note(hole)
         hits = self.retriever.retrieve(kb, [question], self.k, self.where)[0]
         for text in kb.untold():
             ctx.note(text)
