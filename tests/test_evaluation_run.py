@@ -144,6 +144,7 @@ def test_other_metrics_are_scored_from_the_traces(world, tmp_path, monkeypatch):
     again = run(world, tmp_path, metrics=["rouge", {"type": "retrieval", "k": [1, 5]}], primary="rouge1")
     assert again.path == folder.path
     assert len(model.calls) == 12
+    assert reopen(again.path).task.figures.keys() >= {"rouge1", "recall@5"}
     found = again.summary()["metrics"]
     assert set(found) == {"rouge1", "rouge2", "rougeL", "recall@1", "recall@5", "mrr@1", "mrr@5", "ndcg@1", "ndcg@5"}
     assert found["recall@5"] == {

@@ -78,7 +78,7 @@ def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
 
     from llmkit.evaluation.calibrate import calibrate
     from llmkit.evaluation.plan import remembering
-    from llmkit.models.cache import ResponseCache
+    from llmkit.models.tape import ResponseCache
 
     responses = ResponseCache(runs / ".cache" / "responses.sqlite")
     found = calibrate(task.with_models(remembering(responses)))

@@ -24,7 +24,7 @@ from llmkit.evaluation.scoring import score_row
 from llmkit.evaluation.starting import answering
 from llmkit.evaluation.trace import read_hits, read_sample, read_state
 from llmkit.knowledge.base import KnowledgeBase
-from llmkit.models.cache import TAPE, ResponseCache, Tape
+from llmkit.models.tape import TAPE, ResponseCache, Tape
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline
 from llmkit.types import Document, Hit, Sample, State

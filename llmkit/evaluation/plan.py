@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmkit import __version__
 from llmkit.errors import ConfigError
@@ -15,9 +15,12 @@ from llmkit.evaluation.corpus import corpus_knowledge
 from llmkit.evaluation.folder import RunFolder
 from llmkit.evaluation.stats import detectable
 from llmkit.evaluation.task import Selection, Task, select
-from llmkit.models.cache import RememberingChat, ResponseCache
 from llmkit.models.chat import ChatModelSpec
+from llmkit.models.tape import ResponseCache
 from llmkit.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from llmkit.models.cache import RememberingChat
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,13 @@ def plan(
 
 def remembering(responses: ResponseCache | None) -> Callable[[ChatModelSpec], RememberingChat]:
     """Makes chat models that answer from the cache what they were asked before."""
-    return lambda spec: RememberingChat(spec, identity.model_identity(spec), responses)
+
+    def load(spec: ChatModelSpec) -> RememberingChat:
+        from llmkit.models.cache import RememberingChat
+
+        return RememberingChat(spec, identity.model_identity(spec), responses)
+
+    return load
 
 
 def _unused(path: Path) -> Path:

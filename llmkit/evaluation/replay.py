@@ -12,7 +12,7 @@ from llmkit.evaluation.plan import remembering
 from llmkit.evaluation.reopen import Reopened
 from llmkit.evaluation.starting import answering
 from llmkit.evaluation.trace import comparable, read_hits, read_state, state_row
-from llmkit.models.cache import TAPE, Tape
+from llmkit.models.tape import TAPE, Tape
 from llmkit.types import State
 
 

@@ -18,7 +18,7 @@ from llmkit.evaluation.starting import answering, start
 from llmkit.evaluation.summary import summarise
 from llmkit.evaluation.task import chosen
 from llmkit.evaluation.trace import hit_rows, read_sample, read_state, sample_row, state_row
-from llmkit.models.cache import TAPE, CacheError, Tape
+from llmkit.models.tape import TAPE, CacheError, Tape
 from llmkit.types import Event, Sample, State
 
 _ALIKE = 5  # first samples that fail the same way: the rest would too
@@ -64,9 +64,11 @@ def evaluate(plan: Plan, *, workers: int = 1, on_progress: Callable[[Progress], 
     """
     folder = plan.folder()
     with folder.writing() as writing:
-        _rescore(plan, folder, writing)
-        _Session(plan, folder, writing, workers, on_progress).run()
-    write_json(folder.path / "summary.json", summarise(folder, plan.task))
+        rescored = _rescore(plan, folder, writing)
+        session = _Session(plan, folder, writing, workers, on_progress)
+        session.run()
+    if session.fresh or rescored or not (folder.path / "summary.json").exists():
+        write_json(folder.path / "summary.json", summarise(folder, plan.task))
     return folder
 
 
@@ -242,25 +244,30 @@ def _failed(job: _Job, status: str, why: str, seconds: float, calls: list[Any]) 
     return job, None, _trace(job, status, why, seconds, calls), row
 
 
-def _rescore(plan: Plan, folder: RunFolder, writing: Any) -> None:
-    """Score what is done anew, where the metrics are others than those it was scored with."""
-    wanted = digest([metric.config() for metric in plan.task.metrics])  # type: ignore[attr-defined]
-    before = folder.run.get("metrics_digest")
-    if before != wanted:
-        if before is not None:
-            passages = folder.passages()
-            failed = (row for row in folder.scores() if row["status"] != "ok")
-            again = (
-                score_row(
-                    plan.task, read_sample(trace["sample"]), trace["repeat"], read_state(trace["state"], passages),
-                    trace["seconds"], trace["calls"],
-                )
-                for trace in folder.traces() if trace["status"] == "ok"
-            )  # fmt: skip
-            writing.replace_scores(row for rows in (failed, again) for row in rows)
-        figures = {
-            name: {"about": figure.about, "better": figure.better, "unit": figure.unit}
-            for name, figure in plan.task.figures.items()
-        }
-        folder.run |= {"metrics_digest": wanted, "metrics": figures, "primary": plan.task.decides}
-        write_json(folder.path / "run.json", folder.run)
+def _rescore(plan: Plan, folder: RunFolder, writing: Any) -> bool:
+    """Score what is done anew, where the metrics are others than those it was scored with; says whether they are."""
+    task = plan.task
+    scoring = [[metric.config() for metric in task.metrics], {n: p.config() for n, p in task.prices.items()}]  # type: ignore[attr-defined]
+    wanted, before = digest(scoring), folder.run.get("metrics_digest")
+    if before == wanted and folder.run["primary"] == task.decides:
+        return False
+    if before not in (None, wanted):
+        passages = folder.passages()
+        failed = (row for row in folder.scores() if row["status"] != "ok")
+        again = (
+            score_row(
+                task, read_sample(trace["sample"]), trace["repeat"], read_state(trace["state"], passages),
+                trace["seconds"], trace["calls"],
+            )
+            for trace in folder.traces() if trace["status"] == "ok"
+        )  # fmt: skip
+        writing.replace_scores(row for rows in (failed, again) for row in rows)
+    figures = {
+        name: {"about": figure.about, "better": figure.better, "unit": figure.unit}
+        for name, figure in task.figures.items()
+    }
+    folder.run |= {
+        "metrics_digest": wanted, "metrics": figures, "primary": task.decides, "task_config": task.config(),
+    }  # fmt: skip
+    write_json(folder.path / "run.json", folder.run)
+    return True

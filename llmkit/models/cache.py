@@ -1,21 +1,11 @@
-"""Answers of chat models, remembered: by everything that shapes them, sample and repeat included.
-
-A :class:`Tape` is what one sample's run says to its models and hears from them. With a cache, what was asked before is
-answered from there; with a recording, nothing is asked at all.
-"""
+"""A chat model that writes its calls on the tape of the running sample and answers from what is remembered."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -25,78 +15,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr
 
-from llmkit.errors import DataError, ModelError
+from llmkit.errors import ModelError
 from llmkit.models.chat import ChatModelSpec, load_chat
-
-Response = dict[str, Any]
-
-
-@dataclass
-class Tape:
-    """The calls of one sample's run, in order."""
-
-    sample: str = ""
-    repeat: int = 0
-    recorded: Mapping[str, Response] | None = None
-    """Answers by key; where it is given, a call that is not in it is an error."""
-    calls: list[dict[str, Any]] = field(default_factory=list)
-    """``{"key", "response", "cached"}`` each."""
-    _seen: Counter[str] = field(default_factory=Counter)
-
-    def key(self, content: str) -> str:
-        """The same question asked twice in one run is two calls with two keys."""
-        turn = self._seen[content]
-        self._seen[content] += 1
-        return hashlib.sha256(json.dumps([self.sample, self.repeat, turn, content]).encode()).hexdigest()[:32]
-
-
-TAPE: ContextVar[Tape | None] = ContextVar("llmkit_tape", default=None)
-"""The tape of the run in this thread."""
-
-
-class CacheError(DataError):
-    """The cache cannot be written: the disk is full or gone, and no further answer would be kept."""
-
-
-class ResponseCache:
-    """A SQLite file of answers; safe between threads and processes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, response TEXT) WITHOUT ROWID")
-        except (OSError, sqlite3.Error) as error:
-            raise DataError(
-                f"the response cache {path} cannot be opened: {error}; delete it, or use --no-cache"
-            ) from error
-
-    def get(self, key: str) -> Response | None:
-        """The answer under a key, or None."""
-        with self._lock:
-            row = self._db.execute("SELECT response FROM responses WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
-
-    def put(self, key: str, response: Response) -> None:
-        """Remember an answer."""
-        try:
-            with self._lock:
-                text = json.dumps(response, ensure_ascii=False)
-                self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?)", (key, text))
-        except sqlite3.Error as error:
-            raise CacheError(
-                f"the response cache {self.path} cannot be written ({error}): what was done before is kept; "
-                "make room and run the same command again, or use --no-cache"
-            ) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
+from llmkit.models.tape import TAPE, Response, ResponseCache, Tape
 
 
 class RememberingChat(BaseChatModel):

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 from llmkit import prompts
 from llmkit.errors import LlmkitError
 from llmkit.evaluation.metrics.normal import said
-from llmkit.models.cache import TAPE, Tape
 from llmkit.models.chat import ChatModelSpec, load_chat, translate
+from llmkit.models.tape import TAPE, Tape
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 
