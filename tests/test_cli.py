@@ -259,6 +259,45 @@ def test_ctrl_c_exits_130_and_keeps_what_was_committed(tmp_path, monkeypatch):
     assert json.loads(done.stdout)["files"] == 3000
 
 
+def test_the_history_of_a_knowledge_base(run, kb, tmp_path):
+    (tmp_path / "note.md").write_text("# Garden\n\nTomatoes want shade.\n")
+    run("ingest", "note.md", "--into", "kb")
+    log = json.loads(run("kb", "log", "--kb", "kb", "--json")[0])
+    assert [one["id"] for one in log] == [1, 2]
+    out, err = run("kb", "diff", "1", "2", "--kb", "kb")
+    assert out.strip().startswith("~")
+    assert "1 changed" in err
+    hits = json.loads(run("search", "tomatoes", "--kb", "kb", "--as-of", "1", "--json", "--mode", "bm25")[0])["hits"]
+    assert "full sun" in hits[0]["text"]
+    old = json.loads(
+        run(
+            "ask",
+            "What do tomatoes want?",
+            "--kb",
+            "kb",
+            "--as-of",
+            "1",
+            "--json",
+            "--set",
+            "steps.extract.threshold=0",
+        )[0]
+    )
+    assert "full sun" in old["answer"]
+    run("kb", "rollback", "1", "--kb", "kb")
+    assert "full sun" in run("search", "tomatoes", "--kb", "kb", "--mode", "bm25")[0]
+    assert "is whole" in run("kb", "verify", "--kb", "kb")[0]
+    assert "bytes free" in run("kb", "compact", "--kb", "kb")[0]
+    _, err = run("search", "tomatoes", "--kb", "kb", "--as-of", "1", code=1)
+    assert "it was compacted, the oldest kept is 3" in err
+    out, err = run("kb", "forget", "w", "--kb", "kb")
+    assert "were not touched" in err
+    next((tmp_path / "kb" / "vectors").glob("*.npy")).write_bytes(b"torn")
+    out, _ = run("kb", "verify", "--kb", "kb", code=1)
+    assert "llmkit kb repair --kb kb" in out
+    assert "mended vectors" in run("kb", "repair", "--kb", "kb")[0]
+    assert "is whole" in run("kb", "verify", "--kb", "kb")[0]
+
+
 def test_every_command_and_option_is_documented(run):
     from importlib import import_module
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from llmkit.cli.rows import questions, reading, writing
-from llmkit.cli.show import answer_row, duration, excerpt, json_option, kb_option, location, print_json, where_option
+from llmkit.cli.show import (
+    answer_row,
+    as_of_option,
+    duration,
+    excerpt,
+    json_option,
+    kb_option,
+    location,
+    print_json,
+    where_option,
+)
 from llmkit.errors import DataError, LlmkitError
 
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--pipeline", default="docs-qa", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
 @where_option
+@as_of_option
 @click.option("--questions", "file", metavar="FILE", help="JSONL with 'id' and 'question'; - for stdin.")
 @click.option("--out", default="-", metavar="FILE", help="Where the answers to --questions go, as JSONL.")
 @json_option
@@ -33,6 +44,7 @@ def command(
     pipeline: str,
     overrides: tuple[str, ...],
     where: str | None,
+    as_of: str | None,
     file: str | None,
     out: str,
     as_json: bool,
@@ -43,6 +55,10 @@ def command(
     from llmkit.pipeline import load_pipeline
 
     loaded = load_pipeline(pipeline, overrides, knowledge=kb)
+    if as_of is not None:
+        from llmkit.knowledge.base import KnowledgeBase
+
+        loaded = loaded.with_knowledge(KnowledgeBase.open(kb, as_of=as_of))
     if where is not None:
         loaded = loaded.with_filter(where)
     loaded.open_knowledge()

@@ -12,7 +12,17 @@ from typing import Any
 import click
 
 from llmkit.cli.rows import Row, questions, reading, writing
-from llmkit.cli.show import duration, excerpt, json_option, kb_option, location, notes, print_json, where_option
+from llmkit.cli.show import (
+    as_of_option,
+    duration,
+    excerpt,
+    json_option,
+    kb_option,
+    location,
+    notes,
+    print_json,
+    where_option,
+)
 from llmkit.errors import DataError
 from llmkit.types import Hit
 
@@ -28,11 +38,20 @@ _BATCH = 256
     help="dense, bm25, hybrid, mmr, or YAML as in '{type: hybrid, fusion: rrf}'.",
 )  # fmt: skip
 @where_option
+@as_of_option
 @click.option("--queries", "file", metavar="FILE", help="JSONL with 'id' and 'text'; - for stdin.")
 @click.option("--out", default="-", metavar="FILE", help="Where the hits of --queries go, as JSONL.")
 @json_option
 def command(
-    query: str | None, kb: str, k: int, mode: str, where: str | None, file: str | None, out: str, as_json: bool
+    query: str | None,
+    kb: str,
+    k: int,
+    mode: str,
+    where: str | None,
+    as_of: str | None,
+    file: str | None,
+    out: str,
+    as_json: bool,
 ) -> None:
     """Find passages for one query, or for a file of them with --queries."""
     if (query is None) == (file is None):
@@ -44,7 +63,7 @@ def command(
 
     retriever: Any = config.build_part("retriever", config.parse(f"mode: {mode}", "--mode").values["mode"])
     wanted = None if where is None else parse(where)
-    with KnowledgeBase.open(kb) as base:
+    with KnowledgeBase.open(kb, as_of=as_of) as base:
         if file is not None:
             _many(base, retriever, k, wanted, file, out)
             notes(base.untold())

@@ -20,6 +20,9 @@ kb_option = click.option(
     help="Folder of the knowledge base.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
+as_of_option = click.option(
+    "--as-of", metavar="GENERATION|DATE", help="Read an older generation, as in 12 or 2026-03-01."
+)
 where_option = click.option("--where", metavar="FILTER", help="Only passages that pass, as in 'type == \"pdf\"'.")
 
 

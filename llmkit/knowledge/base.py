@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
-from llmkit.knowledge import segments
+from llmkit.knowledge import history, segments
 from llmkit.knowledge.catalog import Catalog
-from llmkit.knowledge.level import open_level
+from llmkit.knowledge.level import open_level, open_past
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.unit import unit_vectors
@@ -47,10 +47,12 @@ if TYPE_CHECKING:
 class KnowledgeBase:
     """Open one with :meth:`open`, make one with :meth:`create`; close it, or use it in a ``with`` block."""
 
-    def __init__(self, path: Path, catalog: Catalog, encoder: Encoder | None = None) -> None:
+    def __init__(self, path: Path, catalog: Catalog, encoder: Encoder | None = None, as_of: int | None = None) -> None:
         self.path = path
         self.catalog = catalog
-        self.generation = catalog.generation()
+        self.as_of = as_of
+        """The older generation that is shown, for reading only; None: the last one."""
+        self.generation = catalog.generation() if as_of is None else as_of
         self.notes: list[str] = []
         """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
         self._told = 0
@@ -86,12 +88,13 @@ class KnowledgeBase:
         return cls(path, catalog, encoder)
 
     @classmethod
-    def open(cls, path: str | Path, *, encoder: Encoder | None = None) -> Self:
-        """Open a knowledge base at its last generation.
+    def open(cls, path: str | Path, *, encoder: Encoder | None = None, as_of: int | str | None = None) -> Self:
+        """Open a knowledge base at its last generation, or at an older one, for reading only.
 
         Args:
             path: its folder.
             encoder: instead of the one that was written down; must be the same model.
+            as_of: a generation, or a date or time (ISO, UTC): what was there at its end.
 
         Raises:
             KnowledgeError: it is not there, or not one.
@@ -102,7 +105,7 @@ class KnowledgeBase:
         catalog = Catalog(path / "catalog.sqlite")
         if "identity" not in catalog.meta():
             raise KnowledgeError(f"{path} was never finished: delete the folder and ingest again")
-        return cls(path, catalog, encoder)
+        return cls(path, catalog, encoder, None if as_of is None else history.resolve(catalog, as_of))
 
     def close(self) -> None:
         """Close the files."""
@@ -166,9 +169,9 @@ class KnowledgeBase:
             before = self.generation
             self.refresh_generation()
             if self.generation != before:
-                self.forget()
+                self.reread()
 
-    def forget(self) -> None:
+    def reread(self) -> None:
         """Drop vectors and terms from memory; they are read again, level with the catalogue, when next asked for."""
         self.__dict__.pop("index", None)
         self.__dict__.pop("lexical", None)
@@ -185,6 +188,7 @@ class KnowledgeBase:
         """Bring files and folders in; see :func:`llmkit.knowledge.ingest.ingest`."""
         from llmkit.knowledge.ingest import ingest
 
+        self.check_writable()
         return ingest(
             self, [Path(r) for r in roots], limits=limits, on_progress=on_progress, workers=workers, reparse=reparse
         )
@@ -193,14 +197,25 @@ class KnowledgeBase:
         """Add or replace documents by id; what has not changed is left alone."""
         from llmkit.knowledge.ingest import add
 
+        self.check_writable()
         return add(self, documents, source=source)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Take documents out; returns how many were there."""
         from llmkit.knowledge.writer import Writer
 
+        self.check_writable()
         with writer_lock(self.path), Writer(self, f"delete {len(ids)} documents") as writer:
             return sum(writer.remove_document(name) for name in ids)
+
+    def check_writable(self) -> None:
+        """Refuse to write to the past.
+
+        Raises:
+            KnowledgeError: an older generation is open.
+        """
+        if self.as_of is not None:
+            raise KnowledgeError(f"{self.path} is open as of generation {self.as_of}: the past is for reading only")
 
     def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`.
@@ -281,11 +296,11 @@ class KnowledgeBase:
     @cached_property
     def lexical(self) -> LexicalIndex:
         """Terms of the generation that is open, caught up if a writer was killed before it could."""
-        return open_level(self)
+        return open_level(self) if self.as_of is None else open_past(self)
 
     def refresh_generation(self) -> None:
         """Move on to the last generation, so that text and vectors stay in step."""
-        if self.catalog.generation() != self.generation:
+        if self.as_of is None and self.catalog.generation() != self.generation:
             self.generation = self.catalog.generation()
             self._permitted.clear()
             self.__dict__.pop("index", None)

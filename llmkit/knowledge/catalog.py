@@ -95,14 +95,20 @@ class Catalog:
     @contextmanager
     def commit(self, note: str) -> Iterator[tuple[int, sqlite3.Connection]]:
         """A transaction that makes the next generation; yields its number. Rolled back on any exception."""
+        with self.transaction() as db:
+            generation = self.generation() + 1
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            db.execute("INSERT INTO generations VALUES (?, ?, ?)", (generation, at, note))
+            yield generation, db
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that makes no generation: for what is derived. Rolled back on any exception."""
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
-                    generation = self.generation() + 1
-                    at = datetime.now(UTC).isoformat(timespec="seconds")
-                    self._db.execute("INSERT INTO generations VALUES (?, ?, ?)", (generation, at, note))
-                    yield generation, self._db
+                    yield self._db
                     self._db.execute("COMMIT")
                 except BaseException:
                     self._db.execute("ROLLBACK")

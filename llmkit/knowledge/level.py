@@ -29,7 +29,7 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
     Raises:
         KnowledgeError: a writer is at work and did not bring it level in time.
     """
-    index = _open(kb, writing)
+    index, folder = _open(kb, writing), kb.path / "lexical"
     deadline = time.monotonic() + _PATIENCE
     while index.generation != kb.generation:
         if index.generation > kb.generation:
@@ -38,7 +38,7 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
             with nullcontext() if writing else writer_lock(kb.path):
                 kb.refresh_generation()
                 if index.generation > kb.generation:  # the catalogue was put back from an older copy
-                    index = rebuild_from_nothing(index.folder)
+                    index = rebuild_from_nothing(folder)
                     kb.notes.append("the lexical index was ahead of the catalogue and has been rebuilt")
                 catch_up(kb, index)
         except KnowledgeError:
@@ -47,6 +47,14 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
             time.sleep(0.05)
             kb.refresh_generation()
         index.reload()
+    return index
+
+
+def open_past(kb: KnowledgeBase) -> LexicalIndex:
+    """An index in memory of the older generation that `kb` shows, made from the catalogue."""
+    index = LexicalIndex(None)
+    rows = kb.catalog.live_rows(kb.generation)
+    index.update(kb.generation, (), ((int(row), kb.chunks([int(row)])[0].indexed_text) for row in rows))
     return index
 
 

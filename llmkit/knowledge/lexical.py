@@ -35,17 +35,20 @@ def spaced(text: str) -> str:
 class LexicalIndex:
     """Terms of the chunks; English words are stemmed, Chinese and Japanese are indexed by pairs of characters."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
+        """Open or make the index in a folder; without one, in memory."""
         import tantivy
 
         self.folder = folder
+        self._reached = 0
         builder = tantivy.SchemaBuilder()
         builder.add_integer_field("row", stored=False, indexed=True, fast=True)
         builder.add_text_field("body", stored=False, tokenizer_name=_ANALYZER, index_option="freq")
-        folder.mkdir(parents=True, exist_ok=True)
         self._schema = builder.build()
         try:
-            self._index = tantivy.Index(self._schema, path=str(folder))
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
         except ValueError as error:
             raise KnowledgeError(
                 f"the lexical index {folder} cannot be read ({error}): delete that folder, it will be rebuilt"
@@ -65,6 +68,8 @@ class LexicalIndex:
     @property
     def generation(self) -> int:
         """The generation of the catalogue this index has reached; 0 for a new one."""
+        if self.folder is None:
+            return self._reached
         try:
             return int((self.folder / "generation").read_text(encoding="ascii"))
         except (OSError, ValueError):
@@ -87,15 +92,24 @@ class LexicalIndex:
             writer.commit()
         finally:
             writer.wait_merging_threads()
-        mark = self.folder / "generation.tmp"
-        mark.write_text(str(generation), encoding="ascii")
-        mark.replace(self.folder / "generation")
+        self._reached = generation
+        if self.folder is not None:
+            mark = self.folder / "generation.tmp"
+            mark.write_text(str(generation), encoding="ascii")
+            mark.replace(self.folder / "generation")
         self.reload()
 
     def reload(self) -> None:
         """See what was committed last."""
         self._index.reload()
         self._searcher = self._index.searcher()
+
+    def rows(self) -> NDArray[np.int64]:
+        """Every row in the index, ascending."""
+        import tantivy
+
+        hits = self._searcher.search(tantivy.Query.all_query(), max(1, self._searcher.num_docs), count=False).hits
+        return np.sort(self._rows([address for _, address in hits]))
 
     def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query that share a word with it, best first.

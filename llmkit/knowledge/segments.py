@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +93,20 @@ def to_merge(segments: list[Segment], rows: int) -> list[Segment]:
         rows += len(segment.ids)
         taken += 1
     return segments[len(segments) - taken :]
+
+
+def replace(db: sqlite3.Connection, old: Sequence[Segment], new: Sequence[Segment]) -> None:
+    """Name new segments in the open transaction, instead of old ones."""
+    db.executemany("DELETE FROM segments WHERE file = ?", [(segment.file,) for segment in old])
+    rows = [(one.file, len(one.ids), one.sha256, one.ids.astype("<i8").tobytes()) for one in new]
+    db.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
+
+
+def unlink(folder: Path, old: Sequence[Segment]) -> None:
+    """Delete segments that the last commit names no more."""
+    for segment in old:
+        with suppress(OSError):  # a system that keeps open files lets the next writer drop it
+            (folder / segment.file).unlink(missing_ok=True)
 
 
 def drop_unlisted(folder: Path, catalog: Catalog) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import sqlite3
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -143,36 +142,14 @@ class Writer:
         kb = self.kb
         chunks = [chunk for _, _, chunks in batch.documents for chunk in chunks]
         vectors, keys = self._vectors(chunks)
-        first = int(kb.catalog.rows("SELECT coalesce(max(row), 0) FROM chunks")[0][0]) + 1
-        ids = np.arange(first, first + len(chunks), dtype=np.int64)
+        ids = fresh_rows(kb, len(chunks))
         merged: list[Segment] = []
         with kb.catalog.commit(self.note) as (generation, db):
-            died = _bury(db, generation, batch)
+            died = bury(db, generation, list(batch.dead_documents), batch.dead_sources)
             _insert(db, generation, batch, ids, keys)
-            if chunks:
-                merged = segments.to_merge(segments.listed(kb.catalog), len(chunks))
-                _insert_segment(db, self._segment(merged, ids, vectors, generation), merged)
-        kb.generation = generation
+            merged = store_vectors(kb, db, ids, vectors, generation)
         self.commits += 1
-        for segment in merged:
-            with suppress(OSError):  # a system that keeps open files lets the next writer drop it
-                (kb.path / "vectors" / segment.file).unlink(missing_ok=True)
-        texts = zip(ids.tolist(), (chunk.indexed_text for chunk in chunks), strict=True)
-        try:
-            kb.index.remove(np.asarray(died, dtype=np.int64))
-            kb.index.add(ids, vectors)
-            kb.lexical.update(generation, died, texts)
-        except BaseException:
-            kb.forget()
-            raise
-
-    def _segment(
-        self, merged: list[Segment], ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int
-    ) -> Segment:
-        folder = self.kb.path / "vectors"
-        parts = [segments.read(folder, segment, self.kb.dim) for segment in merged]
-        all_ids = np.concatenate([*(segment.ids for segment in merged), ids])
-        return segments.write(folder, np.concatenate([*parts, vectors]), all_ids, generation)
+        follow(kb, generation, merged, died, ids, vectors, [chunk.indexed_text for chunk in chunks])
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
         """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again."""
@@ -213,17 +190,58 @@ class Writer:
         return found
 
 
-def _bury(db: sqlite3.Connection, generation: int, batch: _Batch) -> list[int]:
-    """End the life of documents, their chunks and sources; returns the chunk rows."""
+def fresh_rows(kb: KnowledgeBase, count: int) -> NDArray[np.int64]:
+    """Rows that no chunk ever had, ascending, (count,)."""
+    last = int(kb.catalog.rows("SELECT coalesce(max(row), 0) FROM chunks")[0][0])
+    last = max(last, int(kb.catalog.meta().get("last_row", 0)))  # those of purged chunks are not given again
+    return np.arange(last + 1, last + 1 + count, dtype=np.int64)
+
+
+def store_vectors(
+    kb: KnowledgeBase, db: sqlite3.Connection, ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int
+) -> list[Segment]:
+    """Write vectors to disk and name them in the open transaction; returns the segments they were merged with."""
+    if not len(ids):
+        return []
+    folder = kb.path / "vectors"
+    merged = segments.to_merge(segments.listed(kb.catalog), len(ids))
+    parts = [segments.read(folder, segment, kb.dim) for segment in merged]
+    all_ids = np.concatenate([*(segment.ids for segment in merged), ids])
+    made = segments.write(folder, np.concatenate([*parts, vectors]), all_ids, generation)
+    segments.replace(db, merged, [made])
+    return merged
+
+
+def follow(
+    kb: KnowledgeBase,
+    generation: int,
+    merged: list[Segment],
+    died: list[int],
+    ids: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    texts: list[str],
+) -> None:
+    """Bring what is derived, on disk and in memory, to a generation that was committed."""
+    kb.generation = generation
+    segments.unlink(kb.path / "vectors", merged)
+    try:
+        kb.index.remove(np.asarray(died, dtype=np.int64))
+        kb.index.add(ids, vectors)
+        kb.lexical.update(generation, died, zip(ids.tolist(), texts, strict=True))
+    except BaseException:
+        kb.reread()
+        raise
+
+
+def bury(db: sqlite3.Connection, generation: int, documents: list[int], sources: list[str]) -> list[int]:
+    """End the life of documents (by seq), their chunks, and sources (by URI); returns the chunk rows."""
     died: list[int] = []
-    for seq in batch.dead_documents:
+    for seq in documents:
         db.execute("UPDATE documents SET died = ? WHERE seq = ? AND died IS NULL", (generation, seq))
         rows = db.execute("SELECT row FROM chunks WHERE document = ? AND died IS NULL", (seq,)).fetchall()
         died += [row for (row,) in rows]
         db.execute("UPDATE chunks SET died = ? WHERE document = ? AND died IS NULL", (generation, seq))
-    db.executemany(
-        "UPDATE sources SET died = ? WHERE uri = ? AND died IS NULL", [(generation, uri) for uri in batch.dead_sources]
-    )
+    db.executemany("UPDATE sources SET died = ? WHERE uri = ? AND died IS NULL", [(generation, uri) for uri in sources])
     return died
 
 
@@ -257,9 +275,3 @@ def _insert(db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray
             ],
         )  # fmt: skip
         at += len(chunks)
-
-
-def _insert_segment(db: sqlite3.Connection, made: Segment, merged: list[Segment]) -> None:
-    db.executemany("DELETE FROM segments WHERE file = ?", [(segment.file,) for segment in merged])
-    ids = made.ids.astype("<i8").tobytes()
-    db.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", (made.file, len(made.ids), made.sha256, ids))

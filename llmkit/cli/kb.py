@@ -1,0 +1,157 @@
+"""The command `llmkit kb`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llmkit.cli.figures import aligned
+from llmkit.cli.show import json_option, kb_option, print_json
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.history import Diff
+    from llmkit.knowledge.purge import Purged
+
+
+@click.group("kb")
+def command() -> None:
+    """Care for a knowledge base."""
+
+
+@command.command("log")
+@kb_option
+@json_option
+def log(kb: str, as_json: bool) -> None:
+    """Every generation: when, what for, documents that came and went."""
+    from llmkit.knowledge import history
+
+    with _open(kb) as base:
+        found = history.log(base)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    rows = [("generation", "at", "added", "removed", "")]
+    for one in found:
+        note = one.note if one.readable else f"{one.note} (compacted: cannot be opened)"
+        rows.append((str(one.id), one.at, str(one.added), str(one.removed), note))
+    click.echo(aligned(rows))
+
+
+@command.command("diff")
+@click.argument("a")
+@click.argument("b")
+@kb_option
+@json_option
+def diff(a: str, b: str, kb: str, as_json: bool) -> None:
+    """Documents that differ between two generations or dates."""
+    from llmkit.knowledge import history
+
+    with _open(kb) as base:
+        found = history.diff(base, a, b)
+    _tell(found, as_json)
+
+
+@command.command("rollback")
+@click.argument("to")
+@kb_option
+@json_option
+def rollback(to: str, kb: str, as_json: bool) -> None:
+    """Make a new generation that holds what an older one (or a date) held. Nothing is encoded, nothing is lost."""
+    from llmkit.knowledge.rollback import rollback
+
+    with _open(kb) as base:
+        found = rollback(base, to)
+    _tell(found, as_json)
+
+
+@command.command("compact")
+@click.option("--keep", type=click.IntRange(1), default=1, show_default=True, help="Generations that stay readable.")
+@kb_option
+@json_option
+def compact(keep: int, kb: str, as_json: bool) -> None:
+    """Drop what only older generations show, and give the space back."""
+    from llmkit.knowledge.purge import compact
+
+    with _open(kb) as base:
+        gone = compact(base, keep)
+    _gone(gone, as_json)
+
+
+@command.command("forget")
+@click.argument("documents", nargs=-1, required=True)
+@kb_option
+@json_option
+def forget(documents: tuple[str, ...], kb: str, as_json: bool) -> None:
+    """Take documents out of every generation, so that no byte search of the folder finds them."""
+    from llmkit.knowledge.purge import forget
+
+    with _open(kb) as base:
+        gone = forget(base, documents)
+    _gone(gone, as_json)
+    click.echo("traces of evaluations and logs that quote them lie elsewhere and were not touched", err=True)
+
+
+@command.command("verify")
+@kb_option
+@json_option
+def verify(kb: str, as_json: bool) -> None:
+    """Read everything and compare it: checksums, words, offsets. Exit 1 where something is wrong."""
+    from llmkit.knowledge.verify import verify
+
+    with _open(kb) as base:
+        found = verify(base)
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        for one in found:
+            advice = f"llmkit kb repair --kb {kb}" if one.repairable else "restore it from a copy"
+            click.echo(f"{one.part}: {one.what} ({advice})")
+        if not found:
+            click.echo(f"{kb} is whole")
+    sys.exit(1 if found else 0)
+
+
+@command.command("repair")
+@kb_option
+@json_option
+def repair(kb: str, as_json: bool) -> None:
+    """Make vectors and words anew from the catalogue where they are damaged."""
+    from llmkit.knowledge.verify import repair
+
+    with _open(kb) as base:
+        found = repair(base)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    for one in found:
+        click.echo(f"mended {one.part}: {one.what}")
+    if not found:
+        click.echo(f"{kb} is whole: nothing was changed")
+
+
+def _open(kb: str) -> KnowledgeBase:
+    from llmkit.knowledge.base import KnowledgeBase
+
+    return KnowledgeBase.open(Path(kb))
+
+
+def _tell(found: Diff, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found))
+        return
+    for sign, names in (("+", found.added), ("-", found.removed), ("~", found.changed)):
+        for name in names:
+            click.echo(f"{sign} {name}")
+    click.echo(f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed", err=True)
+
+
+def _gone(gone: Purged, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(gone))
+    else:
+        click.echo(f"{gone.documents} versions of documents and {gone.chunks} chunks are gone, {gone.bytes} bytes free")

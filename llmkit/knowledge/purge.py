@@ -1,0 +1,152 @@
+"""Letting go for good: generations nobody needs, and documents that must not be found again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.errors import KnowledgeError
+from llmkit.knowledge import history, segments
+from llmkit.knowledge.level import catch_up
+from llmkit.knowledge.lexical import rebuild_from_nothing
+from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.segments import Segment
+from llmkit.knowledge.writer import Writer, bury
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What is gone."""
+
+    documents: int
+    """Versions of documents."""
+    chunks: int
+    bytes: int
+    """By how much the folder has shrunk."""
+
+
+def compact(kb: KnowledgeBase, keep: int = 1) -> Purged:
+    """Drop what only generations older than the last `keep` can show, and give the space back.
+
+    Raises:
+        KnowledgeError: another process is writing.
+    """
+    kb.check_writable()
+    if keep < 1:
+        raise KnowledgeError(f"a compaction keeps at least the last generation, not {keep}")
+    before = _size(kb)
+    with writer_lock(kb.path), Writer(kb, "compact"):
+        first = max(history.oldest(kb.catalog), kb.catalog.generation() - keep + 1)
+        gone = kb.catalog.rows("SELECT seq FROM documents WHERE died IS NOT NULL AND died <= ?", (first,))
+        rows = _purge(kb, [seq for (seq,) in gone], f"compact, keeping {keep} generations", oldest=first)
+        _shrink(kb)
+    return Purged(len(gone), len(rows), before - _size(kb))
+
+
+def forget(kb: KnowledgeBase, ids: Sequence[str]) -> Purged:
+    """Take documents out of every generation: text, vectors, words, names. No byte search of the folder finds them.
+
+    A file that is still in a folder comes back with the next ingest of that folder. Answers that were given while the
+    documents were here (traces of evaluations, logs) lie elsewhere and are not touched.
+
+    Raises:
+        KnowledgeError: a document that never was, or another process holds on to old pages.
+    """
+    kb.check_writable()
+    before = _size(kb)
+    with writer_lock(kb.path), Writer(kb, "forget"):
+        found: list[int] = []
+        names: list[str] = []
+        for name in ids:
+            versions = kb.catalog.rows("SELECT seq, source FROM documents WHERE id = ?", (name,))
+            if not versions:
+                raise KnowledgeError(f"{kb.path} never had a document {name!r}; nothing was forgotten")
+            found += [seq for seq, _ in versions]
+            names += [name, *(source for _, source in versions)]
+        rows = _purge(kb, found, f"forget {len(ids)} documents", names=names)
+        kb.__dict__["lexical"] = index = rebuild_from_nothing(kb.path / "lexical")  # its old terms lie in its files
+        catch_up(kb, index)
+        _shrink(kb)
+    return Purged(len(found), len(rows), before - _size(kb))
+
+
+def _purge(
+    kb: KnowledgeBase, seqs: Sequence[int], note: str, *, oldest: int | None = None, names: Sequence[str] = ()
+) -> NDArray[np.int64]:
+    """Delete documents and their chunks in one commit, their vectors with them; returns the rows of the chunks."""
+    rows = np.sort(
+        np.array(
+            [r for seq in seqs for (r,) in kb.catalog.rows("SELECT row FROM chunks WHERE document = ?", (seq,))],
+            dtype=np.int64,
+        )
+    )
+    touched = [segment for segment in segments.listed(kb.catalog) if np.isin(segment.ids, rows).any()]
+    kb.catalog.rows("PRAGMA secure_delete = ON")
+    with kb.catalog.commit(note) as (generation, db):
+        bury(db, generation, list(seqs), [])
+        last = db.execute("SELECT coalesce(max(row), 0) FROM chunks").fetchone()[0]
+        _keep_greater(db, "last_row", last)
+        db.executemany("DELETE FROM chunks WHERE document = ?", [(seq,) for seq in seqs])
+        db.executemany("DELETE FROM documents WHERE seq = ?", [(seq,) for seq in seqs])
+        for name in names:
+            _erase_name(db, name)
+        if oldest is not None:
+            _keep_greater(db, "oldest", oldest)
+            db.execute("DELETE FROM sources WHERE died IS NOT NULL AND died <= ?", (oldest,))
+        segments.replace(db, touched, [made for one in touched if (made := _without(kb, one, rows, generation))])
+    kb.generation = generation
+    segments.unlink(kb.path / "vectors", touched)
+    kb.__dict__.pop("index", None)
+    kb.lexical.update(generation, rows.tolist(), ())
+    return rows
+
+
+def _without(kb: KnowledgeBase, segment: Segment, rows: NDArray[np.int64], generation: int) -> Segment | None:
+    """The segment written anew without these rows; None where nothing is left."""
+    kept = ~np.isin(segment.ids, rows)
+    if not kept.any():
+        return None
+    folder = kb.path / "vectors"
+    return segments.write(folder, segments.read(folder, segment, kb.dim)[kept], segment.ids[kept], generation)
+
+
+def _erase_name(db: sqlite3.Connection, name: str) -> None:
+    """Take a document's id or source out of what is written about files and generations."""
+    left = db.execute("SELECT count(*) FROM documents WHERE source = ? OR id = ?", (name, name)).fetchone()[0]
+    if left:
+        return  # a file of several documents is still the source of others
+    db.execute("DELETE FROM sources WHERE uri = ? OR name = ?", (name, name))
+    short = name.rpartition("/")[2]
+    db.execute("UPDATE generations SET note = '(forgotten)' WHERE instr(note, ?) > 0", (short,))
+
+
+def _keep_greater(db: sqlite3.Connection, key: str, value: int) -> None:
+    known = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(max(value, int(known[0]) if known else 0))))
+
+
+def _shrink(kb: KnowledgeBase) -> None:
+    """Give the catalogue's free pages back, and empty its log, where old pages would be found.
+
+    Raises:
+        KnowledgeError: a reader still needs them.
+    """
+    kb.catalog.rows("VACUUM")
+    busy = kb.catalog.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+    if busy:
+        raise KnowledgeError(
+            f"another process reads {kb.path} and holds on to old pages: what was asked is done for every reader to "
+            "come, but the pages are still in catalog.sqlite-wal. Close it and run the command again"
+        )
+
+
+def _size(kb: KnowledgeBase) -> int:
+    return sum(path.stat().st_size for path in kb.path.rglob("*") if path.is_file())

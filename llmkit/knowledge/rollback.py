@@ -1,0 +1,73 @@
+"""Going back: a new generation that holds what an older one held. Nothing in between is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmkit.knowledge import history
+from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.writer import Writer, bury, follow, fresh_rows, store_vectors
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+_DOCUMENT = "id, source, title, text, version, metadata, notes, fates"
+_CHUNK = "ordinal, start, end, text, tokens, title, heading, page, part, key"
+_SOURCE = "uri, root, name, kind, sha256, size, status, reason"
+
+
+def rollback(kb: KnowledgeBase, to: int | str) -> history.Diff:
+    """Make the knowledge base hold what it held at an older generation or date; nothing is encoded.
+
+    Returns:
+        What came, went and changed; empty where nothing had to.
+
+    Raises:
+        KnowledgeError: no such generation, it was compacted, or another process is writing.
+    """
+    kb.check_writable()
+    with writer_lock(kb.path), Writer(kb, "rollback"):
+        target = history.resolve(kb.catalog, to)
+        found = history.diff(kb, kb.generation, target)
+        if found == history.Diff((), (), ()):
+            return found
+        now, then = history.live(kb.catalog, kb.generation), history.live(kb.catalog, target)
+        dead = [now[name][0] for name in (*found.removed, *found.changed)]
+        back = [then[name][0] for name in (*found.added, *found.changed)]
+        old = [row for seq in back for row in _rows_of(kb, seq)]
+        ids, vectors = fresh_rows(kb, len(old)), kb.vectors(old)
+        with kb.catalog.commit(f"rollback to generation {target}") as (generation, db):
+            died = bury(db, generation, dead, [])
+            db.execute("UPDATE sources SET died = ? WHERE died IS NULL AND born > ?", (generation, target))
+            db.execute(  # column names are ours
+                f"""INSERT INTO sources ({_SOURCE}, born) SELECT {_SOURCE}, ? FROM sources
+                    WHERE born <= ? AND died > ? AND uri NOT IN (SELECT uri FROM sources WHERE died IS NULL)""",  # noqa: S608
+                (generation, target, target),
+            )
+            new = iter(ids.tolist())
+            for seq in back:
+                _copy(db, seq, generation, [next(new) for _ in _rows_of(kb, seq)])
+            merged = store_vectors(kb, db, ids, vectors, generation)
+        texts = [chunk.indexed_text for chunk in kb.chunks(ids)]
+        follow(kb, generation, merged, died, ids, np.asarray(vectors), texts)
+    return found
+
+
+def _rows_of(kb: KnowledgeBase, seq: int) -> list[int]:
+    return [row for (row,) in kb.catalog.rows("SELECT row FROM chunks WHERE document = ? ORDER BY row", (seq,))]
+
+
+def _copy(db: sqlite3.Connection, seq: int, generation: int, ids: list[int]) -> None:
+    """A document and its chunks once more, born now."""
+    cursor = db.execute(
+        f"INSERT INTO documents ({_DOCUMENT}, born) SELECT {_DOCUMENT}, ? FROM documents WHERE seq = ?",  # noqa: S608
+        (generation, seq),
+    )
+    old = [row for (row,) in db.execute("SELECT row FROM chunks WHERE document = ? ORDER BY row", (seq,)).fetchall()]
+    db.executemany(
+        f"INSERT INTO chunks (row, document, {_CHUNK}, born) SELECT ?, ?, {_CHUNK}, ? FROM chunks WHERE row = ?",  # noqa: S608
+        [(new, cursor.lastrowid, generation, row) for new, row in zip(ids, old, strict=True)],
+    )

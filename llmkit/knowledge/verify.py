@@ -1,0 +1,163 @@
+"""Is a knowledge base whole? What is derived is compared with the catalogue, and made anew where it is not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from llmkit.errors import KnowledgeError
+from llmkit.knowledge import segments
+from llmkit.knowledge.level import catch_up
+from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
+from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.segments import Segment
+from llmkit.knowledge.unit import unit_vectors
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.base import KnowledgeBase
+
+_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be."""
+
+    part: Literal["catalogue", "vectors", "lexical"]
+    what: str
+    repairable: bool
+    """Whether :func:`repair` makes it whole from the catalogue."""
+
+
+def verify(kb: KnowledgeBase) -> list[Finding]:
+    """Check the catalogue itself, every vector file against its SHA-256, words against rows, text against offsets.
+
+    Reads everything and changes nothing.
+    """
+    return [*_catalogue(kb), *_vectors(kb), *_lexical(kb)]
+
+
+def repair(kb: KnowledgeBase) -> list[Finding]:
+    """Make what is derived anew where it is damaged: vectors by encoding again, the lexical index from the text.
+
+    Returns:
+        What was found and mended.
+
+    Raises:
+        KnowledgeError: the catalogue itself is damaged: restore it from a copy.
+    """
+    kb.check_writable()
+    with writer_lock(kb.path):
+        kb.refresh()
+        found = verify(kb)
+        lost = [finding.what for finding in found if not finding.repairable]
+        if lost:
+            raise KnowledgeError(f"{kb.path} cannot be repaired: {'; '.join(lost)}. Restore it from a copy")
+        if any(finding.part == "vectors" for finding in found):
+            _encode_again(kb)
+        if any(finding.part == "lexical" for finding in found):
+            kb.__dict__.pop("lexical", None)
+            catch_up(kb, rebuild_from_nothing(kb.path / "lexical"))
+        kb.reread()
+    return found
+
+
+def _catalogue(kb: KnowledgeBase) -> Iterator[Finding]:
+    for (said,) in kb.catalog.rows("PRAGMA integrity_check(10)"):
+        if said != "ok":
+            yield Finding("catalogue", str(said), repairable=False)
+    for table, row, *_ in kb.catalog.rows("PRAGMA foreign_key_check"):
+        yield Finding("catalogue", f"row {row} of {table} belongs to nothing", repairable=False)
+    wrong = kb.catalog.rows(
+        """SELECT count(*) FROM chunks c JOIN documents d ON d.seq = c.document
+           WHERE substr(d.text, c.start + 1, c.end - c.start) != c.text"""
+    )[0][0]
+    if wrong:
+        yield Finding("catalogue", f"the text of {wrong} chunks is not that of their documents", repairable=False)
+
+
+def _vectors(kb: KnowledgeBase) -> Iterator[Finding]:
+    folder = kb.path / "vectors"
+    held: list[int] = []
+    for segment in segments.listed(kb.catalog):
+        held += segment.ids.tolist()
+        yield from (Finding("vectors", what, repairable=True) for what in _damage(kb, segment))
+    rows = [row for (row,) in kb.catalog.rows("SELECT row FROM chunks ORDER BY row")]
+    if sorted(held) != rows:
+        missing, strange = len(set(rows) - set(held)), len(set(held) - set(rows))
+        yield Finding("vectors", f"{missing} chunks have no vector, {strange} vectors no chunk", repairable=True)
+    named = {file for (file,) in kb.catalog.rows("SELECT file FROM segments")}
+    unnamed = sorted(path.name for path in folder.glob("*.npy") if path.name not in named)
+    if unnamed:
+        told = f"{len(unnamed)} files that no commit names, left by a crash: {unnamed[0]}"
+        yield Finding("vectors", told, repairable=True)
+
+
+def _damage(kb: KnowledgeBase, segment: Segment) -> Iterator[str]:
+    path = kb.path / "vectors" / segment.file
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        yield f"{segment.file} cannot be read: {error.strerror}"
+        return
+    if digest != segment.sha256:
+        yield f"{segment.file} is not what was written: its SHA-256 differs"
+
+
+def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
+    try:
+        index = LexicalIndex(kb.path / "lexical")
+    except KnowledgeError as error:
+        yield Finding("lexical", str(error), repairable=True)
+        return
+    if index.generation != kb.generation:
+        told = f"the index is at generation {index.generation}, the catalogue at {kb.generation}"
+        yield Finding("lexical", told, repairable=True)
+        return
+    try:
+        rows = index.rows()
+    except Exception as error:  # whatever tantivy says of a file it cannot read
+        yield Finding("lexical", f"the index cannot be searched: {error}", repairable=True)
+        return
+    live = kb.catalog.live_rows(kb.generation)
+    if not np.array_equal(rows, live):
+        told = f"{len(np.setdiff1d(live, rows))} chunks have no words, {len(np.setdiff1d(rows, live))} words no chunk"
+        yield Finding("lexical", told, repairable=True)
+
+
+def _encode_again(kb: KnowledgeBase) -> None:
+    """Write the damaged segments anew, and vectors for chunks that have none; the generation stays what it is."""
+    listed = segments.listed(kb.catalog)
+    bad = [segment for segment in listed if any(_damage(kb, segment))]
+    known = {row for (row,) in kb.catalog.rows("SELECT row FROM chunks")}
+    whole = {int(row) for segment in listed if segment not in bad for row in segment.ids}
+    if whole - known:
+        bad, whole = listed, set()
+    rows = np.array(sorted(known - whole), dtype=np.int64)
+    parts = [
+        unit_vectors(
+            kb.encoder.encode_passages([chunk.indexed_text for chunk in kb.chunks(rows[at : at + _BATCH])]),
+            len(rows[at : at + _BATCH]),
+            kb.dim,
+            f"the encoder {kb.encoder.identity}",
+        )
+        for at in range(0, len(rows), _BATCH)
+    ]
+    kept = [segment for segment in listed if segment not in bad]
+    folder = kb.path / "vectors"
+    if kept and len(rows):  # ids must ascend from segment to segment: everything goes into one
+        all_rows = np.concatenate([rows, *(segment.ids for segment in kept)])
+        vectors = np.concatenate([*parts, *(segments.read(folder, segment, kb.dim) for segment in kept)])
+        order = np.argsort(all_rows)
+        rows, parts, kept = all_rows[order], [vectors[order]], []
+    made = [segments.write(folder, np.concatenate(parts), rows, kb.generation)] if len(rows) else []
+    old = [segment for segment in listed if segment not in kept]
+    with kb.catalog.transaction() as db:
+        segments.replace(db, old, made)
+    segments.unlink(folder, [segment for segment in old if segment.file not in {one.file for one in made}])
+    segments.drop_unlisted(folder, kb.catalog)

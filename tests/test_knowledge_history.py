@@ -1,0 +1,270 @@
+"""Time in a knowledge base: any kept generation reads as it was, whatever was done since."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmkit.encoders.hashing import HashingEncoder
+from llmkit.errors import KnowledgeError
+from llmkit.knowledge import history
+from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.purge import compact, forget
+from llmkit.knowledge.retrievers import BM25, Dense
+from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge.verify import repair, verify
+from llmkit.types import Document
+
+WORDS = "apple pear plum cherry quince melon garden week river bridge stone tower".split()
+
+
+def text(seed):
+    chance = random.Random(seed)
+    return ". ".join(" ".join(chance.choices(WORDS, k=6)) for _ in range(3)) + "."
+
+
+@pytest.fixture
+def kb(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("a", text("a1")), Document("b", text("b1"))])
+        kb.add([Document("a", text("a2")), Document("c", text("c1"))])
+        kb.delete(["b"])
+        yield kb
+
+
+def contents(kb):
+    return {
+        document.id: document.text
+        for name in history.live(kb.catalog, kb.generation)
+        for document in [kb.document(name)]
+    }
+
+
+def answers(kb):
+    """What searching gives, by words and by vectors."""
+    found = []
+    for retriever in (Dense(), BM25()):
+        for hits in retriever.retrieve(kb, ["quince in the garden", "stone bridge"], 4):
+            found.append([(hit.chunk.document, hit.chunk.text, round(hit.score, 5)) for hit in hits])
+    return found
+
+
+def test_every_generation_is_listed_with_what_came_and_went(kb):
+    assert [(one.id, one.added, one.removed, one.readable) for one in history.log(kb)] == [
+        (1, 2, 0, True), (2, 2, 1, True), (3, 0, 1, True)
+    ]  # fmt: skip
+    assert history.diff(kb, 1, 3) == history.Diff(("c",), ("b",), ("a",))
+    assert history.diff(kb, 3, 1) == history.Diff(("b",), ("c",), ("a",))
+
+
+def test_an_older_generation_reads_as_it_was(kb):
+    with KnowledgeBase.open(kb.path, as_of=1) as old:
+        assert contents(old) == {"a": text("a1"), "b": text("b1")}
+        with KnowledgeBase.create(kb.path.parent / "again", encoder=HashingEncoder()) as again:
+            again.add([Document("a", text("a1")), Document("b", text("b1"))])
+            assert answers(old) == answers(again)
+        old.refresh()
+        assert old.generation == 1
+        for write in (lambda: old.add([]), lambda: old.delete(["a"]), lambda: rollback(old, 1), lambda: compact(old)):
+            with pytest.raises(KnowledgeError, match="the past is for reading only"):
+                write()
+
+
+def test_a_date_names_the_last_generation_of_that_day(kb):
+    day = history.log(kb)[0].at[:10]
+    assert history.resolve(kb.catalog, day) == 3
+    with pytest.raises(KnowledgeError, match="no generation at 1999-01-01"):
+        history.resolve(kb.catalog, "1999-01-01")
+    with pytest.raises(KnowledgeError, match="neither a generation nor a date"):
+        history.resolve(kb.catalog, "yesterday")
+    with pytest.raises(KnowledgeError, match="the last is 3"):
+        history.resolve(kb.catalog, 9)
+
+
+def test_going_back_encodes_nothing_and_loses_nothing(kb, monkeypatch):
+    then = KnowledgeBase.open(kb.path, as_of=1)
+    before = answers(then)
+
+    def refuse(self, texts):
+        raise AssertionError("nothing is to be encoded")
+
+    monkeypatch.setattr(HashingEncoder, "encode_passages", refuse)
+    assert rollback(kb, 1) == history.Diff(("b",), ("c",), ("a",))
+    monkeypatch.undo()
+    assert contents(kb) == {"a": text("a1"), "b": text("b1")}
+    assert answers(kb) == before
+    assert verify(kb) == []
+    with KnowledgeBase.open(kb.path, as_of=3) as past:
+        assert set(contents(past)) == {"a", "c"}
+    assert rollback(kb, kb.generation) == history.Diff((), (), ())
+
+
+def test_files_that_were_rolled_back_are_read_again(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "one.txt").write_text("The pump is red.")
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.ingest([tmp_path / "docs"])
+        (tmp_path / "docs" / "one.txt").write_text("The pump is blue.")
+        kb.ingest([tmp_path / "docs"])
+        rollback(kb, 1)
+        assert contents(kb) == {"docs/one.txt": "The pump is red."}
+        assert kb.ingest([tmp_path / "docs"]).documents == 1
+        assert contents(kb) == {"docs/one.txt": "The pump is blue."}
+
+
+def test_a_compaction_keeps_what_it_says_and_gives_space_back(kb):
+    before = answers(kb)
+    gone = compact(kb, keep=2)
+    assert (gone.documents, history.oldest(kb.catalog)) == (1, 2)  # the first version of a; b still lives in 2
+    assert answers(kb) == before
+    assert verify(kb) == []
+    with KnowledgeBase.open(kb.path, as_of=2) as past:
+        assert set(contents(past)) == {"a", "b", "c"}
+    with pytest.raises(KnowledgeError, match="it was compacted, the oldest kept is 2"):
+        KnowledgeBase.open(kb.path, as_of=1)
+    compact(kb)
+    assert kb.catalog.rows("SELECT count(*) FROM documents WHERE died IS NOT NULL") == [(0,)]
+    assert answers(kb) == before
+    assert not history.log(kb)[0].readable
+    kb.add([Document("d", text("d1"))])
+    assert verify(kb) == []
+
+
+def test_rows_of_what_was_purged_are_not_given_again(kb):
+    used = {row for (row,) in kb.catalog.rows("SELECT row FROM chunks")}
+    forget(kb, ["a", "b", "c"])
+    kb.add([Document("new", text("new"))])
+    assert not used & {row for (row,) in kb.catalog.rows("SELECT row FROM chunks")}
+
+
+def test_what_is_forgotten_is_in_no_file(tmp_path):
+    secret = "Zyxgraben-4711"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / f"{secret}.txt").write_text(f"The code of the vault is {secret}. " * 20)
+    (tmp_path / "docs" / "other.txt").write_text("The garden has a quince.")
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.ingest([tmp_path / "docs" / f"{secret}.txt", tmp_path / "docs" / "other.txt"])
+        (name,) = [name for name in contents(kb) if secret in name]
+        (tmp_path / "docs" / f"{secret}.txt").write_text(f"Changed: {secret}.")
+        kb.ingest([tmp_path / "docs" / f"{secret}.txt"])
+        BM25().retrieve(kb, [secret], 3)
+        vector = kb.encoder.encode_passages([f"{secret}.txt\nChanged: {secret}."])[0].astype("<f4").tobytes()
+        assert forget(kb, [name]).documents == 2
+        assert list(contents(kb).values()) == ["The garden has a quince."]
+        assert verify(kb) == []
+        for as_of in range(1, kb.generation + 1):
+            with KnowledgeBase.open(kb.path, as_of=as_of) as past:
+                assert not any(secret in one for one in contents(past).values())
+    needles = [secret.encode(), secret.lower().encode(), b"zyxgraben", vector]
+    for path in (tmp_path / "kb").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not [needle for needle in needles if needle in content], path.name
+
+
+def test_forgetting_what_never_was_forgets_nothing(kb):
+    with pytest.raises(KnowledgeError, match="never had a document 'x'; nothing was forgotten"):
+        forget(kb, ["a", "x"])
+    assert "a" in contents(kb)
+
+
+def test_a_reader_keeps_its_generation_through_all_of_it(kb):
+    with KnowledgeBase.open(kb.path) as reader:
+        before = answers(reader)
+        kb.add([Document("e", text("e1"))])
+        rollback(kb, 1)
+        assert answers(reader)[:2] == before[:2]
+        reader.refresh()
+        assert set(contents(reader)) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "fault", ["vectors missing", "vectors torn", "vectors changed", "lexical gone", "lexical torn", "stray"]
+)
+def test_what_is_damaged_is_found_and_mended(kb, fault):
+    before = answers(kb)
+    vectors = sorted((kb.path / "vectors").glob("*.npy"))
+    assert verify(kb) == []
+    kb.close()
+    if fault == "vectors missing":
+        vectors[0].unlink()
+    elif fault == "vectors torn":
+        vectors[0].write_bytes(vectors[0].read_bytes()[:-20])
+    elif fault == "vectors changed":
+        content = bytearray(vectors[0].read_bytes())
+        content[-9] ^= 0xFF
+        vectors[0].write_bytes(bytes(content))
+    elif fault == "lexical gone":
+        (kb.path / "lexical" / "generation").unlink()
+    elif fault == "lexical torn":
+        for path in (kb.path / "lexical").glob("*.term"):
+            path.write_bytes(path.read_bytes()[:10])
+    else:
+        (kb.path / "vectors" / "99999999-1.npy").write_bytes(b"left by a crash")
+    with KnowledgeBase.open(kb.path) as again:
+        found = verify(again)
+        assert found
+        assert all(one.repairable for one in found)
+        assert repair(again) == found
+        assert verify(again) == []
+        assert answers(again) == before
+
+
+def test_a_damaged_catalogue_is_not_called_repairable(kb):
+    kb.catalog.rows("UPDATE chunks SET text = 'other' WHERE row = 1")
+    (found,) = verify(kb)
+    assert (found.part, found.repairable) == ("catalogue", False)
+    with pytest.raises(KnowledgeError, match="cannot be repaired: the text of 1 chunks"):
+        repair(kb)
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.sampled_from("abcdef"), st.integers(0, 5)),
+        st.tuples(st.just("delete"), st.sampled_from("abcdef"), st.just(0)),
+        st.tuples(st.just("rollback"), st.just(""), st.integers(0, 6)),
+        st.tuples(st.just("compact"), st.just(""), st.integers(1, 4)),
+        st.tuples(st.just("forget"), st.sampled_from("abcdef"), st.just(0)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25)
+@given(operations=OPERATIONS)
+def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    past: dict[int, dict[str, str]] = {0: {}}
+    with KnowledgeBase.create(folder / "kb", encoder=HashingEncoder()) as kb:
+        for what, name, number in operations:
+            now = dict(past[kb.generation])
+            if what == "add":
+                kb.add([Document(name, text(f"{name}{number}"))])
+                now[name] = text(f"{name}{number}")
+            elif what == "delete":
+                kb.delete([name])
+                now.pop(name, None)
+            elif what == "rollback":
+                target = max(history.oldest(kb.catalog), kb.generation - number)
+                rollback(kb, target)
+                now = dict(past[target])
+            elif what == "compact":
+                compact(kb, keep=number)
+            elif kb.catalog.rows("SELECT 1 FROM documents WHERE id = ?", (name,)):
+                forget(kb, [name])
+                for known in (now, *past.values()):
+                    known.pop(name, None)
+            past[kb.generation] = now
+        assert verify(kb) == []
+        for generation in range(history.oldest(kb.catalog), kb.generation + 1):
+            with KnowledgeBase.open(kb.path, as_of=generation) as old:
+                assert contents(old) == past[generation]
+        with KnowledgeBase.create(folder / "again", encoder=HashingEncoder()) as again:
+            again.add([Document(name, words) for name, words in past[kb.generation].items()])
+            mine, fresh = answers(kb), answers(again)
+        for one, other in zip(mine, fresh, strict=True):
+            assert np.allclose([score for *_, score in one], [score for *_, score in other], atol=1e-4)
