@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +24,12 @@ from numpy.typing import NDArray
 
 from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
-from llmkit.knowledge import history, segments
+from llmkit.knowledge import history
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level, open_past
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.opening import open_vectors
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.part import Part
@@ -271,27 +271,7 @@ class KnowledgeBase:
     @cached_property
     def index(self) -> FlatIndex:
         """Vectors of the generation that is open."""
-        for _ in range(5):
-            try:
-                return self._load_index()
-            except FileNotFoundError as error:  # merged away by a writer between our two looks
-                missing = error
-                time.sleep(0.05)
-        raise KnowledgeError(f"the vector file {missing.filename} is missing: {segments.RECOVER}")
-
-    def _load_index(self) -> FlatIndex:
-        index = FlatIndex(self.dim)
-        newest = self.catalog.rows(
-            "SELECT row FROM chunks WHERE born <= ? ORDER BY row DESC LIMIT 1", (self.generation,)
-        )
-        last = newest[0][0] if newest else 0
-        for segment in segments.listed(self.catalog):
-            vectors = segments.read(self.path / "vectors", segment, self.dim)
-            shown = int(np.searchsorted(segment.ids, last, side="right"))
-            index.add(segment.ids[:shown], vectors[:shown])
-        dead = self.catalog.rows("SELECT row FROM chunks WHERE died IS NOT NULL AND died <= ?", (self.generation,))
-        index.remove(np.fromiter((row for (row,) in dead), dtype=np.int64, count=len(dead)))
-        return index
+        return open_vectors(self)
 
     @cached_property
     def lexical(self) -> LexicalIndex:

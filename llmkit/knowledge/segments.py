@@ -59,7 +59,7 @@ def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
     return vectors
 
 
-RECOVER = "restore the file from a copy, or ingest into a new knowledge base"
+RECOVER = "llmkit kb repair encodes its passages again; or restore the file from a copy"
 
 
 def write(folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], generation: int) -> Segment:
