@@ -12,7 +12,7 @@ from llmkit.errors import KnowledgeError
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.lexical import LexicalIndex
 from llmkit.knowledge.mmr import MaximalMarginalRelevance
-from llmkit.knowledge.retrievers import Dense
+from llmkit.knowledge.retrievers import BM25, Dense
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.types import Document
 
@@ -141,3 +141,21 @@ def test_what_is_deleted_is_not_found_by_an_index_that_lost_its_mark(kb, monkeyp
     (kb.path / "lexical" / "generation").write_text("")
     with KnowledgeBase.open(kb.path) as again:
         assert found(again, "first words") == ({"two"}, {"two"})
+
+
+def test_what_a_killed_writer_left_in_the_lexical_index_is_in_nobodys_way(tmp_path, monkeypatch):
+
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("a", "The apple.")])
+        update, calls = LexicalIndex.update, []
+
+        def failing(self, *arguments):
+            calls.append(self)
+            if len(calls) == 1:  # what tantivy says where a file of a commit that never was lies in its way
+                raise KnowledgeError("Failed to open file for write: 'FileAlreadyExists(\"x.382.del\")'")
+            return update(self, *arguments)
+
+        monkeypatch.setattr(LexicalIndex, "update", failing)
+        kb.add([Document("b", "The pear.")])
+        assert [hits[0].chunk.document for hits in BM25().retrieve(kb, ["apple", "pear"], 1)] == ["a", "b"]
+        assert len(calls) == 2

@@ -40,7 +40,9 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
                 if index.generation > kb.generation:  # the catalogue was put back from an older copy
                     index = rebuild_from_nothing(folder)
                     kb.notes.append("the lexical index was ahead of the catalogue and has been rebuilt")
-                catch_up(kb, index)
+                elif index.generation < int(kb.catalog.meta().get("purged", 0)):
+                    index = rebuild_from_nothing(folder)  # killed in a purge: it holds rows that are nowhere else
+                index = caught_up(kb, index)
         except KnowledgeError:
             if time.monotonic() > deadline:
                 raise
@@ -55,6 +57,17 @@ def open_past(kb: KnowledgeBase) -> LexicalIndex:
     index = LexicalIndex(None)
     rows = kb.catalog.live_rows(kb.generation)
     index.update(kb.generation, (), ((int(row), kb.chunks([int(row)])[0].indexed_text) for row in rows))
+    return index
+
+
+def caught_up(kb: KnowledgeBase, index: LexicalIndex) -> LexicalIndex:
+    """The index at the generation of `kb`; made anew where it cannot be written. Only for the one writer."""
+    try:
+        catch_up(kb, index)
+    except KnowledgeError:
+        index = rebuild_from_nothing(kb.path / "lexical")
+        kb.notes.append("the lexical index could not be written and has been rebuilt from the catalogue")
+        catch_up(kb, index)
     return index
 
 

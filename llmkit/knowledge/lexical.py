@@ -76,7 +76,11 @@ class LexicalIndex:
             return 0
 
     def update(self, generation: int, died: Iterable[int], born: Iterable[tuple[int, str]]) -> None:
-        """Take rows out, put (row, text) in, and name the generation reached. Doing it twice changes nothing."""
+        """Take rows out, put (row, text) in, and name the generation reached. Doing it twice changes nothing.
+
+        Raises:
+            KnowledgeError: the index cannot be written; what a killed writer left in its way is one reason.
+        """
         import tantivy
 
         writer = self._index.writer(_HEAP, 1)
@@ -90,6 +94,8 @@ class LexicalIndex:
                 document.add_text("body", spaced(text))
                 writer.add_document(document)
             writer.commit()
+        except ValueError as error:
+            raise KnowledgeError(f"the lexical index {self.folder} cannot be written: {error}") from error
         finally:
             writer.wait_merging_threads()
         self._reached = generation

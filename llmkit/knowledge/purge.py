@@ -94,6 +94,7 @@ def _purge(
         bury(db, generation, list(seqs), [])
         last = db.execute("SELECT coalesce(max(row), 0) FROM chunks").fetchone()[0]
         _keep_greater(db, "last_row", last)
+        _keep_greater(db, "purged", generation)  # an index of words behind this one knows rows nobody can name
         db.executemany("DELETE FROM chunks WHERE document = ?", [(seq,) for seq in seqs])
         db.executemany("DELETE FROM documents WHERE seq = ?", [(seq,) for seq in seqs])
         for name in names:

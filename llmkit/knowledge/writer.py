@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.errors import KnowledgeError
 from llmkit.knowledge import segments
-from llmkit.knowledge.level import open_level
+from llmkit.knowledge.level import caught_up, open_level
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.text.ledger import ledger, totals
@@ -227,7 +228,10 @@ def follow(
     try:
         kb.index.remove(np.asarray(died, dtype=np.int64))
         kb.index.add(ids, vectors)
-        kb.lexical.update(generation, died, zip(ids.tolist(), texts, strict=True))
+        try:
+            kb.lexical.update(generation, died, zip(ids.tolist(), texts, strict=True))
+        except KnowledgeError:
+            kb.__dict__["lexical"] = caught_up(kb, kb.lexical)
     except BaseException:
         kb.reread()
         raise
