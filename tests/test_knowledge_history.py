@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,8 +46,9 @@ def contents(kb):
 def answers(kb):
     """What searching gives, by words and by vectors."""
     found = []
-    for retriever in (Dense(), BM25()):
-        for hits in retriever.retrieve(kb, ["quince in the garden", "stone bridge"], 4):
+    for query in ("quince in the garden", "stone bridge"):
+        for retriever in (Dense(), BM25()):
+            (hits,) = retriever.retrieve(kb, [query], 4)
             found.append([(hit.chunk.document, hit.chunk.text, round(hit.score, 5)) for hit in hits])
     return found
 
@@ -177,7 +177,7 @@ def test_a_reader_keeps_its_generation_through_all_of_it(kb):
         before = answers(reader)
         kb.add([Document("e", text("e1"))])
         rollback(kb, 1)
-        assert answers(reader)[:2] == before[:2]
+        assert answers(reader)[::2] == before[::2]
         reader.refresh()
         assert set(contents(reader)) == {"a", "b"}
 
@@ -265,6 +265,11 @@ def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
                 assert contents(old) == past[generation]
         with KnowledgeBase.create(folder / "again", encoder=HashingEncoder()) as again:
             again.add([Document(name, words) for name, words in past[kb.generation].items()])
-            mine, fresh = answers(kb), answers(again)
-        for one, other in zip(mine, fresh, strict=True):
-            assert np.allclose([score for *_, score in one], [score for *_, score in other], atol=1e-4)
+            fresh = answers(again)
+        assert scores(answers(kb)[::2]) == pytest.approx(scores(fresh[::2]), abs=1e-4)  # vectors
+        compact(kb)  # until then BM25's statistics count what was deleted
+        assert scores(answers(kb)) == pytest.approx(scores(fresh), abs=1e-4)
+
+
+def scores(found):
+    return [score for hits in found for *_, score in hits]

@@ -47,6 +47,7 @@ def compact(kb: KnowledgeBase, keep: int = 1) -> Purged:
         first = max(history.oldest(kb.catalog), kb.catalog.generation() - keep + 1)
         gone = kb.catalog.rows("SELECT seq FROM documents WHERE died IS NOT NULL AND died <= ?", (first,))
         rows = _purge(kb, [seq for (seq,) in gone], f"compact, keeping {keep} generations", oldest=first)
+        _words_anew(kb)
         _shrink(kb)
     return Purged(len(gone), len(rows), before - _size(kb))
 
@@ -72,8 +73,7 @@ def forget(kb: KnowledgeBase, ids: Sequence[str]) -> Purged:
             found += [seq for seq, _ in versions]
             names += [name, *(source for _, source in versions)]
         rows = _purge(kb, found, f"forget {len(ids)} documents", names=names)
-        kb.__dict__["lexical"] = index = rebuild_from_nothing(kb.path / "lexical")  # its old terms lie in its files
-        catch_up(kb, index)
+        _words_anew(kb)
         _shrink(kb)
     return Purged(len(found), len(rows), before - _size(kb))
 
@@ -108,6 +108,12 @@ def _purge(
     kb.__dict__.pop("index", None)
     kb.lexical.update(generation, rows.tolist(), ())
     return rows
+
+
+def _words_anew(kb: KnowledgeBase) -> None:
+    """The lexical index from the text: an old one still counts words of what is gone, and holds them in its files."""
+    kb.__dict__["lexical"] = index = rebuild_from_nothing(kb.path / "lexical")
+    catch_up(kb, index)
 
 
 def _without(kb: KnowledgeBase, segment: Segment, rows: NDArray[np.int64], generation: int) -> Segment | None:
