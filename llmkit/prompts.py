@@ -20,13 +20,13 @@ import hashlib
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from llmkit import assets, config
-from llmkit.errors import ConfigError, PromptError, unknown
+from llmkit.errors import ConfigError, LlmkitError, PromptError, unknown
 from llmkit.types import Message
 
 LOCK = "LOCK.json"
@@ -102,6 +102,21 @@ def load(ref: str) -> Prompt:
     prompt = read(path, name, version)
     _check_lock(prompt, path)
     return prompt
+
+
+def with_variables(ref: str, expected: Iterable[str]) -> str:
+    """The reference itself, for a field that holds one: the prompt is there and has exactly these variables.
+
+    Raises:
+        ValueError: it is not, or has others; pydantic tells it with the field's place.
+    """
+    try:
+        variables = set(load(ref).variables)
+    except LlmkitError as error:
+        raise ValueError(str(error)) from error
+    if variables != set(expected):
+        raise ValueError(f"prompt {ref} has the variables {sorted(variables)}; expected {', '.join(sorted(expected))}")
+    return ref
 
 
 def read(path: Path, name: str, version: str) -> Prompt:

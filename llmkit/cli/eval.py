@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from llmkit.cli.bar import Bar
 from llmkit.cli.figures import aligned, figure_table, interval, number
-from llmkit.cli.show import duration, interactive, json_option, print_json
+from llmkit.cli.show import duration, json_option, print_json
 
 if TYPE_CHECKING:
     from llmkit.evaluation.plan import Plan
@@ -60,8 +61,8 @@ def command(
     for pipeline in made:
         planned = plan(pipeline, loaded, Path(runs), cache=not no_cache, note=lambda text: click.echo(text, err=True))
         _announce(planned)
-        with _Bar(as_json) as bar:
-            folder = evaluate(planned, workers=workers, on_progress=bar.tell)
+        with Bar("samples", quiet=as_json) as bar:
+            folder = evaluate(planned, workers=workers, on_progress=_teller(bar))
         summary = folder.summary()
         if as_json:
             print_json({"run": str(folder.path), **summary})
@@ -138,38 +139,11 @@ def _costs(summary: dict[str, Any]) -> str:
     return "; ".join(words)
 
 
-class _Bar:
-    """Progress on stderr: a bar for a terminal, a line now and then elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.told = time.monotonic()
-        self.live: Any = None
-        self.quiet = quiet
-        if interactive() and not quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}")
-            self.live = Progress(*columns, console=Console(stderr=True), transient=True)
-            self.task = self.live.add_task("", total=None)
-
-    def __enter__(self) -> _Bar:
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.live:
-            self.live.stop()
-
-    def tell(self, progress: Progress) -> None:
-        """Show how far it is, and how long it will take."""
+def _teller(bar: Bar) -> Callable[[Progress], None]:
+    def tell(progress: Progress) -> None:
         rate = progress.fresh / max(progress.seconds, 1e-6)
         left = f", {duration((progress.total - progress.done) / rate)} left" if progress.fresh else ""
         failed = f", {progress.errors} failed" if progress.errors else ""
-        text = f"{rate:.1f} samples/s{left}{failed}"
-        if self.live:
-            self.live.update(self.task, completed=progress.done, total=progress.total, description=text)
-        elif not self.quiet and time.monotonic() - self.told > 10:
-            self.told = time.monotonic()
-            click.echo(f"{progress.done}/{progress.total} samples, {text}", err=True)
+        bar.show(progress.done, progress.total, f"{rate:.1f} samples/s{left}{failed}")
+
+    return tell

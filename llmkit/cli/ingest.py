@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.show import duration, interactive, json_option, notes, print_json
+from llmkit.cli.bar import Bar
+from llmkit.cli.show import duration, json_option, notes, print_json
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -52,8 +52,14 @@ def command(
         changes["max_bytes"] = int(max_mb * 1e6)
     if max_seconds is not None:
         changes["max_seconds"] = max_seconds
-    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, _Bar(as_json) as bar:
-        summary = kb.ingest(paths, limits=Limits(**changes), on_progress=bar.tell, workers=workers, reparse=reparse)
+    bar = Bar("files", quiet=as_json)
+
+    def tell(progress: Progress) -> None:
+        rate = f"{progress.files / bar.seconds:.0f} files/s, {progress.chunks / bar.seconds:.0f} chunks/s"
+        bar.show(progress.files, progress.total, rate, more=progress.name[-60:])
+
+    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, bar:
+        summary = kb.ingest(paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse)
     if as_json:
         print_json({**asdict(summary), "notes": kb.untold()})
     else:
@@ -81,43 +87,6 @@ def _knowledge_base(path: Path, encoder: str, max_tokens: int | None, paths: tup
     value = config.parse(f"encoder: {encoder}", "--encoder").values["encoder"]
     part: Any = config.build_part("encoder", value)
     return KnowledgeBase.create(path, encoder=part, splitter=StructureSplitter(max_tokens=max_tokens))
-
-
-class _Bar:
-    """Progress on stderr: a bar for a terminal, a line now and then elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.started = self.told = time.monotonic()
-        self.live: Any = None
-        if interactive() and not quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = TextColumn("{task.completed}/{task.total} files"), BarColumn(), TextColumn("{task.description}")
-            self.live = Progress(*columns, console=Console(stderr=True), transient=True)
-            self.task = self.live.add_task("", total=None)
-
-    def __enter__(self) -> _Bar:
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.live:
-            self.live.stop()
-
-    def tell(self, progress: Progress) -> None:
-        """Show how far it is."""
-        now = time.monotonic()
-        passed = max(now - self.started, 1e-6)
-        rate = f"{progress.files / passed:.0f} files/s, {progress.chunks / passed:.0f} chunks/s"
-        if self.live:
-            self.live.update(
-                self.task, completed=progress.files, total=progress.total, description=f"{rate}  {progress.name[-60:]}"
-            )
-        elif now - self.told > 10:
-            self.told = now
-            click.echo(f"{progress.files}/{progress.total} files, {rate}", err=True)
 
 
 def _report(summary: IngestSummary, into: str) -> None:

@@ -39,13 +39,7 @@ class AnswerStep(Part):
     @field_validator("prompt")
     @classmethod
     def _prompt_is_there(cls, value: str) -> str:
-        try:
-            variables = set(prompts.load(value).variables)
-        except LlmkitError as error:
-            raise ValueError(str(error)) from error
-        if variables != {"question", "passages"}:
-            raise ValueError(f"prompt {value} has the variables {sorted(variables)}; expected question and passages")
-        return value
+        return prompts.with_variables(value, ("passages", "question"))
 
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer`` and put the passages that were shown into ``state.hits``."""

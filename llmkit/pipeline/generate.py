@@ -7,7 +7,6 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from llmkit import prompts
-from llmkit.errors import LlmkitError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.answer import ask
@@ -31,13 +30,7 @@ class Generate(Part):
     @field_validator("prompt")
     @classmethod
     def _prompt_is_there(cls, value: str) -> str:
-        try:
-            variables = set(prompts.load(value).variables)
-        except LlmkitError as error:
-            raise ValueError(str(error)) from error
-        if variables != {"question"}:
-            raise ValueError(f"prompt {value} has the variables {sorted(variables)}; expected question")
-        return value
+        return prompts.with_variables(value, ("question",))
 
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer``; earlier turns stand between the system message and the question."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, field_validator
 
 from llmkit import prompts
-from llmkit.errors import LlmkitError
 from llmkit.evaluation.metrics.normal import said
 from llmkit.models.chat import ChatModelSpec, load_chat, translate
 from llmkit.models.tape import TAPE, Tape
@@ -47,13 +46,7 @@ class Judge(Part):
     @field_validator("prompt")
     @classmethod
     def _prompt_is_there(cls, value: str) -> str:
-        try:
-            variables = set(prompts.load(value).variables)
-        except LlmkitError as error:
-            raise ValueError(str(error)) from error
-        if variables != _VARIABLES:
-            raise ValueError(f"prompt {value} has the variables {sorted(variables)}; expected {sorted(_VARIABLES)}")
-        return value
+        return prompts.with_variables(value, _VARIABLES)
 
     def figures(self) -> Mapping[str, Figure]:
         """One share."""
