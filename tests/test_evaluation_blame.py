@@ -172,3 +172,6 @@ def test_a_figure_that_is_not_there(world, tmp_path, monkeypatch):
     folder = evaluate(plan(make_pipeline(), make_task(world, limit=2), tmp_path / "runs"))
     with pytest.raises(DataError, match="did you mean 'contains'"):
         blame(reopen(folder.path), metric="contans")
+    (folder.path / "scores.jsonl").unlink()
+    with pytest.raises(DataError, match="has no scores"):
+        blame(reopen(folder.path))

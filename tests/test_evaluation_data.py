@@ -73,6 +73,17 @@ def test_csv_and_gzip(tmp_path):
         list(dataset(type="rows", path=str(tmp_path / "c.jsonl.gz")).samples())
 
 
+def test_a_spreadsheet_as_people_save_it(tmp_path):
+    rows = '\ufeffquestion;answers\r\n"When; exactly?";May\r\nWho owns the mill?;\r\n'
+    (tmp_path / "a.csv").write_bytes(rows.encode())
+    first, second = dataset(type="rows", path=str(tmp_path / "a.csv")).samples()
+    assert (first.question, first.answers) == ("When; exactly?", ("May",))
+    assert second.answers == ()  # an empty cell is no answer, not an answer that is empty
+    (tmp_path / "b.csv").write_text("")
+    with pytest.raises(DataError, match="the first line must name the columns"):
+        list(dataset(type="rows", path=str(tmp_path / "b.csv")).samples())
+
+
 def test_history_becomes_turns(tmp_path):
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     path = write(tmp_path / "chat.jsonl", [{"question": "And?", "turns": turns}, {"question": "x", "turns": ["hi"]}])

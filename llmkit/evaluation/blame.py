@@ -92,6 +92,9 @@ def blame(
         raise DataError(unknown("figure", metric, run.task.figures))
     if run.folder.run["knowledge"] is None:
         raise DataError(f"task {run.task.name} looks nothing up: there is no stage to blame but the model")
+    total = sum(1 for _ in run.folder.scores())
+    if not total:
+        raise DataError(f"{run.folder.path} has no scores: run the same `llmkit eval` again")
     wrong = {
         (row["id"], row["repeat"])
         for row in run.folder.scores()
@@ -106,7 +109,6 @@ def blame(
             failed.append(court.judge(trace))
             on_sample(n)
         court.close()
-    total = sum(1 for _ in run.folder.scores())
     return Blame(metric, total, tuple(failed), court.reruns)
 
 

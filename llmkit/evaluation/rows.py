@@ -63,14 +63,17 @@ def jsonl(path: Path) -> Iterator[Row | BadRow]:
 
 
 def table(path: Path) -> Iterator[Row | BadRow]:
-    """Rows of a CSV or TSV file with a head line.
+    """Rows of a CSV or TSV file with a head line; the mark between cells is the one the head line has most of.
 
     Raises:
         DataError: the file is not there, or has no head line.
     """
     try:
         with _text(path) as file:
-            reader = csv.reader(file, delimiter="\t" if ".tsv" in path.name else ",")
+            first = file.readline()
+            file.seek(0)
+            marks = "\t" if ".tsv" in path.name else ",;\t"
+            reader = csv.reader(file, delimiter=max(marks, key=first.count))
             head = next(reader, None)
             if not head or len(set(head)) != len(head):
                 raise DataError(f"{path}: the first line must name the columns, each once")
@@ -132,7 +135,7 @@ def pick(row: Mapping[str, Any], wanted: str) -> Any:
 
 
 def texts(value: Any, what: str) -> tuple[str, ...]:
-    """A text or a list of texts as a tuple; null is none.
+    """A text or a list of texts as a tuple; null and what is blank, as an empty cell, is none.
 
     Raises:
         DataError: something else.
@@ -140,9 +143,9 @@ def texts(value: Any, what: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return (str(value),)
+        value = [value]
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-        return tuple(str(item) for item in value)
+        return tuple(str(item) for item in value if str(item).strip())
     raise DataError(f"{what}: expected a text or a list of texts, got {type(value).__name__}")
 
 
