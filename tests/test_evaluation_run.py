@@ -189,6 +189,38 @@ def test_a_dead_server_ends_the_run_soon_and_plainly(tmp_path, monkeypatch):
         run(world, tmp_path)
 
 
+def test_a_judge_that_does_not_answer_fails_the_sample_and_is_asked_again(world, tmp_path, monkeypatch):
+    broken = [True]
+
+    def script(messages):
+        if "Which is right?" not in messages[-1].text:
+            return reader(messages)
+        return ModelError("the judge is out") if broken[0] else "A"
+
+    install(monkeypatch, script)
+    task = {"metrics": ["answer", {"type": "judge", "model": "scripted:judge", "votes": 2}], "retries": 0, "limit": 3}
+    summary = run(world, tmp_path, **task, fail_on_error=1.0).summary()
+    assert (summary["ok"], summary["failures"]) == (0, {"the judge is out": 3})
+    broken[0] = False
+    summary = run(world, tmp_path, **task).summary()
+    assert (summary["ok"], summary["metrics"]["judged"]["n"]) == (3, 3)
+    assert summary["tokens"]["cached"] == 3  # the answers themselves were not asked for twice
+
+
+def test_many_time_outs_leave_no_worker_behind(world, tmp_path, monkeypatch):
+    release = threading.Event()
+
+    def script(messages):
+        if int(messages[-1].text.rpartition("gadget g")[2].split()[0]) % 2:
+            release.wait(20)
+        return reader(messages)
+
+    install(monkeypatch, script)
+    summary = run(world, tmp_path, deadline=0.3, fail_on_error=1.0, workers=2).summary()
+    release.set()
+    assert (summary["ok"], summary["timeouts"]) == (6, 6)
+
+
 def test_a_sample_that_hangs_is_given_up_at_its_deadline(world, tmp_path, monkeypatch):
     release = threading.Event()
 

@@ -89,6 +89,7 @@ def plan(
     pipeline, task = pipeline.with_models(load), task.with_models(load)
     config = {key: value for key, value in pipeline.config().items() if key != "knowledge"}
     shapes = {
+        "llmkit": __version__,
         "pipeline": config,
         "prompts": identity.prompt_digests(pipeline),
         "models": identity.models(pipeline),

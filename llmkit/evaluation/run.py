@@ -46,6 +46,8 @@ class _Job:
     stopped: threading.Event = field(default_factory=threading.Event)
     began: float = 0.0
     """Monotonic time at which a worker took it; 0 before."""
+    given_up: bool = False
+    """Its time was up: another worker has taken the place of its own."""
 
 
 Failure = TypeVar("Failure", bound=BaseException)
@@ -82,7 +84,6 @@ class _Session:
         self.jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=workers)
         self.results: queue.Queue[_Done | BaseException] = queue.Queue()
         self.running: dict[int, _Job] = {}
-        self.abandoned: set[int] = set()
         self.fresh = self.errors = 0
         self.reasons: set[str] = set()
         self.began = time.monotonic()
@@ -132,7 +133,7 @@ class _Session:
             except BaseException as error:
                 self.results.put(error)
                 return
-            if id(job) in self.abandoned:
+            if job.given_up:
                 return
 
     def watch(self) -> None:
@@ -143,7 +144,7 @@ class _Session:
         for job in list(self.running.values()):
             if job.began and time.monotonic() - job.began > deadline:
                 job.stopped.set()
-                self.abandoned.add(id(job))
+                job.given_up = True
                 self.hire()
                 why = f"not done within the deadline of {deadline:g} s"
                 self.take(_failed(job, "timeout", why, deadline, []))
@@ -197,6 +198,8 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
             answers = answering(plan.pipeline)
             entering = plan.pipeline.resume(state, step, answers, on_event=listen)
             state = plan.pipeline.resume(entering, answers, on_event=listen)
+            seconds = time.perf_counter() - began
+            row = score_row(plan.task, job.sample, job.repeat, state, seconds, tape.calls)
         except Exception as error:
             if full := _cause(error, CacheError):
                 raise full from error
@@ -206,10 +209,9 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
             return _failed(job, "error", told, time.perf_counter() - began, tape.calls)
         finally:
             TAPE.reset(token)
-        seconds = time.perf_counter() - began
         trace = _trace(job, "ok", None, seconds, tape.calls)
         trace |= {"state": state_row(state), "entering": hit_rows(entering.hits)}
-        return job, state, trace, score_row(plan.task, job.sample, job.repeat, state, seconds, tape.calls)
+        return job, state, trace, row
     raise AssertionError("the last attempt returns")
 
 
@@ -223,9 +225,11 @@ def _worth_waiting(error: Exception, attempt: int) -> float:
 
 def _cause(error: BaseException | None, kind: type[Failure]) -> Failure | None:
     """The error of that kind among an error and its causes."""
-    while error is not None and not isinstance(error, kind):
+    for _ in range(100):  # an error may be its own cause
+        if error is None or isinstance(error, kind):
+            return error
         error = error.__cause__
-    return error
+    return None
 
 
 def _trace(job: _Job, status: str, error: str | None, seconds: float, calls: list[Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmkit.errors import ModelError
 from llmkit.evaluation.task import Task
 from llmkit.types import Sample, Score, State
 
@@ -12,12 +13,18 @@ from llmkit.types import Sample, Score, State
 def score_row(
     task: Task, sample: Sample, repeat: int, state: State, seconds: float, calls: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Scores of a state; a metric that breaks leaves its figures unscored, with the reason."""
+    """Scores of a state; a metric that breaks leaves its figures unscored, with the reason.
+
+    Raises:
+        ModelError: a judge's model did not answer: the sample has failed, and is tried again.
+    """
     scores: dict[str, float] = {}
     unscored: dict[str, str] = {}
     for metric in task.metrics:
         try:
             found = metric.score(sample, state)
+        except ModelError:
+            raise
         except Exception as error:
             found = {n: Score.unscored(f"the metric broke: {type(error).__name__}: {error}") for n in metric.figures()}
         for name, score in found.items():

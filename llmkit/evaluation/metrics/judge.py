@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, field_validator
 
 from llmkit import prompts
+from llmkit.errors import LlmkitError
 from llmkit.evaluation.metrics.normal import said
 from llmkit.models.chat import ChatModelSpec, load_chat, translate
 from llmkit.models.tape import TAPE, Tape
@@ -96,6 +97,8 @@ class Judge(Part):
         token = TAPE.set(Tape(f"judge {sample.id}", n))
         try:
             reply = self._chat.invoke([(message.role, message.content) for message in messages])
+        except LlmkitError:
+            raise
         except Exception as error:
             raise translate(error) from error
         finally:
