@@ -20,6 +20,7 @@ from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
 from llmkit.knowledge import writer
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.purge import forget
 from llmkit.knowledge.status import files, status
 from llmkit.types import Document
 
@@ -305,6 +306,7 @@ import sys
 from pathlib import Path
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.purge import forget
 from llmkit.types import Document
 path = Path(sys.argv[1])
 kb = KnowledgeBase.open(path) if path.exists() else KnowledgeBase.create(path, encoder=HashingEncoder(dim=32))
@@ -476,3 +478,20 @@ def scored(kb, query):
     return sorted(
         (chunk.id, chunk.text, round(float(score), 5)) for chunk, score in zip(kb.chunks(rows), scores, strict=True)
     )
+
+
+def test_a_document_that_was_deleted_comes_back_with_its_file(tmp_path):
+    (tmp_path / "docs").mkdir()
+    rows = [{"id": "a", "text": "The apple."}, {"id": "b", "text": "The pear."}]
+    (tmp_path / "docs" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.ingest([tmp_path / "docs"])
+        assert kb.delete(["a"]) == 1
+        assert [file.status for file in files(kb)] == ["partial"]
+        summary = kb.ingest([tmp_path / "docs"])
+        assert (summary.documents, summary.unchanged, summary.encoded) == (1, 0, 0)
+        assert kb.document("a").text == "The apple."
+        forget(kb, ["b"])
+        assert kb.ingest([tmp_path / "docs"]).documents == 1
+        assert kb.document("b").text == "The pear."
+        assert kb.ingest([tmp_path / "docs"]).unchanged == 1

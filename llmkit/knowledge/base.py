@@ -201,7 +201,7 @@ class KnowledgeBase:
         return add(self, documents, source=source)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Take documents out; returns how many were there."""
+        """Take documents out; returns how many were there. Those of a file come back when it is ingested again."""
         from llmkit.knowledge.writer import Writer
 
         self.check_writable()

@@ -128,8 +128,9 @@ def _without(kb: KnowledgeBase, segment: Segment, rows: NDArray[np.int64], gener
 def _erase_name(db: sqlite3.Connection, name: str) -> None:
     """Take a document's id or source out of what is written about files and generations."""
     left = db.execute("SELECT count(*) FROM documents WHERE source = ? OR id = ?", (name, name)).fetchone()[0]
-    if left:
-        return  # a file of several documents is still the source of others
+    if left:  # a file of several documents is still the source of others
+        db.execute("UPDATE sources SET status = 'partial' WHERE uri = ? AND died IS NULL", (name,))
+        return
     db.execute("DELETE FROM sources WHERE uri = ? OR name = ?", (name, name))
     short = name.rpartition("/")[2]
     db.execute("UPDATE generations SET note = '(forgotten)' WHERE instr(note, ?) > 0", (short,))

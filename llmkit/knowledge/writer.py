@@ -118,7 +118,16 @@ class Writer:
             self.flush()
             return self.remove_document(name)
         self._batch.dead_documents[found[0]] = None
+        self._incomplete(found[1])
         return True
+
+    def _incomplete(self, uri: str) -> None:
+        """Note of a file that it is not all here any more, so that the next ingest reads it."""
+        noted = self.kb.catalog.rows(
+            "SELECT uri, root, name, kind, sha256, size FROM sources WHERE uri = ? AND died IS NULL", (uri,)
+        )
+        for row in noted:
+            self.put_source((*row, "partial", "documents of it were deleted"))
 
     def remove_seq(self, seq: int) -> None:
         """Take a document out by its seq."""
