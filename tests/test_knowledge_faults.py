@@ -159,3 +159,16 @@ def test_what_a_killed_writer_left_in_the_lexical_index_is_in_nobodys_way(tmp_pa
         kb.add([Document("b", "The pear.")])
         assert [hits[0].chunk.document for hits in BM25().retrieve(kb, ["apple", "pear"], 1)] == ["a", "b"]
         assert len(calls) == 2
+
+
+def test_a_lexical_index_that_cannot_be_searched_is_made_anew(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("a", "The apple."), Document("b", "The pear.")])
+
+        class Broken:
+            def search(self, *_, **__):
+                raise ValueError("Data corruption: Failed to open field 'body'")
+
+        kb.lexical._searcher = Broken()
+        assert BM25().retrieve(kb, ["apple"], 1)[0][0].chunk.document == "a"
+        assert kb.untold() == ["the lexical index was damaged and has been rebuilt from the catalogue"]

@@ -26,7 +26,7 @@ from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
 from llmkit.knowledge import history
 from llmkit.knowledge.catalog import Catalog
-from llmkit.knowledge.level import open_level, open_past
+from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import open_vectors
@@ -229,7 +229,11 @@ class KnowledgeBase:
 
     def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
-        return self.lexical.search(queries, k, self.allowed(where))
+        try:
+            return self.lexical.search(queries, k, self.allowed(where))
+        except KnowledgeError:
+            self.__dict__["lexical"] = renewed(self)
+            return self.lexical.search(queries, k, self.allowed(where))
 
     def chunks(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Chunk]:
         """Chunks by row, in the order given."""

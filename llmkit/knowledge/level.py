@@ -52,6 +52,22 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
     return index
 
 
+def renewed(kb: KnowledgeBase) -> LexicalIndex:
+    """The lexical index made anew from the catalogue, in place of one that cannot be searched.
+
+    Raises:
+        KnowledgeError: a writer is at work.
+    """
+    if kb.as_of is not None:
+        return open_past(kb)
+    with writer_lock(kb.path):
+        kb.refresh_generation()
+        index = rebuild_from_nothing(kb.path / "lexical")
+        catch_up(kb, index)
+    kb.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
+    return index
+
+
 def open_past(kb: KnowledgeBase) -> LexicalIndex:
     """An index in memory of the older generation that `kb` shows, made from the catalogue."""
     index = LexicalIndex(None)

@@ -121,12 +121,18 @@ class LexicalIndex:
         """Rows and BM25 scores of the k best chunks for each query that share a word with it, best first.
 
         Query text is only ever words: no operator in it is obeyed.
+
+        Raises:
+            KnowledgeError: the index is damaged.
         """
         if allowed is not None and len(allowed) == 0:
             return [_none() for _ in queries]
         inside = allowed is not None and len(allowed) <= _SET
         permitted = None if allowed is None or inside else np.sort(allowed)
-        return [self._one(query, k, allowed if inside else None, permitted) for query in queries]
+        try:
+            return [self._one(query, k, allowed if inside else None, permitted) for query in queries]
+        except ValueError as error:  # a file of tantivy's that cannot be read
+            raise KnowledgeError(f"the lexical index {self.folder} is damaged: {error}") from error
 
     def _one(self, query: str, k: int, inside: NDArray[np.int64] | None, permitted: NDArray[np.int64] | None) -> Found:
         from tantivy import Occur, Query

@@ -121,6 +121,7 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
         return
     try:
         rows = index.rows()
+        index.search(["a the"], 1)  # reads the postings too
     except Exception as error:  # whatever tantivy says of a file it cannot read
         yield Finding("lexical", f"the index cannot be searched: {error}", repairable=True)
         return
