@@ -133,3 +133,14 @@ def test_a_run_that_has_not_ended_and_a_place_that_cannot_be_written(tmp_path, m
     (folder.path / "summary.json").unlink()
     with pytest.raises(DataError, match="has no summary yet"):
         render([RunFolder(folder.path)])
+
+
+def test_an_emoji_before_a_quote_does_not_move_the_mark(tmp_path, monkeypatch):
+    world = write_world(tmp_path / "world", 2)
+    text = (world / "corpus.jsonl").read_text().replace("The gadget number", "😀😀 The gadget number")
+    (world / "corpus.jsonl").write_text(text)
+    samples = data_of(render([made(tmp_path, monkeypatch, reader)]))["samples"]
+    for hit in (hit for sample in samples for hit in sample["hits"] if hit["marks"]):
+        (start, end), *_ = hit["marks"]
+        units = hit["text"].encode("utf-16-le")
+        assert units[2 * start : 2 * end].decode("utf-16-le").startswith("The gadget g")

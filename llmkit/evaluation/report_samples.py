@@ -85,7 +85,7 @@ def _hits(
     for n, hit in enumerate(read_hits(state.get("hits", [])[:20], passages), 1):
         chunk = hit.chunk
         marks = [
-            [citation["start"] - chunk.start, citation["end"] - chunk.start]
+            [_utf16(chunk.text, citation["start"] - chunk.start), _utf16(chunk.text, citation["end"] - chunk.start)]
             for citation in answer.get("citations", [])
             if citation["chunk"] == chunk.id
         ]
@@ -93,3 +93,8 @@ def _hits(
             "n": n, "document": chunk.id, "score": hit.score, "text": chunk.text, "marks": marks,
             "right": chunk.document in sample["relevant"],
         }  # fmt: skip
+
+
+def _utf16(text: str, position: int) -> int:
+    """A position in a text as the page's script counts it: an emoji is two."""
+    return len(text[:position].encode("utf-16-le", "surrogatepass")) // 2
