@@ -1,0 +1,136 @@
+"""Races: the evidence keeps its promise, whoever looks and whenever."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmkit.experiments.evidence import Evidence, interval
+from llmkit.experiments.race import Race
+from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
+
+STRATEGIES = [SuccessiveElimination(), LUCB(), TopTwoThompson(), EpsilonGreedy()]
+
+
+def run(scores, strategy, seed=0, block=4, epsilon=0.02, budget=None):
+    chance = np.random.default_rng(seed)
+    order = chance.permutation(len(scores))
+    race = Race(scores.shape[1], len(scores), epsilon=epsilon)
+    while race.decision().kind == "undecided" and (budget is None or race.calls < budget):
+        arms = strategy.next(race, chance)
+        if not arms:
+            break
+        for arm in arms:
+            seen = int(race.seen[arm])
+            race.tell(arm, scores[order[seen : seen + block], arm])
+    return race
+
+
+def matrix(chance, items, means):
+    """Right or wrong, items of a difficulty that all arms share."""
+    luck = 0.6 * chance.random((items, 1)) + 0.4 * chance.random((items, len(means)))
+    return np.stack([luck[:, n] < np.quantile(luck[:, n], mean) for n, mean in enumerate(means)], axis=1).astype(float)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), min_size=1, max_size=40), st.randoms())
+def test_an_interval_of_everything_is_the_mean_and_every_prefix_agrees_with_the_evidence(values, chance):
+    chance.shuffle(values)
+    data = np.array(values)
+    low, high = interval(data, len(data), 0.05)
+    assert low <= data.mean() + 1e-6
+    assert high >= data.mean() - 1e-6
+    assert high - low < 1e-6
+    evidence = Evidence((1,), len(data), -0.25)
+    seen = [evidence.capital[0]]
+    for value in data:
+        evidence.see(np.array([value]), np.array([True]))
+        seen.append(evidence.capital[0])
+    assert (max(seen) == np.inf) == (data.mean() > -0.25 + 1e-9)
+
+
+def test_evidence_against_what_is_true_is_rare():
+    """Ville: with the bound exactly true, capital reaches 20 in at most one of 20 orders."""
+    chance = np.random.default_rng(3)
+    data = np.array([1.0] * 30 + [0.0] * 40 + [-1.0] * 30)
+    alarms = 0
+    for _ in range(2000):
+        evidence = Evidence((1,), len(data))
+        chance.shuffle(data)
+        for value in data:
+            evidence.see(np.array([value]), np.array([True]))
+            if evidence.capital[0] >= np.log(20):
+                alarms += 1
+                break
+    assert alarms / 2000 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: one.type)
+def test_the_best_arm_wins_with_fewer_calls_than_the_grid(strategy):
+    chance = np.random.default_rng(1)
+    for seed in range(5):
+        scores = matrix(chance, 200, [0.8, 0.6, 0.5, 0.4, 0.3, 0.2])
+        race = run(scores, strategy, seed)
+        decision = race.decision()
+        assert (decision.kind, decision.best) == ("winner", 0)
+        assert decision.calls < 0.7 * scores.size
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: one.type)
+def test_equal_arms_are_a_tie(strategy):
+    scores = np.repeat((np.random.default_rng(2).random((120, 1)) < 0.6).astype(float), 4, axis=1)
+    decision = run(scores, strategy).decision()
+    assert decision.kind == "tie"
+    assert decision.left == (0, 1, 2, 3)
+
+
+def test_wrong_by_more_than_epsilon_at_most_as_often_as_promised():
+    """Arms so near that a guess is often wrong; 150 races."""
+    chance = np.random.default_rng(5)
+    wrong = 0
+    for seed in range(150):
+        scores = matrix(chance, 80, [0.55, 0.5, 0.5, 0.45])
+        decision = run(scores, SuccessiveElimination(), seed).decision()
+        means = scores.mean(axis=0)
+        wrong += decision.kind != "undecided" and means.max() - means[decision.best] > 0.02 + 1e-9
+    assert wrong / 150 <= 0.05
+
+
+def test_a_small_budget_decides_nothing_and_says_so():
+    scores = matrix(np.random.default_rng(6), 100, [0.6, 0.55])
+    race = run(scores, SuccessiveElimination(), budget=16)
+    decision = race.decision()
+    assert decision.kind == "undecided"
+    assert decision.calls == 16
+    _, low, high = race.difference(0, 1)
+    assert low < scores[:, 0].mean() - scores[:, 1].mean() < high
+
+
+def test_missing_scores_only_raise_doubt():
+    scores = matrix(np.random.default_rng(7), 60, [0.9, 0.2])
+    scores[::2, 1] = np.nan  # could have been anything
+    race = run(scores, SuccessiveElimination())
+    whole = run(np.nan_to_num(scores, nan=1.0), SuccessiveElimination())
+    assert race.calls >= whole.calls
+    scores[:, 1] = np.nan
+    assert run(scores, SuccessiveElimination()).decision().kind == "undecided"
+
+
+def test_a_withdrawn_arm_neither_wins_nor_beats():
+    scores = matrix(np.random.default_rng(8), 80, [0.5, 0.9, 0.1])
+    race = Race(3, 80)
+    race.withdraw(1)
+    for arm in (0, 2):
+        race.tell(arm, scores[:, arm])
+    assert race.decision().best == 0
+    assert race.out == {2: 0}
+
+
+def test_scores_outside_the_unit_are_refused():
+    race = Race(2, 5)
+    with pytest.raises(ValueError, match="not in"):
+        race.tell(0, np.array([2.0]))
+    with pytest.raises(ValueError, match="after 0 of 5"):
+        race.tell(0, np.zeros(6))
