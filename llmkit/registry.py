@@ -63,6 +63,13 @@ BUILTIN: dict[str, dict[str, str]] = {
         "judge": "llmkit.evaluation.metrics.judge:Judge",
         "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
     },
+    "strategy": {
+        "grid": "llmkit.experiments.strategies:Grid",
+        "successive": "llmkit.experiments.strategies:SuccessiveElimination",
+        "lucb": "llmkit.experiments.strategies:LUCB",
+        "thompson": "llmkit.experiments.strategies:TopTwoThompson",
+        "epsilon-greedy": "llmkit.experiments.strategies:EpsilonGreedy",
+    },
 }
 
 

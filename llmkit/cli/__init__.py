@@ -25,6 +25,7 @@ COMMANDS = {
     "gate": "For CI: fail only where a run is worse beyond doubt.",
     "blame": "Why answers were wrong: the first stage whose repair helps.",
     "correct": "A judge's mean, corrected by a few human labels.",
+    "experiment": "Race the arms of an experiment until one is shown to be best.",
     "report": "One HTML page of runs, with every sample.",
     "replay": "Run recorded samples again from their traces, without a model.",
     "check": "Check pipeline files and do nothing else.",

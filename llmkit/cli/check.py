@@ -14,7 +14,7 @@ from llmkit.errors import ConfigError
 @click.argument("files", nargs=-1, required=True, metavar="FILES...")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Check as if this were set; repeatable.")
 def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Read pipeline and task files and report every problem with its place. Nothing is loaded or run."""
+    """Read pipeline, task and experiment files and report every problem with its place. Nothing is loaded or run."""
     wrong = 0
     for file in files:
         try:
@@ -32,7 +32,14 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
     from llmkit.pipeline import load_pipeline
 
     path = Path(file)
-    if path.is_file() and "dataset" in config.read(path).values:
+    values = config.read(path).values if path.is_file() else {}
+    if "vary" in values or "arms" in values:
+        from llmkit.experiments.experiment import arms_of, load_experiment, task_of
+
+        experiment = load_experiment(file, overrides)
+        task_of(experiment)
+        return f"experiment {experiment.name} is fine: {len(arms_of(experiment))} arms"
+    if "dataset" in values:
         from llmkit.evaluation.task import load_task
 
         task = load_task(file, overrides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -54,11 +54,23 @@ Failure = TypeVar("Failure", bound=BaseException)
 _Done = tuple[_Job, "State | None", dict[str, Any], dict[str, Any]]
 
 
-def evaluate(plan: Plan, *, workers: int = 1, on_progress: Callable[[Progress], None] = lambda _: None) -> RunFolder:
+def evaluate(
+    plan: Plan,
+    *,
+    workers: int = 1,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    only: Collection[str] | None = None,
+) -> RunFolder:
     """Run what is left to run, then write the summary.
 
     Samples that are done are not run again; those that failed are tried once more. Where the metrics have changed, what
     is done is scored anew from its traces, without running anything.
+
+    Args:
+        plan: pipeline and task.
+        workers: samples at a time.
+        on_progress: told after every sample.
+        only: ids of the samples to run now; the run then stays unfinished, without a summary.
 
     Raises:
         DataError: too many samples fail, the disk is full, or another process writes to this run. What is done is kept.
@@ -67,8 +79,10 @@ def evaluate(plan: Plan, *, workers: int = 1, on_progress: Callable[[Progress], 
     folder = plan.folder()
     with folder.writing() as writing:
         rescored = _rescore(plan, folder, writing)
-        session = _Session(plan, folder, writing, workers, on_progress)
+        session = _Session(plan, folder, writing, workers, on_progress, only)
         session.run()
+    if only is not None:
+        return folder
     if session.fresh or rescored or not (folder.path / "summary.json").exists():
         write_json(folder.path / "summary.json", summarise(folder, plan.task))
     return folder
@@ -76,9 +90,15 @@ def evaluate(plan: Plan, *, workers: int = 1, on_progress: Callable[[Progress], 
 
 class _Session:
     def __init__(
-        self, plan: Plan, folder: RunFolder, writing: Any, workers: int, on_progress: Callable[[Progress], None]
+        self,
+        plan: Plan,
+        folder: RunFolder,
+        writing: Any,
+        workers: int,
+        on_progress: Callable[[Progress], None],
+        only: Collection[str] | None,
     ) -> None:
-        self.plan, self.writing, self.workers = plan, writing, workers
+        self.plan, self.writing, self.workers, self.only = plan, writing, workers, only
         self.on_progress = on_progress
         self.skip = folder.done()
         self.jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=workers)
@@ -117,6 +137,8 @@ class _Session:
 
     def left(self) -> Iterator[_Job]:
         for sample in chosen(self.plan.task, self.plan.selection):
+            if self.only is not None and sample.id not in self.only:
+                continue
             for repeat in range(self.plan.task.repeats):
                 if (sample.id, repeat) not in self.skip:
                     yield _Job(sample, repeat)

@@ -111,3 +111,13 @@ def _peak(differences: NDArray[np.float64], items: int, bound: float) -> float:
     logs = np.cumsum(np.log1p(STAKES * (ratio[:, None] - 1)), axis=0)
     most = logs.max(axis=1)
     return float((most + np.log(np.exp(logs - most[:, None]).mean(axis=1))).max())
+
+
+def least_items(items: int, alpha: float) -> int:
+    """How many items it takes at least to tell two arms apart: one is always right and the other never."""
+    evidence = Evidence((1,), items)
+    for seen in range(1, items + 1):
+        evidence.see(np.ones(1), np.ones(1, dtype=np.bool_))
+        if evidence.capital[0] >= -np.log(alpha):
+            return seen
+    return items

@@ -15,8 +15,19 @@ class Strategy(Protocol):
     """Says which arms go on; whatever it says, the race's promise holds."""
 
     def next(self, race: Race, chance: np.random.Generator) -> list[int]:
-        """Arms that see their next block of items: at least one that is running and has items left."""
+        """Arms that see their next block of items; none where nobody that goes on has items left."""
         ...
+
+
+class Grid(Part):
+    """Every arm sees every item, beaten or not."""
+
+    family: ClassVar[str] = "strategy"
+    type: ClassVar[str] = "grid"
+
+    def next(self, race: Race, chance: np.random.Generator) -> list[int]:
+        """Everyone that has seen least."""
+        return behind(race, [arm for arm in range(race.arms) if arm not in race.withdrawn])
 
 
 class SuccessiveElimination(Part):
@@ -90,6 +101,8 @@ class EpsilonGreedy(Part):
     def next(self, race: Race, chance: np.random.Generator) -> list[int]:
         """One arm."""
         open_ = [arm for arm in race.running if race.seen[arm] < race.items]
+        if not open_:
+            return []
         best = race.leader()
         if best in open_ and chance.random() >= self.explore:
             return [best]

@@ -1,0 +1,136 @@
+"""Experiments from a file to a decision, and the mistakes people make."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import REPOSITORY
+from evaluation import write_world
+
+from llmkit import config
+from llmkit.errors import ConfigError, DataError
+from llmkit.evaluation.plan import plan
+from llmkit.evaluation.run import evaluate
+from llmkit.experiments.experiment import Experiment, arms_of, load_experiment, task_of
+from llmkit.experiments.report import render
+from llmkit.experiments.running import as_json, prepare, run
+from llmkit.pipeline import load_pipeline
+
+PIPELINE = "name: p\nsteps: [{type: retrieve, k: 5}, {type: extract, threshold: 0}]\n"
+SHIPPED = sorted((REPOSITORY / "eval" / "experiments").glob("*.yaml"))
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_world(tmp_path / "world", 60)
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    task = "name: w\ndataset: {type: qa, path: world}\nencoder: hashing\nmetrics: [answer, abstention]\nprimary: contains\n"
+    (tmp_path / "t.yaml").write_text(task)
+    return tmp_path
+
+
+def experiment(**changes):
+    values = {"name": "e", "pipeline": "p.yaml", "task": "t.yaml", **changes}
+    if "arms" not in values:
+        values.setdefault("vary", {"steps.extract.threshold": [0.0, 0.5, 1.0]})
+    return config.Config(values).build(Experiment)
+
+
+def test_from_a_file_to_a_decision_and_again_for_nothing(world):
+    standing = prepare(experiment(), world / "runs")
+    decision = run(standing)
+    assert decision.kind in ("winner", "tie")
+    assert standing.arms[decision.best].values == {"steps.extract.threshold": 0.0}
+    assert decision.calls < 3 * 60
+    assert standing.spent.calls == decision.calls
+    assert 2 in standing.race.out  # a threshold of 1 refuses everything
+    again = prepare(experiment(), world / "runs")
+    assert run(again) == decision
+    assert (again.spent.calls, again.known) == (0, decision.calls)
+    saved = json.loads((standing.path / "decision.json").read_text())
+    assert saved["best"] == standing.arms[decision.best].name
+    assert saved["arms"][2]["beaten_by"]
+
+
+def test_a_finished_run_costs_nothing(world):
+    task = task_of(experiment())
+    evaluate(plan(load_pipeline("p.yaml", ["steps.extract.threshold=0.0"]), task, world / "runs"))
+    standing = prepare(experiment(), world / "runs")
+    decision = run(standing)
+    assert standing.known >= standing.race.seen[0]
+    assert standing.spent.calls == decision.calls - standing.race.seen[0]
+
+
+def test_the_grid_asks_everyone_everything(world):
+    standing = prepare(experiment(strategy="grid"), world / "runs")
+    assert run(standing).calls == 3 * 60
+
+
+def test_a_budget_is_kept_and_said(world):
+    standing = prepare(experiment(budget={"calls": 60}), world / "runs")
+    decision = run(standing)
+    assert 60 <= decision.calls < 60 + 3 * 4
+    assert standing.stopped == "the budget of 60 calls is used up"
+    with pytest.raises(DataError, match=r"a budget of 5 calls decides nothing: 3 arms need at least \d+"):
+        prepare(experiment(budget={"calls": 5}), world / "runs")
+
+
+def test_an_arm_that_always_fails_is_withdrawn_with_its_reason(world):
+    arms = {"fine": {}, "other": {"steps.extract.threshold": 1.0}, "broken": {"steps.retrieve.retriever": "dense"}}
+    standing = prepare(experiment(arms=arms), world / "runs")
+    kb = standing.plans[2].pipeline.open_knowledge()
+
+    class Broken:
+        def __getattr__(self, name):
+            raise OSError("the disk is gone")
+
+    object.__setattr__(standing.plans[2], "pipeline", standing.plans[2].pipeline.with_knowledge(kb))
+    standing.plans[2].pipeline.__dict__["_knowledge"] = Broken()
+    decision = run(standing)
+    assert standing.arms[decision.best].name == "fine"
+    assert "the disk is gone" in standing.why[2]
+
+
+def test_wrong_arms_are_named_before_anything_runs(world):
+    with pytest.raises(ConfigError, match=r"no item|unknown item"):
+        arms_of(experiment(vary={"steps.rerank.k": [1, 2]}))
+    with pytest.raises(ConfigError, match=r"arm b: |is the same pipeline as arm a") as caught:
+        arms_of(experiment(arms={"a": {}, "b": {"steps.extract.threshold": 0}, "c": {"steps.retrieve.k": 3}}))
+    assert "arm b" in str(caught.value)
+    for changes, message in [
+        ({"vary": {"steps.retrieve.k": [3]}}, "two arms or more"),
+        ({"vary": {"a": [1, 2]}, "arms": {"x": {}, "y": {}}}, "either vary"),
+        ({"vary": {"a": list(range(40)), "b": list(range(40))}}, "more than 1000"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            experiment(**changes)
+
+
+def test_a_figure_that_cannot_decide_is_refused(world):
+    with pytest.raises(ConfigError, match="has no 'rightt'"):
+        task_of(experiment(figure="rightt"))
+    with pytest.raises(DataError, match="depends on what was answered"):
+        run(prepare(experiment(figure="right_if_answered"), world / "runs"))
+    with pytest.raises(ConfigError, match="set repeats to 1"):
+        task_of(experiment(task_set={"repeats": 2}))
+
+
+def test_the_page_shows_every_arm_and_no_markup_of_the_data(world):
+    arms = {"<script>alert(1)</script>": {}, "b": {"steps.extract.threshold": 1.0}}
+    standing = prepare(experiment(arms=arms, description="<b>bold</b>"), world / "runs")
+    decision = run(standing)
+    page = render(standing, decision, "winner: <i>")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<b>bold" not in page
+    assert page.count("<polyline") == 2
+    json.dumps(as_json(standing, decision))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_experiments_are_fine(path):
+    shipped = load_experiment(path.stem)
+    assert len(arms_of(shipped)) >= 2
+    task_of(shipped)
