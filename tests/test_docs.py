@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 
 from llmkit import config
 from llmkit.evaluation.task import Task
+from llmkit.experiments.experiment import Experiment, arms_of
 from llmkit.pipeline import Pipeline
 
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
@@ -36,6 +37,9 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("code", snippets("yaml"))
 def test_yaml_in_the_documentation_is_valid(code, monkeypatch):
     text = code
+    if "\nvary:" in text or "\narms:" in text:
+        arms_of(config.parse(text).build(Experiment))
+        return
     if "\ndataset:" in text:
         config.parse(text).build(Task)
         return

@@ -120,8 +120,8 @@ def _table(standing: Standing, decision: Decision) -> str:
 def _small_print(standing: Standing) -> str:
     race, spent = standing.race, standing.spent
     return (
-        f"<p>Intervals hold for all arms and all times at once, with probability {1 - race.delta:g}; they are of the mean "
-        f"over these {race.items} samples. Asked for now: {spent.calls} answers, {spent.tokens} tokens, "
+        f"<p>Intervals hold for all arms and all times at once, with probability {1 - race.delta:g}; they are of "
+        f"the mean over these {race.items} samples. Asked for now: {spent.calls} answers, {spent.tokens} tokens, "
         f"{spent.seconds:.0f} s; {standing.known} answers were known. Runs: "
         + ", ".join(f"<code>{escape(str(one.path))}</code>" for one in standing.plans)
         + "</p>"
