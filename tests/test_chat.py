@@ -148,7 +148,7 @@ def test_a_long_history_is_summed_up_and_nothing_is_dropped_unseen(kb, store):
     session.undo()
     session.undo()
     session.undo()
-    assert store.summary("s") == (0, "")
+    assert store.summary("s") == (1, "They spoke of mills.")
 
 
 def test_without_a_model_what_is_not_shown_is_told(kb, store):
