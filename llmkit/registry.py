@@ -35,6 +35,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "step": {
         "retrieve": "llmkit.pipeline.steps:Retrieve",
+        "condense": "llmkit.pipeline.condense:Condense",
         "answer": "llmkit.pipeline.answer:AnswerStep",
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",

@@ -17,6 +17,7 @@ from llmkit.errors import Cancelled, ConfigError, LlmkitError, PromptError, unkn
 COMMANDS = {
     "ingest": "Bring files and folders into a knowledge base.",
     "ask": "Ask your documents; answers come with citations.",
+    "chat": "Talk with your documents; conversations are kept.",
     "search": "Find passages, without an answer.",
     "status": "What a knowledge base holds, file by file.",
     "kb": "Care for a knowledge base: history, roll back, compact, forget, verify, repair.",

@@ -94,10 +94,14 @@ def _one(pipeline: Pipeline, question: str) -> None:
     if said:
         click.echo()
     if state is not None:
-        _show(state, said, time.perf_counter() - started, first)
+        show_answer(state, said)
+        times = ", ".join(f"{record.step.partition('] ')[2]} {duration(record.seconds)}" for record in state.records)
+        words = f", first words after {duration(first)}" if first is not None else ""
+        click.echo(f"\n{duration(time.perf_counter() - started)} in all: {times}{words}", err=True)
 
 
-def _show(state: State, said: str, seconds: float, first: float | None) -> None:
+def show_answer(state: State, said: str) -> None:
+    """What the answer rests on; the answer itself where it is not what was `said` while it was made."""
     answer = state.answer
     if answer is None:
         for n, hit in enumerate(state.hits, 1):
@@ -122,9 +126,6 @@ def _show(state: State, said: str, seconds: float, first: float | None) -> None:
                 click.echo(f'    "{excerpt(citation.quote)}"')
         for sentence in answer.unsupported:
             click.echo(f"not supported by the passages: {excerpt(sentence)}")
-    times = ", ".join(f"{record.step.partition('] ')[2]} {duration(record.seconds)}" for record in state.records)
-    started = f", first words after {duration(first)}" if first is not None else ""
-    click.echo(f"\n{duration(seconds)} in all: {times}{started}", err=True)
 
 
 def _many(pipeline: Pipeline, file: str, out: str) -> None:

@@ -1,0 +1,184 @@
+"""The command `llmkit chat`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llmkit.cli.ask import show_answer
+from llmkit.cli.figures import aligned
+from llmkit.cli.show import duration, excerpt, kb_option
+from llmkit.errors import Cancelled, LlmkitError
+
+if TYPE_CHECKING:
+    from llmkit.pipeline.chat import ChatSession
+
+HELP = """  /sources       the passages that the last answer was given from
+  /why           what every step did for the last answer: tokens, times, the question that was searched for
+  /undo          take the last turn back
+  /save FILE     write the conversation as Markdown
+  /sessions      every session that is kept
+  /quit          end; so does Ctrl-D. Ctrl-C stops an answer
+  A line that ends in \\ goes on in the next one; \"\"\" begins and ends a longer text."""
+
+
+@click.command("chat")
+@click.argument("name", default="default")
+@kb_option
+@click.option("--pipeline", default="chat", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
+@click.option(
+    "--sessions",
+    metavar="FILE",
+    default=".llmkit/sessions.sqlite",
+    show_default=True,
+    envvar="LLMKIT_SESSIONS",
+    help="Where conversations are kept.",
+)
+@click.option("--words", default=1500, show_default=True, type=click.IntRange(50), help="Earlier words that are shown.")
+def command(name: str, kb: str, pipeline: str, overrides: tuple[str, ...], sessions: str, words: int) -> None:
+    """Talk with your documents; NAME is the conversation to go on with, or a new one."""
+    from llmkit.pipeline import load_pipeline
+    from llmkit.pipeline.chat import ChatSession
+    from llmkit.pipeline.sessions import SessionStore
+
+    loaded = load_pipeline(pipeline, overrides, knowledge=kb)
+    loaded.open_knowledge()
+    with suppress(ImportError):
+        import readline  # noqa: F401  (arrow keys and history for input())
+    with SessionStore(Path(sessions)) as store:
+        session = ChatSession(loaded, store, name, words=words)
+        click.echo(f"{name}: {len(session.turns)} turns; pipeline {loaded.name}; /help for commands", err=True)
+        for turn in session.turns[-2:]:
+            click.echo(f"> {turn.question}\n{turn.answer.text}\n")
+        talk(session, _read)
+
+
+def talk(session: ChatSession, read: Callable[[], str | None]) -> None:
+    """Questions and commands until there are no more; what goes wrong is told, and the talk goes on."""
+    while (text := read()) is not None:
+        if not text.strip():
+            continue
+        try:
+            if text.startswith("/"):
+                if _command(session, text):
+                    return
+            else:
+                _ask(session, text)
+        except LlmkitError as error:
+            click.echo(f"llmkit: {error}", err=True)
+        except (KeyboardInterrupt, Cancelled):
+            click.echo("\nstopped; this turn is not kept", err=True)
+
+
+def _ask(session: ChatSession, question: str) -> None:
+    started = time.perf_counter()
+    first: float | None = None
+    said = ""
+    stream = session.stream(question)
+    try:
+        for event in stream:
+            if event.kind == "token":
+                first = first or time.perf_counter() - started
+                said += event.text
+                click.echo(event.text, nl=False)
+            elif event.kind == "note":
+                click.echo(f"{chr(10) if said else ''}note: {event.text}", err=True)
+            elif event.kind == "done":
+                if said:
+                    click.echo()
+                show_answer(event.data["state"], said)
+                click.echo(f"{duration(time.perf_counter() - started)}\n", err=True)
+    finally:
+        stream.close()  # type: ignore[attr-defined]
+
+
+def _command(session: ChatSession, text: str) -> bool:
+    """Obey a command; True ends the talk."""
+    word, _, rest = text.strip().partition(" ")
+    if word in ("/quit", "/exit", "/q"):
+        return True
+    if word == "/undo":
+        gone = session.undo()
+        click.echo(f"taken back: {gone.question}" if gone else "there is nothing to take back")
+    elif word == "/sources":
+        _sources(session)
+    elif word == "/why":
+        _why(session)
+    elif word == "/sessions":
+        click.echo(aligned([(name, at, f"{count} turns") for name, at, count in session.store.names()]))
+    elif word == "/save":
+        _save(session, rest.strip())
+    else:
+        click.echo(HELP if word == "/help" else f"there is no {word}\n{HELP}")
+    return False
+
+
+def _sources(session: ChatSession) -> None:
+    if not session.turns:
+        click.echo("nothing was asked yet")
+        return
+    kb = session.pipeline.open_knowledge()
+    for passage in session.turns[-1].passages:
+        start, end = passage["start"], passage["end"]
+        try:
+            told = excerpt(kb.document(passage["document"], passage["version"]).text[start:end], 400)
+        except LlmkitError:
+            told = "(not in the knowledge base any more)"
+        click.echo(
+            f"[{passage['n']}] {passage['document']}, characters {start}-{end}  {passage['score']:.3f}\n    {told}"
+        )
+
+
+def _why(session: ChatSession) -> None:
+    if not session.turns:
+        click.echo("nothing was asked yet")
+        return
+    for record in session.turns[-1].records:
+        usage, detail = record["usage"], record["detail"]
+        words = [duration(record["seconds"])]
+        if usage["calls"]:
+            words.append(f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out")
+        click.echo(f"{record['step']}  {', '.join(words)}")
+        for key in ("condensed", "model", "prompt", "retriever", "k", "confidence"):
+            if detail.get(key) is not None:
+                click.echo(f"    {key}: {excerpt(str(detail[key]), 200)}")
+        for note in detail.get("notes", ()):
+            click.echo(f"    note: {note}")
+
+
+def _save(session: ChatSession, file: str) -> None:
+    if not file:
+        click.echo("say where: /save FILE")
+        return
+    path = Path(file).expanduser()
+    if path.exists():
+        click.echo(f"{path} exists: choose another name")
+        return
+    try:
+        path.write_text(session.markdown(), encoding="utf-8")
+        click.echo(f"saved to {path}")
+    except OSError as error:
+        click.echo(f"{path} cannot be written: {error}")
+
+
+def _read() -> str | None:
+    """A question or command, over several lines where it says so; None at the end of input."""
+    try:
+        line = input("> ")
+        if line.strip() == '"""':
+            return "\n".join(iter(lambda: input("… "), '"""'))
+        while line.endswith("\\"):
+            line = f"{line[:-1]}\n{input('… ')}"
+        return line
+    except EOFError:
+        click.echo()
+        return None
+    except KeyboardInterrupt:
+        click.echo()
+        return ""
