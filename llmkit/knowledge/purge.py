@@ -132,6 +132,7 @@ def _erase_name(db: sqlite3.Connection, name: str) -> None:
         db.execute("UPDATE sources SET status = 'partial' WHERE uri = ? AND died IS NULL", (name,))
         return
     db.execute("DELETE FROM sources WHERE uri = ? OR name = ?", (name, name))
+    db.execute("DELETE FROM meta WHERE key = 'access:' || ?", (name,))
     short = name.rpartition("/")[2]
     db.execute("UPDATE generations SET note = '(forgotten)' WHERE instr(note, ?) > 0", (short,))
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments
+from llmkit.knowledge import access, segments
 from llmkit.knowledge.level import caught_up, open_level
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
@@ -105,7 +105,7 @@ class Writer:
         self.put_source(row)
 
     def put_source(self, row: tuple[Any, ...]) -> None:
-        """Note a source: (uri, root, name, kind, sha256, size, status, reason), instead of what was noted before."""
+        """Note a source, instead of what was noted: (uri, root, name, kind, sha256, size, status, reason, access)."""
         self._batch.dead_sources.append(row[0])
         self._batch.sources[row[0]] = row
 
@@ -124,10 +124,10 @@ class Writer:
     def _incomplete(self, uri: str) -> None:
         """Note of a file that it is not all here any more, so that the next ingest reads it."""
         noted = self.kb.catalog.rows(
-            "SELECT uri, root, name, kind, sha256, size FROM sources WHERE uri = ? AND died IS NULL", (uri,)
+            "SELECT uri, root, name, kind, sha256, size, access FROM sources WHERE uri = ? AND died IS NULL", (uri,)
         )
-        for row in noted:
-            self.put_source((*row, "partial", "documents of it were deleted"))
+        for *row, readers in noted:
+            self.put_source((*row, "partial", "documents of it were deleted", readers))
 
     def remove_seq(self, seq: int) -> None:
         """Take a document out by its seq."""
@@ -260,20 +260,20 @@ def bury(db: sqlite3.Connection, generation: int, documents: list[int], sources:
 
 def _insert(db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray[np.int64], keys: list[bytes]) -> None:
     db.executemany(
-        """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, born)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, access, born)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         [(*row, generation) for row in batch.sources.values()],
     )
     at = 0
     for source, document, chunks in batch.documents:
         fates = totals(ledger(document, chunks))
         cursor = db.execute(
-            """INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, born)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            """INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, access, born)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 document.id, source, document.title, document.text, document.version,
                 json.dumps(document.metadata, ensure_ascii=False), json.dumps(document.notes), json.dumps(fates),
-                generation,
+                access.written(document.access), generation,
             ),
         )  # fmt: skip
         seq = cursor.lastrowid

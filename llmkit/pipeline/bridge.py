@@ -29,7 +29,7 @@ from llmkit.knowledge.mmr import MaximalMarginalRelevance
 from llmkit.knowledge.retrievers import Dense
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.protocols import Encoder, Retriever
-from llmkit.types import Chunk, Document, State
+from llmkit.types import Chunk, Document, Metadata, State
 
 _SOURCE = "langchain"
 
@@ -132,7 +132,10 @@ class KnowledgeVectorStore(VectorStore):
         """Whole documents, those that are here."""
         marks = ",".join("?" * len(ids))
         found = self.kb.catalog.documents(f"id IN ({marks}) AND died IS NULL", list(ids))
-        return [LangChainDocument(id=one.id, page_content=one.text, metadata=dict(one.metadata)) for one in found]
+        return [
+            LangChainDocument(id=one.id, page_content=one.text, metadata=_labelled(one.metadata, one.access))
+            for one in found
+        ]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
@@ -210,9 +213,16 @@ def as_runnable(pipeline: Pipeline) -> Runnable[str, State]:
 def as_document(chunk: Chunk, *, whole: bool) -> LangChainDocument:
     """A passage as a LangChain document; with where it stands, unless it is the whole document."""
     if whole:
-        return LangChainDocument(id=chunk.document, page_content=chunk.text, metadata=dict(chunk.metadata))
+        metadata = _labelled(chunk.metadata, chunk.access)
+        return LangChainDocument(id=chunk.document, page_content=chunk.text, metadata=metadata)
     place = {"document": chunk.document, "start": chunk.start, "end": chunk.end}
-    return LangChainDocument(id=chunk.id, page_content=chunk.text, metadata={**chunk.metadata, **place})
+    metadata = _labelled(chunk.metadata, chunk.access) | place
+    return LangChainDocument(id=chunk.id, page_content=chunk.text, metadata=metadata)
+
+
+def _labelled(metadata: Metadata, access: tuple[str, ...]) -> dict[str, Any]:
+    """Metadata with the access labels in it, as they were given."""
+    return {**metadata, "access": list(access)} if access else dict(metadata)
 
 
 def _filter(value: str | dict[str, Any] | None) -> Filter | None:

@@ -31,6 +31,8 @@ def read(content: Content) -> Draft | list[Document]:
     draft = Draft()
     if isinstance(value, dict) and isinstance(value.get("title"), str):
         draft.title = str(value["title"])
+    if isinstance(value, dict) and "access" in value:
+        draft.limit_access(value["access"])
     render(draft, value)
     return draft
 
