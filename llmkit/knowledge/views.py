@@ -60,7 +60,7 @@ def open_view(kb: KnowledgeBase, rows: NDArray[np.int64], *, anew: bool = False)
         shutil.rmtree(path, ignore_errors=True)
     try:
         return _made(kb, rows, path)
-    except (KnowledgeError, OSError):  # read-only, full, or cleared by a purge at this moment
+    except (KnowledgeError, OSError, ValueError):  # read-only, full, or cleared by a purge at this moment
         index = LexicalIndex(None)
         index.update(kb.generation, (), texts(kb, rows), heap=_HEAP)
         return index

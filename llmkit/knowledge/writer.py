@@ -162,24 +162,32 @@ class Writer:
         follow(kb, generation, merged, died, ids, vectors, [chunk.indexed_text for chunk in chunks])
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
-        """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again."""
+        """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again.
+
+        What different readers may read is encoded and remembered apart: in bfloat16 a vector depends, in its last
+        digits, on what else is in the batch, and nobody's vectors may depend on what they may not read.
+        """
         keys = [self._key(chunk) for chunk in chunks]
         known = self._known(keys)
-        missing: dict[bytes, str] = {}
-        for key, chunk in zip(keys, chunks, strict=True):
-            if key not in known:
-                missing.setdefault(key, chunk.indexed_text)
-        encoded = self._encode(list(missing.values())) if missing else None
-        self.encoded += len(missing)
-        self.reused += len(chunks) - len(missing)
-        place = {key: i for i, key in enumerate(missing)}
+        groups: dict[tuple[str, ...], dict[bytes, list[int]]] = {}
         vectors = np.empty((len(chunks), self.kb.dim), dtype=np.float32)
-        if encoded is not None:
-            new = [i for i, key in enumerate(keys) if key in place]
-            vectors[new] = encoded[[place[keys[i]] for i in new]]
-        old = [i for i, key in enumerate(keys) if key in known]
+        old, rows = [], []
+        for i, (key, chunk) in enumerate(zip(keys, chunks, strict=True)):
+            row = known.get((key, access.written(chunk.access)), known.get((key, chunk.document)))
+            if row is None:
+                groups.setdefault(chunk.access, {}).setdefault(key, []).append(i)
+            else:
+                old.append(i)
+                rows.append(row)
+        for missing in groups.values():
+            encoded = self._encode([chunks[places[0]].indexed_text for places in missing.values()])
+            for vector, places in zip(encoded, missing.values(), strict=True):
+                vectors[places] = vector
+            self.encoded += len(missing)
+            self.reused -= len(missing)
+        self.reused += len(chunks)
         if old:
-            vectors[old] = self.kb.vectors([known[keys[i]] for i in old])
+            vectors[old] = self.kb.vectors(rows)
         return vectors, keys
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
@@ -191,12 +199,16 @@ class Writer:
         space = self.kb.identity.rpartition("/")[0]
         return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
 
-    def _known(self, keys: list[bytes]) -> dict[bytes, int]:
-        found: dict[bytes, int] = {}
+    def _known(self, keys: list[bytes]) -> dict[tuple[bytes, str], int]:
+        """Rows with the vector of a text, by its key and the labels of those who may read it, or its document's id."""
+        found: dict[tuple[bytes, str], int] = {}
         for at in range(0, len(keys), 500):
             some = keys[at : at + 500]
             marks = ",".join("?" * len(some))
-            found |= dict(self.kb.catalog.rows(f"SELECT key, row FROM chunks WHERE key IN ({marks})", some))  # noqa: S608
+            sql = f"""SELECT c.key, d.access, d.id, c.row FROM chunks c JOIN documents d ON d.seq = c.document
+                      WHERE c.key IN ({marks})"""  # noqa: S608
+            for key, readers, name, row in self.kb.catalog.rows(sql, some):
+                found[key, readers] = found[key, name] = row
         return found
 
 
