@@ -55,8 +55,8 @@ def compact(kb: KnowledgeBase, keep: int = 1) -> Purged:
 def forget(kb: KnowledgeBase, ids: Sequence[str]) -> Purged:
     """Take documents out of every generation: text, vectors, words, names. No byte search of the folder finds them.
 
-    A file that is still in a folder comes back with the next ingest of that folder. Answers that were given while the
-    documents were here (traces of evaluations, logs) lie elsewhere and are not touched.
+    A file that is still in a folder comes back with the next ingest of that folder. Evaluations that were
+    shown the documents lie elsewhere: :func:`llmkit.evaluation.forgetting.forget_in_runs` erases those.
 
     Raises:
         KnowledgeError: a document that never was, or another process holds on to old pages.
