@@ -69,7 +69,7 @@ def operate(folder: Path, operations: int, names: int, batch: int, seed: int) ->
     started = time.perf_counter()
     while done < operations:
         size = 1 if chance.random() < 0.1 else min(batch, operations - done)
-        what = chance.choices(["add", "update", "delete", "compact"], [4, 4, 3, 0.02])[0]
+        what = chance.choices(["add", "update", "delete", "compact"], [4, 4, 3, 0.1])[0]
         begun = time.perf_counter()
         if what == "compact":
             compact(kb, keep=chance.randint(1, 3))

@@ -87,7 +87,7 @@ def words():
     return index
 
 
-@pytest.mark.parametrize("allowed", [55_000, 30_000, 2_001, 2_000, 60, 1])
+@pytest.mark.parametrize("allowed", [55_000, 30_000, 2_001, 2_000, 700, 60, 1])
 @pytest.mark.parametrize("k", [1, 10, 500])
 def test_bm25_gives_the_best_of_any_number_of_allowed_rows(words, allowed, k):
     rows = np.sort(np.random.default_rng(allowed).choice(60_000, allowed, replace=False)).astype(np.int64)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from llmkit.errors import KnowledgeError
 
 _ANALYZER = "llmkit"
 _CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
-_NAMED = 2_000  # more allowed rows than this are not asked for by name: hits are checked, in growing slices
+_NAMED = 2_000  # more allowed rows than this are never asked for by name: hits are checked, in growing slices
+_DEAR = 10  # hits to look at for each allowed row, from which on naming the rows is faster
 _MORE = 16  # hits beyond k that are looked at first, for ties
 _HEAP = 64 << 20
 
@@ -131,21 +133,24 @@ class LexicalIndex:
         """
         if allowed is not None and len(allowed) == 0:
             return [_none() for _ in queries]
-        permitted = None if allowed is None else np.sort(allowed)
+        permitted = allowed
+        if allowed is not None and (allowed[1:] < allowed[:-1]).any():
+            permitted = np.sort(allowed)
         try:
-            named = self._named(permitted) if permitted is not None and len(permitted) <= _NAMED else None
+            named = cache(lambda: self._named(permitted))  # made once, and only if some query needs it
             return [self._one(query, k, permitted, named) for query in queries]
         except ValueError as error:  # a file of tantivy's that cannot be read
             raise KnowledgeError(f"the lexical index {self.folder} is damaged: {error}") from error
 
-    def _named(self, rows: NDArray[np.int64]) -> Any:
+    def _named(self, rows: NDArray[np.int64] | None) -> Any:
         """A query for these rows: a term each, which is found faster than a set of terms."""
         from tantivy import Occur, Query
 
-        terms = [(Occur.Should, Query.term_query(self._schema, "row", row, "basic")) for row in rows.tolist()]
+        some = [] if rows is None else rows.tolist()
+        terms = [(Occur.Should, Query.term_query(self._schema, "row", row, "basic")) for row in some]
         return Query.const_score_query(Query.boolean_query(terms), 0.0)
 
-    def _one(self, query: str, k: int, permitted: NDArray[np.int64] | None, named: Any) -> Found:
+    def _one(self, query: str, k: int, permitted: NDArray[np.int64] | None, named: Callable[[], Any]) -> Found:
         from tantivy import Occur, Query
 
         terms = dict.fromkeys(self._analyzer.analyze(spaced(query)))
@@ -154,25 +159,37 @@ class LexicalIndex:
         words: Any = Query.boolean_query(
             [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]
         )
-        total = self._total
-        share = 1.0
-        if named is not None:
-            words = Query.boolean_query([(Occur.Must, words), (Occur.Must, named)])
-        elif permitted is not None:
-            share = min(1.0, len(permitted) / total)
-        wanted = min(total, int(1.5 * k / share if share < 1 else k) + _MORE)
+        few = permitted is not None and len(permitted) <= _NAMED
+        if permitted is not None and few and 1.5 * k * self._total > _DEAR * len(permitted) ** 2:
+            found = None  # too many hits would be looked at for each row that passes
+        else:
+            found = self._best(words, k, permitted, patient=not few)
+        if found is None:
+            found = self._best(Query.boolean_query([(Occur.Must, words), (Occur.Must, named())]), k, None)
+        return found or _none()
+
+    def _best(self, words: Any, k: int, permitted: NDArray[np.int64] | None, *, patient: bool = True) -> Found | None:
+        """The k best hits that are permitted, from a slice of the hits that grows until it is sure to hold them.
+
+        None where the first slice does not, and one is not `patient`.
+        """
+        share = 1.0 if permitted is None else min(1.0, len(permitted) / self._total)
+        wanted = min(self._total, int(1.5 * k / share if share < 1 else k) + _MORE)
         while True:
             hits = self._searcher.search(words, wanted, count=False).hits
             scores = np.fromiter((score for score, _ in hits), dtype=np.float32, count=len(hits))
             found = self._rows([address for _, address in hits])
             last = scores[-1] if len(hits) else 0.0
-            if permitted is not None and named is None:
+            if permitted is not None:
                 keep = _among(found, permitted)
                 found, scores = found[keep], scores[keep]
             order = best_first(scores, found)[:k]
-            if len(hits) < wanted or wanted >= total or (len(order) == k and scores[order[-1]] > last):
+            every = len(hits) < wanted or wanted >= self._total
+            if every or (len(order) == k and scores[order[-1]] > last):
                 return found[order], scores[order]  # what was not looked at scores less
-            wanted = min(total, 4 * wanted)
+            if not patient:
+                return None
+            wanted = min(self._total, 4 * wanted)
 
     def _rows(self, addresses: list[Any]) -> NDArray[np.int64]:
         values = self._searcher.fast_field_values("row", addresses) if addresses else []
