@@ -177,6 +177,9 @@ def test_every_method_of_a_view_knows_only_what_may_be_read(kb):
         assert [(one.note, one.added) for one in history.log(view)] == [("", 2)]
         store = KnowledgeVectorStore(view)
         assert [one.id for one in store.get_by_ids(["ceo", "hr"])] == ["hr"]
+        assert store.get_by_ids(["hr"])[0].metadata == {"n": 2, "access": ["hr"]}
+        with pytest.raises(DataError, match="is not an access label"):
+            KnowledgeVectorStore(kb).add_texts(["x"], [{"access": ["h r"]}])
         assert len(store.similarity_search("pump", k=9)) == 2
         narrower = view.as_reader(["ceo"])  # never more than both
         assert narrower.count == 1
@@ -290,6 +293,9 @@ def test_files_say_who_may_read_them(tmp_path):
         '{"id": "r3", "text": "Pay three.", "access": ["hr", ""]}\n'
     )
     (docs / "one.json").write_text('{"title": "Note", "access": ["it"], "body": {"a": "Pay four."}}')
+    (docs / "many.json").write_text('[{"access": "it", "a": "Pay."}, {"b": "Pay."}]')
+    (docs / "mixed.json").write_text('[{"access": "it", "a": "Pay."}, {"access": "hr", "b": "Pay."}]')
+    (docs / "quoted.md").write_text('---\n"access": hr\n---\n\nPay is gone.\n')
     (docs / "plain.txt").write_text("Pay five.")
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         summary = kb.ingest([docs])
@@ -297,9 +303,12 @@ def test_files_say_who_may_read_them(tmp_path):
         assert found == {
             "docs/front.md": ("board", "hr"), "docs/list.md": ("ceo", "hr"), "r1": ("hr",), "r2": (), "docs/one.json": ("it",),
             "docs/plain.txt": (),
+            "docs/many.json": ("it",),
+            "docs/quoted.md": ("hr",),
         }  # fmt: skip
         assert sorted(name for name, _, reason in summary.problems if "access labels" in reason) == [
             "docs/broken.md",
+            "docs/mixed.json",
             "docs/rows.jsonl",
         ]
 

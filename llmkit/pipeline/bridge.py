@@ -23,6 +23,7 @@ from pydantic import ConfigDict, PrivateAttr
 
 from llmkit import config
 from llmkit.errors import ConfigError
+from llmkit.knowledge.access import settled
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.filters import Filter, parse
 from llmkit.knowledge.mmr import MaximalMarginalRelevance
@@ -106,7 +107,7 @@ class KnowledgeVectorStore(VectorStore):
         if not len(given) == len(names) == len(data):
             raise ConfigError(f"{len(given)} texts came with {len(names)} ids and {len(data)} metadata")
         documents = {
-            name: Document(name, text, metadata=metadata)
+            name: settled(Document(name, text, metadata=metadata))
             for name, text, metadata in zip(names, given, data, strict=True)
         }
         others = self.kb.catalog.rows("SELECT id FROM documents WHERE died IS NULL AND source != ?", (_SOURCE,))

@@ -31,8 +31,9 @@ def read(content: Content) -> Draft | list[Document]:
     draft = Draft()
     if isinstance(value, dict) and isinstance(value.get("title"), str):
         draft.title = str(value["title"])
-    if isinstance(value, dict) and "access" in value:
-        draft.limit_access(value["access"])
+    for member in value if isinstance(value, list) else [value]:
+        if isinstance(member, dict) and "access" in member:
+            draft.limit_access(member["access"])
     render(draft, value)
     return draft
 

@@ -29,7 +29,7 @@ _KINDS: dict[str, BlockKind] = {
 _NEWLINE = re.compile(r"\r\n?|\n")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S)
 _FIELD = re.compile(r"^(title|date|author|description|tags|lang|language)[ \t]*:[ \t]*(\S.*?)[ \t]*$", re.M | re.I)
-_ACCESS = re.compile(r"^access[ \t]*:[ \t]*(.*?)[ \t]*$((?:\r?\n[ \t]*-[ \t].*$)*)", re.M | re.I)
+_ACCESS = re.compile(r"^[\"']?access[\"']?[ \t]*:[ \t]*(.*?)[ \t]*$((?:\r?\n[ \t]*-[ \t].*$)*)", re.M | re.I)
 _SECTION = 400_000  # characters parsed at once: the parser's time grows faster than the text
 
 
