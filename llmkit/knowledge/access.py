@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from llmkit.errors import DataError
+from llmkit.knowledge.catalog import Catalog
 from llmkit.types import Document
 
 _LABEL = re.compile(r"\w[\w.:@/+-]{0,99}")
@@ -64,3 +66,23 @@ def settled(document: Document, limit: tuple[str, ...] = ()) -> Document:
         raise DataError(f"its own access {written(own)} lets others in than the ingest's {written(limit)}")
     metadata = {key: value for key, value in document.metadata.items() if key != KEY}
     return replace(document, metadata=metadata, access=own)
+
+
+class RootLabels:
+    """Who may read what is in a root, as some ingest said; it holds for later ones."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        said = catalog.rows("SELECT substr(key, 8), value FROM meta WHERE substr(key, 1, 7) = 'access:'")
+        self._of: dict[str, tuple[str, ...]] = {root: tuple(json.loads(value)) for root, value in said}
+
+    def say(self, roots: Sequence[Path], access: tuple[str, ...]) -> None:
+        """Note it; before anything is read, so that a crash lets nobody in."""
+        said = {str(root.expanduser().resolve()): access for root in roots}
+        self.catalog.set_meta({f"access:{root}": written(access) for root in said})
+        self._of |= said
+
+    def of(self, uri: str) -> tuple[str, ...]:
+        """Labels of the innermost root around a file for which some were said."""
+        around = [root for root in self._of if Path(uri).is_relative_to(root)]
+        return self._of[max(around, key=len)] if around else ()

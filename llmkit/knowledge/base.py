@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
 from llmkit.knowledge import history
 from llmkit.knowledge.catalog import Catalog
@@ -30,6 +29,7 @@ from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import open_vectors
+from llmkit.knowledge.same_encoder import same_encoder
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.part import Part
@@ -121,15 +121,7 @@ class KnowledgeBase:
         return opened if reader is None else opened.as_reader(reader, owned=True)
 
     def as_reader(self, reader: str | Iterable[str], *, owned: bool = False) -> KnowledgeBase:
-        """This knowledge base as a holder of these labels may see it: what is forbidden does not exist in it.
-
-        Args:
-            reader: labels; none: what everybody may read.
-            owned: close this with the view.
-
-        Raises:
-            DataError: what is no label.
-        """
+        """What a holder of these labels may read, and nothing else; `owned`: close this with the view."""
         from llmkit.knowledge.reader import ReaderView
 
         return ReaderView(self, reader, owned=owned)
@@ -163,22 +155,7 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not the same model any more.
         """
-        return self.told(self.given_encoder or one_of("encoder").parse(json.loads(self._meta["encoder"])))
-
-    def told(self, encoder: Any) -> Encoder:
-        """The encoder, with a note where its precision is another.
-
-        Raises:
-            KnowledgeError: it is not the same model.
-        """
-        if encoder.identity != self.identity:
-            if not same_space(encoder.identity, self.identity):
-                raise KnowledgeError(
-                    f"{self.path} was made with the encoder {self.identity}, this one is {encoder.identity}: their "
-                    "vectors cannot be compared. Use the same model, or ingest into a new knowledge base"
-                )
-            self.notes.append(f"vectors were made by {self.identity}, questions are encoded by {encoder.identity}")
-        return encoder  # type: ignore[no-any-return]
+        return same_encoder(self, self.given_encoder or one_of("encoder").parse(json.loads(self._meta["encoder"])))
 
     @cached_property
     def splitter(self) -> StructureSplitter:
@@ -224,15 +201,8 @@ class KnowledgeBase:
         from llmkit.knowledge.ingest import ingest
 
         self.check_writable()
-        return ingest(
-            self,
-            [Path(r) for r in roots],
-            limits=limits,
-            on_progress=on_progress,
-            workers=workers,
-            reparse=reparse,
-            access=access,
-        )
+        how: dict[str, Any] = {"limits": limits, "on_progress": on_progress, "workers": workers, "reparse": reparse}
+        return ingest(self, [Path(r) for r in roots], access=access, **how)
 
     def add(self, documents: Iterable[Document], *, source: str = "api") -> IngestSummary:
         """Add or replace documents by id; what has not changed is left alone."""
@@ -305,14 +275,9 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not there.
         """
-        found = (
-            self.catalog.documents("id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version))
-            if version
-            else self.catalog.documents(
-                "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
-            )
-        )
-        for document in found:
+        alive = "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
+        named = "id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version)
+        for document in self.catalog.documents(*(named if version else alive)):
             return document
         raise KnowledgeError(f"{self.path} has no document {name!r}" + (f" of version {version}" if version else ""))
 

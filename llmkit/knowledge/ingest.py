@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit.errors import DataError
-from llmkit.knowledge.access import labels, settled, written
+from llmkit.knowledge.access import RootLabels, labels, settled, written
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.writer import Writer
 from llmkit.text.loading import Limits, Loaded, load_all
@@ -88,8 +87,7 @@ def ingest(
         on_progress: called after every file.
         workers: processes that parse.
         reparse: read unchanged files again too.
-        access: labels of those who may read what is in these roots, now and in later ingests; empty: everybody. None:
-            as it was said for them before. A file may limit its readers further, and let nobody else in.
+        access: labels for these roots, now and in later ingests; empty: everybody; None: as was said before.
 
     Raises:
         DataError: a root that does not exist.
@@ -99,7 +97,7 @@ def ingest(
     with writer_lock(kb.path), Writer(kb, f"ingest {' '.join(root.name for root in roots)}") as writer:
         work = _Ingest(kb, writer, on_progress)
         if access is not None:
-            work.limit(roots, labels(access) if access else ())
+            work.limits.say(roots, labels(access) if access else ())
         work.find(roots)
         for loaded in load_all(work.changed(reparse), limits or Limits(), workers):
             work.take(loaded)
@@ -131,9 +129,7 @@ class _Ingest:
         self.total = 0
         self.hashes: dict[str, str] = {}
         """SHA-256 of the files on their way through the parsers."""
-        said = kb.catalog.rows("SELECT substr(key, 8), value FROM meta WHERE substr(key, 1, 7) = 'access:'")
-        self.limits = {root: tuple(json.loads(value)) for root, value in said}
-        """Labels of what is in a root, as some ingest said."""
+        self.limits = RootLabels(kb.catalog)
 
     def find(self, roots: Sequence[Path]) -> None:
         """Look at everything once: note what is there, take out what is gone."""
@@ -168,21 +164,10 @@ class _Ingest:
             self.summary.removed += self.writer.remove_source(uri)
         self.given = roots
 
-    def limit(self, roots: Sequence[Path], access: tuple[str, ...]) -> None:
-        """Note who may read what is in these roots; before anything is read, so that a crash lets nobody in."""
-        said = {str(root.expanduser().resolve()): access for root in roots}
-        self.kb.catalog.set_meta({f"access:{root}": written(access) for root in said})
-        self.limits |= said
-
-    def limit_of(self, uri: str) -> tuple[str, ...]:
-        """Labels of the innermost root around a file for which some were said."""
-        around = [root for root in self.limits if Path(uri).is_relative_to(root)]
-        return self.limits[max(around, key=len)] if around else ()
-
     def drop_unlimited(self) -> None:
         """Take out what could not be read again and is open to others than it was said now."""
         for uri, name, access in self.kb.catalog.rows("SELECT uri, name, access FROM sources WHERE died IS NULL"):
-            if access != written(self.limit_of(uri)) and any(Path(uri).is_relative_to(root) for root in self.roots):
+            if access != written(self.limits.of(uri)) and any(Path(uri).is_relative_to(root) for root in self.roots):
                 self.summary.removed += self.writer.remove_source(uri)
                 self.problem(name, "skipped", "it could not be read again for its new readers and was taken out")
 
@@ -206,7 +191,7 @@ class _Ingest:
             known = self.kb.catalog.rows(
                 """SELECT sha256 FROM sources WHERE uri = ? AND name = ? AND access = ?
                    AND status IN ('parsed', 'empty') AND died IS NULL""",
-                (uri, item.id, written(self.limit_of(uri))),
+                (uri, item.id, written(self.limits.of(uri))),
             )
             if not reparse and content and known and known[0][0] == content:
                 self.summary.unchanged += 1
@@ -221,7 +206,7 @@ class _Ingest:
         uri, content = str(source.path), self.hashes.pop(str(source.path), "")
         reason = loaded.reason
         about = uri, str(source.root), source.id, loaded.kind
-        limit = self.limit_of(uri)
+        limit = self.limits.of(uri)
         if loaded.status in ("parsed", "empty"):
             why = "an ingest was interrupted in the middle of it; the next one reads it again"
             self.writer.begin_source((*about, "", source.size, "partial", why, written(limit)))
@@ -265,7 +250,7 @@ class _Ingest:
                 continue
             known = self.writer.live(document.id)
             if known is not None and known[1] != source:
-                document = _renamed(document, f"{name or source}:{document.id}")
+                document = replace(document, id=f"{name or source}:{document.id}")
                 renamed += 1
                 known = self.writer.live(document.id)
             taken[document.id] = taken.get(document.id, 0) + 1
@@ -313,7 +298,3 @@ class _Ingest:
         summary.statuses = dict(self.statuses)
         summary.seconds = time.perf_counter() - started
         return summary
-
-
-def _renamed(document: Document, name: str) -> Document:
-    return replace(document, id=name)

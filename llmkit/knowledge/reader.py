@@ -20,6 +20,7 @@ from llmkit.knowledge.access import labels
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.lexical import Found, LexicalIndex, best_first
+from llmkit.knowledge.same_encoder import same_encoder
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.knowledge.views import open_view
@@ -102,7 +103,7 @@ class ReaderView(KnowledgeBase):
     @cached_property
     def encoder(self) -> Encoder:
         """The owner's encoder."""
-        return self.told(self.owner.encoder)
+        return same_encoder(self, self.owner.encoder)
 
     @cached_property
     def visible(self) -> NDArray[np.int64]:

@@ -164,12 +164,11 @@ class Writer:
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
         """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again.
 
-        What different readers may read is encoded and remembered apart: in bfloat16 a vector depends, in its last
-        digits, on what else is in the batch, and nobody's vectors may depend on what they may not read.
+        What different readers may read is encoded apart: a bfloat16 vector's last digits depend on its batch.
         """
         keys = [self._key(chunk) for chunk in chunks]
         known = self._known(keys)
-        groups: dict[tuple[str, ...], dict[bytes, list[int]]] = {}
+        groups: dict[tuple[str, ...], dict[bytes, list[int]]] = {}  # places by labels and text
         vectors = np.empty((len(chunks), self.kb.dim), dtype=np.float32)
         old, rows = [], []
         for i, (key, chunk) in enumerate(zip(keys, chunks, strict=True)):
@@ -184,8 +183,7 @@ class Writer:
             for vector, places in zip(encoded, missing.values(), strict=True):
                 vectors[places] = vector
             self.encoded += len(missing)
-            self.reused -= len(missing)
-        self.reused += len(chunks)
+        self.reused += len(chunks) - sum(map(len, groups.values()))
         if old:
             vectors[old] = self.kb.vectors(rows)
         return vectors, keys
