@@ -48,11 +48,14 @@ class Document:
     """Structure in order, without overlap; empty means plain text."""
     notes: tuple[str, ...] = ()
     """What the loader left out or guessed, in words: ``3 images without text``."""
+    access: tuple[str, ...] = ()
+    """Labels of those who may read it; empty: everybody."""
 
     @property
     def version(self) -> str:
-        """First 16 hex digits of the SHA-256 of text, title and metadata."""
-        payload = json.dumps([self.text, self.title, self.metadata], sort_keys=True, ensure_ascii=True, default=str)
+        """First 16 hex digits of the SHA-256 of text, title, metadata, and access where it is limited."""
+        parts = [self.text, self.title, self.metadata, *([sorted(self.access)] if self.access else [])]
+        payload = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
         return hashlib.sha256(payload.encode()).hexdigest()[:16]
 
 
@@ -76,6 +79,8 @@ class Chunk:
     version: str = ""
     """Version of the document the offsets belong to."""
     metadata: Metadata = field(default_factory=dict)
+    access: tuple[str, ...] = ()
+    """Labels of those who may read the document; empty: everybody."""
     row: int = -1
     """Key in the knowledge base, equal to its vector's id; -1 outside one."""
 

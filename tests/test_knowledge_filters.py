@@ -19,6 +19,7 @@ from llmkit.types import Chunk, Document
 TAGGED = Chunk(
     "d1", 0, 0, 1, "x", 1, title="T", page=3, part="Q1",
     metadata={"type": "pdf", "date": "2024-03-05", "tags": ["a", "b"], "author": {"name": "Ann"}, "n": 2.5, "ok": True, "none": None},
+    access=("board", "hr"),
 )  # fmt: skip
 
 
@@ -56,6 +57,9 @@ TAGGED = Chunk(
         ("ok == 1", False),
         ("document == d1 and title == T", True),
         ("type in []", False),
+        ("author.name prefix An and type prefix 'p'", True),
+        ("access == hr and access in [x, board] and exists access", True),
+        ("access != hr or access prefix ceo", False),
         ("type == pdf and not tags == c or page == 99", True),
     ],
 )
@@ -75,6 +79,9 @@ def test_text_form(text, passes):
         ({"not": {"tags": "c"}}, "not tags == c"),
         ({"any": [{"page": 3}, {"part": "x"}]}, "page == 3 or part == x"),
         ({"exists": "author"}, "exists author"),
+        ({"author.name": {"prefix": "An"}}, "author.name startswith An"),
+        ({"or": [{"page": 3}, {"and": [{"part": "x"}]}]}, "page == 3 or part == x"),
+        ({"access": ["hr", "x"]}, "access in [hr, x]"),
     ],
 )
 def test_mapping_form_says_the_same(mapping, text):
@@ -121,9 +128,11 @@ def test_a_field_of_a_part_takes_both_forms_and_writes_itself():
 
 def by_sql(found, chunk: Chunk) -> bool:
     db = sqlite3.connect(":memory:")
-    db.execute("CREATE TABLE documents (id, metadata)")
+    db.execute("CREATE TABLE documents (id, metadata, access)")
     db.execute("CREATE TABLE chunks (page, part, title)")
-    db.execute("INSERT INTO documents VALUES (?, ?)", (chunk.document, json.dumps(chunk.metadata)))
+    db.execute(
+        "INSERT INTO documents VALUES (?, ?, ?)", (chunk.document, json.dumps(chunk.metadata), json.dumps(chunk.access))
+    )
     db.execute("INSERT INTO chunks VALUES (?, ?, ?)", (chunk.page, chunk.part, chunk.title))
     condition, values = found.sql()
     return bool(db.execute(f"SELECT count(*) FROM chunks c, documents d WHERE {condition}", values).fetchone()[0])
@@ -151,7 +160,7 @@ def test_a_list_may_be_as_long_as_a_filter_may_be(tmp_path):
         assert [chunk.document for chunk in kb.chunks(kb.allowed(wanted))] == ["d2"]
 
 
-names = st.sampled_from(["a", "b", "b.c", "page", "part", "title", "document"])
+names = st.sampled_from(["a", "b", "b.c", "page", "part", "title", "document", "access"])
 scalars = st.sampled_from(["", "x", "xy", "Z", "é", 0, 1, 2, -1, 0.5, 2.0, True, False])
 metadata = st.dictionaries(
     st.sampled_from(["a", "b"]),
@@ -167,9 +176,15 @@ filters = st.recursive(
 )
 
 
-@given(filters, metadata, st.none() | st.integers(0, 2), st.none() | st.sampled_from(["", "x"]))
-def test_sql_and_python_agree(found, values, page, part):
-    chunk = Chunk("x", 0, 0, 1, "t", 1, title="Z", page=page, part=part, metadata=values)
+@given(
+    filters,
+    metadata,
+    st.none() | st.integers(0, 2),
+    st.none() | st.sampled_from(["", "x"]),
+    st.sampled_from([(), ("x", "xy")]),
+)
+def test_sql_and_python_agree(found, values, page, part, access):
+    chunk = Chunk("x", 0, 0, 1, "t", 1, title="Z", page=page, part=part, metadata=values, access=access)
     assert by_sql(found, chunk) is found.matches(chunk)
 
 

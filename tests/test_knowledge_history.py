@@ -267,6 +267,8 @@ def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
             again.add([Document(name, words) for name, words in past[kb.generation].items()])
             fresh = answers(again)
         assert scores(answers(kb)[::2]) == pytest.approx(scores(fresh[::2]), abs=1e-4)  # vectors
+        with kb.as_reader("") as view, KnowledgeBase.open(folder / "again", reader="") as new:
+            assert scores(answers(view)) == scores(answers(new))  # a reader's words count nothing that was deleted
         compact(kb)  # until then BM25's statistics count what was deleted
         assert scores(answers(kb)) == pytest.approx(scores(fresh), abs=1e-4)
 

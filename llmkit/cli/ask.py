@@ -13,6 +13,7 @@ from llmkit.cli.rows import questions, reading, writing
 from llmkit.cli.show import (
     answer_row,
     as_of_option,
+    as_option,
     duration,
     excerpt,
     json_option,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
 @where_option
 @as_of_option
+@as_option
 @click.option("--questions", "file", metavar="FILE", help="JSONL with 'id' and 'question'; - for stdin.")
 @click.option("--out", default="-", metavar="FILE", help="Where the answers to --questions go, as JSONL.")
 @json_option
@@ -45,6 +47,7 @@ def command(
     overrides: tuple[str, ...],
     where: str | None,
     as_of: str | None,
+    reader: str | None,
     file: str | None,
     out: str,
     as_json: bool,
@@ -55,10 +58,10 @@ def command(
     from llmkit.pipeline import load_pipeline
 
     loaded = load_pipeline(pipeline, overrides, knowledge=kb)
-    if as_of is not None:
+    if as_of is not None or reader is not None:
         from llmkit.knowledge.base import KnowledgeBase
 
-        loaded = loaded.with_knowledge(KnowledgeBase.open(kb, as_of=as_of))
+        loaded = loaded.with_knowledge(KnowledgeBase.open(kb, as_of=as_of, reader=reader))
     if where is not None:
         loaded = loaded.with_filter(where)
     loaded.open_knowledge()

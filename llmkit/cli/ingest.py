@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that parse.")
 @click.option("--max-mb", type=click.FloatRange(min=0), help="Largest file that is read, in MB.")
 @click.option("--max-seconds", type=click.FloatRange(min=0), help="Longest time for parsing one file.")
+@click.option(
+    "--access", metavar="LABELS",
+    help="Who may read these files, now and in later ingests, as in hr,board; '' lets everybody.",
+)  # fmt: skip
 @click.option("--reparse", is_flag=True, help="Read unchanged files again too.")
 @json_option
 def command(
@@ -41,6 +45,7 @@ def command(
     workers: int,
     max_mb: float | None,
     max_seconds: float | None,
+    access: str | None,
     reparse: bool,
     as_json: bool,
 ) -> None:
@@ -59,7 +64,9 @@ def command(
         bar.show(progress.files, progress.total, rate, more=progress.name[-60:])
 
     with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, bar:
-        summary = kb.ingest(paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse)
+        summary = kb.ingest(
+            paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse, access=access
+        )
     if as_json:
         print_json({**asdict(summary), "notes": kb.untold()})
     else:

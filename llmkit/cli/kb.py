@@ -85,15 +85,33 @@ def compact(keep: int, kb: str, as_json: bool) -> None:
 @command.command("forget")
 @click.argument("documents", nargs=-1, required=True)
 @kb_option
+@click.option(
+    "--runs", default="runs", show_default=True, metavar="DIR", envvar="LLMKIT_RUNS",
+    help="Folder of evaluations, whose samples and remembered answers that quote the documents are erased too.",
+)  # fmt: skip
 @json_option
-def forget(documents: tuple[str, ...], kb: str, as_json: bool) -> None:
-    """Take documents out of every generation, so that no byte search of the folder finds them."""
+def forget(documents: tuple[str, ...], kb: str, runs: str, as_json: bool) -> None:
+    """Take documents out of every generation and every evaluation, so that no byte search finds them."""
+    from llmkit.evaluation.forgetting import forget_in_runs
     from llmkit.knowledge.purge import forget
+    from llmkit.knowledge.quotes import quotes_of
 
     with _open(kb) as base:
+        quotes = quotes_of(base, documents)
+        erased = forget_in_runs(Path(runs), quotes)  # first: once the text is gone, nobody knows what quotes it
         gone = forget(base, documents)
+    if as_json:
+        print_json({**asdict(gone), "runs": asdict(erased)})
+        return
     _gone(gone, as_json)
-    click.echo("traces of evaluations and logs that quote them lie elsewhere and were not touched", err=True)
+    click.echo(
+        f"{runs}: {erased.samples} samples, {erased.passages} passages and {erased.answers} remembered answers that "
+        "were shown or quote them are gone; the same llmkit eval makes those samples again"
+    )
+    for file in erased.files:
+        click.echo(f"  deleted, can be made again: {file}")
+    for file in erased.untouched:
+        click.echo(f"  NOT touched, look at it yourself: {file}")
 
 
 @command.command("verify")

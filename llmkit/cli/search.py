@@ -14,6 +14,7 @@ import click
 from llmkit.cli.rows import Row, questions, reading, writing
 from llmkit.cli.show import (
     as_of_option,
+    as_option,
     duration,
     excerpt,
     json_option,
@@ -39,6 +40,7 @@ _BATCH = 256
 )  # fmt: skip
 @where_option
 @as_of_option
+@as_option
 @click.option("--queries", "file", metavar="FILE", help="JSONL with 'id' and 'text'; - for stdin.")
 @click.option("--out", default="-", metavar="FILE", help="Where the hits of --queries go, as JSONL.")
 @json_option
@@ -49,6 +51,7 @@ def command(
     mode: str,
     where: str | None,
     as_of: str | None,
+    reader: str | None,
     file: str | None,
     out: str,
     as_json: bool,
@@ -63,7 +66,7 @@ def command(
 
     retriever: Any = config.build_part("retriever", config.parse(f"mode: {mode}", "--mode").values["mode"])
     wanted = None if where is None else parse(where)
-    with KnowledgeBase.open(kb, as_of=as_of) as base:
+    with KnowledgeBase.open(kb, as_of=as_of, reader=reader) as base:
         if file is not None:
             _many(base, retriever, k, wanted, file, out)
             notes(base.untold())

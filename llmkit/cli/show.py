@@ -23,6 +23,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON a
 as_of_option = click.option(
     "--as-of", metavar="GENERATION|DATE", help="Read an older generation, as in 12 or 2026-03-01."
 )
+as_option = click.option(
+    "--as",
+    "reader",
+    metavar="LABELS",
+    help="Show only what holders of these access labels may read, as in hr,board.",
+)
 where_option = click.option("--where", metavar="FILTER", help="Only passages that pass, as in 'type == \"pdf\"'.")
 
 

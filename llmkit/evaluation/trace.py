@@ -62,7 +62,7 @@ def chunk_row(chunk: Chunk) -> Row:
 
 def read_chunk(row: Mapping[str, Any]) -> Chunk:
     """The passage of a row."""
-    return Chunk(**{**row, "heading": tuple(row["heading"])})
+    return Chunk(**{**row, "heading": tuple(row["heading"]), "access": tuple(row.get("access", ()))})
 
 
 def sample_row(sample: Sample) -> Row:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
 from llmkit.knowledge import history
 from llmkit.knowledge.catalog import Catalog
@@ -30,6 +29,7 @@ from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import open_vectors
+from llmkit.knowledge.same_encoder import same_encoder
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.part import Part
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 class KnowledgeBase:
     """Open one with :meth:`open`, make one with :meth:`create`; close it, or use it in a ``with`` block."""
 
+    reader: tuple[str, ...] | None = None
+    """Labels of the reader to whom this is shown; None: the owner, who sees all."""
+
     def __init__(self, path: Path, catalog: Catalog, encoder: Encoder | None = None, as_of: int | None = None) -> None:
         self.path = path
         self.catalog = catalog
@@ -56,7 +59,7 @@ class KnowledgeBase:
         self.notes: list[str] = []
         """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
         self._told = 0
-        self._given = encoder
+        self.given_encoder = encoder
         self._meta = catalog.meta()
         self._lock = threading.RLock()
         self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
@@ -88,16 +91,25 @@ class KnowledgeBase:
         return cls(path, catalog, encoder)
 
     @classmethod
-    def open(cls, path: str | Path, *, encoder: Encoder | None = None, as_of: int | str | None = None) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder | None = None,
+        as_of: int | str | None = None,
+        reader: str | Iterable[str] | None = None,
+    ) -> KnowledgeBase:
         """Open a knowledge base at its last generation, or at an older one, for reading only.
 
         Args:
             path: its folder.
             encoder: instead of the one that was written down; must be the same model.
             as_of: a generation, or a date or time (ISO, UTC): what was there at its end.
+            reader: show only what a holder of these labels may read; see :meth:`as_reader`. None: everything.
 
         Raises:
             KnowledgeError: it is not there, or not one.
+            DataError: what is no label.
         """
         path = Path(path).expanduser()
         if not (path / "catalog.sqlite").is_file():
@@ -105,7 +117,14 @@ class KnowledgeBase:
         catalog = Catalog(path / "catalog.sqlite")
         if "identity" not in catalog.meta():
             raise KnowledgeError(f"{path} was never finished: delete the folder and ingest again")
-        return cls(path, catalog, encoder, None if as_of is None else history.resolve(catalog, as_of))
+        opened = cls(path, catalog, encoder, None if as_of is None else history.resolve(catalog, as_of))
+        return opened if reader is None else opened.as_reader(reader, owned=True)
+
+    def as_reader(self, reader: str | Iterable[str], *, owned: bool = False) -> KnowledgeBase:
+        """What a holder of these labels may read, and nothing else; `owned`: close this with the view."""
+        from llmkit.knowledge.reader import ReaderView
+
+        return ReaderView(self, reader, owned=owned)
 
     def close(self) -> None:
         """Close the files."""
@@ -136,15 +155,7 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not the same model any more.
         """
-        encoder: Any = self._given or one_of("encoder").parse(json.loads(self._meta["encoder"]))
-        if encoder.identity != self.identity:
-            if not same_space(encoder.identity, self.identity):
-                raise KnowledgeError(
-                    f"{self.path} was made with the encoder {self.identity}, this one is {encoder.identity}: their "
-                    "vectors cannot be compared. Use the same model, or ingest into a new knowledge base"
-                )
-            self.notes.append(f"vectors were made by {self.identity}, questions are encoded by {encoder.identity}")
-        return encoder  # type: ignore[no-any-return]
+        return same_encoder(self, self.given_encoder or one_of("encoder").parse(json.loads(self._meta["encoder"])))
 
     @cached_property
     def splitter(self) -> StructureSplitter:
@@ -184,14 +195,14 @@ class KnowledgeBase:
         on_progress: Callable[[Progress], None] | None = None,
         workers: int = 2,
         reparse: bool = False,
+        access: str | Iterable[str] | None = None,
     ) -> IngestSummary:
         """Bring files and folders in; see :func:`llmkit.knowledge.ingest.ingest`."""
         from llmkit.knowledge.ingest import ingest
 
         self.check_writable()
-        return ingest(
-            self, [Path(r) for r in roots], limits=limits, on_progress=on_progress, workers=workers, reparse=reparse
-        )
+        how: dict[str, Any] = {"limits": limits, "on_progress": on_progress, "workers": workers, "reparse": reparse}
+        return ingest(self, [Path(r) for r in roots], access=access, **how)
 
     def add(self, documents: Iterable[Document], *, source: str = "api") -> IngestSummary:
         """Add or replace documents by id; what has not changed is left alone."""
@@ -216,6 +227,9 @@ class KnowledgeBase:
         """
         if self.as_of is not None:
             raise KnowledgeError(f"{self.path} is open as of generation {self.as_of}: the past is for reading only")
+
+    def check_owner(self) -> None:
+        """Refuse what only the owner may see; the owner may."""
 
     def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`.
@@ -261,14 +275,9 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not there.
         """
-        found = (
-            self.catalog.documents("id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version))
-            if version
-            else self.catalog.documents(
-                "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
-            )
-        )
-        for document in found:
+        alive = "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
+        named = "id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version)
+        for document in self.catalog.documents(*(named if version else alive)):
             return document
         raise KnowledgeError(f"{self.path} has no document {name!r}" + (f" of version {version}" if version else ""))
 

@@ -21,19 +21,19 @@ from numpy.typing import NDArray
 from llmkit.errors import KnowledgeError
 from llmkit.types import Chunk, Document
 
-FORMAT = 1
+FORMAT = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE generations (id INTEGER PRIMARY KEY, at TEXT NOT NULL, note TEXT NOT NULL);
 CREATE TABLE sources (
     seq INTEGER PRIMARY KEY, uri TEXT NOT NULL, root TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
     sha256 TEXT NOT NULL, size INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL,
-    born INTEGER NOT NULL, died INTEGER);
+    access TEXT NOT NULL DEFAULT '[]', born INTEGER NOT NULL, died INTEGER);
 CREATE UNIQUE INDEX live_sources ON sources (uri) WHERE died IS NULL;
 CREATE TABLE documents (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL, source TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
     version TEXT NOT NULL, metadata TEXT NOT NULL, notes TEXT NOT NULL, fates TEXT NOT NULL,
-    born INTEGER NOT NULL, died INTEGER);
+    access TEXT NOT NULL DEFAULT '[]', born INTEGER NOT NULL, died INTEGER);
 CREATE UNIQUE INDEX live_documents ON documents (id) WHERE died IS NULL;
 CREATE INDEX documents_by_source ON documents (source) WHERE died IS NULL;
 CREATE TABLE chunks (
@@ -47,7 +47,7 @@ CREATE TABLE segments (
     file TEXT PRIMARY KEY, rows INTEGER NOT NULL, sha256 TEXT NOT NULL, ids BLOB NOT NULL) WITHOUT ROWID;
 """
 _CHUNK = """SELECT c.row, d.id, c.ordinal, c.start, c.end, c.text, c.tokens, c.title, c.heading, c.page, c.part,
-                   d.version, d.metadata
+                   d.version, d.metadata, d.access
             FROM chunks c JOIN documents d ON d.seq = c.document"""
 
 
@@ -162,9 +162,10 @@ class Catalog:
 
     def documents(self, condition: str, parameters: Sequence[Any] = ()) -> Iterable[Document]:
         """Documents by an SQL condition over table documents; structure blocks are not kept."""
-        sql = f"SELECT id, text, title, metadata, notes FROM documents WHERE {condition}"  # noqa: S608
-        for name, text, title, metadata, notes in self.each(sql, parameters, size=50):
-            yield Document(name, text, title, json.loads(metadata), notes=tuple(json.loads(notes)))
+        sql = f"SELECT id, text, title, metadata, notes, access FROM documents WHERE {condition}"  # noqa: S608
+        for name, text, title, metadata, notes, access in self.each(sql, parameters, size=50):
+            told, readers = tuple(json.loads(notes)), tuple(json.loads(access))
+            yield Document(name, text, title, json.loads(metadata), notes=told, access=readers)
 
 
 def _chunk(row: tuple[Any, ...]) -> Chunk:
@@ -182,4 +183,5 @@ def _chunk(row: tuple[Any, ...]) -> Chunk:
         part=row[10],
         version=row[11],
         metadata=json.loads(row[12]),
+        access=tuple(json.loads(row[13])),
     )

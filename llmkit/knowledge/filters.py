@@ -19,13 +19,14 @@ from pydantic import BeforeValidator, PlainSerializer, SkipValidation, WithJsonS
 from llmkit.errors import ConfigError, unknown
 from llmkit.types import Chunk, Json
 
+SYNONYMS = {"prefix": "startswith", "and": "all", "or": "any"}
 Operator = Literal["==", "<", "<=", ">", ">=", "startswith"]
 Scalar: TypeAlias = str | int | float | bool
 Sql = tuple[str, list[Any]]
 
 _COLUMNS = {"page": "c.page", "part": "c.part", "title": "c.title", "document": "d.id"}
 MAX_DEPTH = 40
-OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "startswith")
+OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "startswith", "prefix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ def _from_mapping(mapping: Mapping[str, Any], depth: int) -> Filter:
     if depth > MAX_DEPTH:
         raise ConfigError(f"the filter is nested deeper than {MAX_DEPTH} levels")
     parts: list[Filter] = []
-    for key, value in mapping.items():
+    for given, value in mapping.items():
+        key = SYNONYMS.get(given, given) if isinstance(value, list) else given
         if key in ("all", "any"):
             if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
                 raise ConfigError(f"{key!r} takes a list of mappings")
@@ -190,6 +192,7 @@ def operation(field: str, operator: str, value: Any) -> Filter:
         value = str(value)
     if operator not in OPERATORS:
         raise ConfigError(unknown(f"operator on {field!r}", operator, OPERATORS))
+    operator = SYNONYMS.get(operator, operator)
     if operator == "in":
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{field} in … takes a list")
@@ -229,6 +232,8 @@ def _within(field: str, operator: str, period: str) -> Filter:
 
 def _source(field: str) -> Sql:
     """The values of a field as a table of (value, type): one row, or one for each item of a list."""
+    if field == "access":
+        return "json_each(d.access)", []
     column = _COLUMNS.get(field)
     if column is not None:
         return f"(SELECT {column} AS value, typeof({column}) AS type)", []
@@ -237,7 +242,9 @@ def _source(field: str) -> Sql:
 
 def _plain(field: str) -> Sql:
     """True where the field is not an object: its members are not its values."""
-    return ("1", []) if field in _COLUMNS else ("json_type(d.metadata, ?) != 'object'", [_path(field)])
+    if field in _COLUMNS or field == "access":
+        return "1", []
+    return "json_type(d.metadata, ?) != 'object'", [_path(field)]
 
 
 def _path(field: str) -> str:
@@ -253,6 +260,8 @@ def _kinds(value: Scalar) -> str:
 def _values(chunk: Chunk, field: str) -> list[Json]:
     if field in _COLUMNS:
         return [chunk.document if field == "document" else getattr(chunk, field)]
+    if field == "access":
+        return list(chunk.access)
     here: Any = dict(chunk.metadata)
     for key in field.split("."):
         if not isinstance(here, Mapping) or key not in here:

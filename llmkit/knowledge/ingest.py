@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmkit.errors import DataError
+from llmkit.knowledge.access import RootLabels, labels, settled, written
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.writer import Writer
 from llmkit.text.loading import Limits, Loaded, load_all
@@ -70,6 +72,7 @@ def ingest(
     on_progress: Callable[[Progress], None] | None = None,
     workers: int = 2,
     reparse: bool = False,
+    access: str | Iterable[str] | None = None,
 ) -> IngestSummary:
     """Make the knowledge base hold what the roots hold now.
 
@@ -84,6 +87,7 @@ def ingest(
         on_progress: called after every file.
         workers: processes that parse.
         reparse: read unchanged files again too.
+        access: labels for these roots, now and in later ingests; empty: everybody; None: as was said before.
 
     Raises:
         DataError: a root that does not exist.
@@ -92,9 +96,13 @@ def ingest(
     started = time.perf_counter()
     with writer_lock(kb.path), Writer(kb, f"ingest {' '.join(root.name for root in roots)}") as writer:
         work = _Ingest(kb, writer, on_progress)
+        if access is not None:
+            work.limits.say(roots, labels(access) if access else ())
         work.find(roots)
         for loaded in load_all(work.changed(reparse), limits or Limits(), workers):
             work.take(loaded)
+        writer.flush()
+        work.drop_unlimited()
         writer.flush()
     return work.finish(started)
 
@@ -121,6 +129,7 @@ class _Ingest:
         self.total = 0
         self.hashes: dict[str, str] = {}
         """SHA-256 of the files on their way through the parsers."""
+        self.limits = RootLabels(kb.catalog)
 
     def find(self, roots: Sequence[Path]) -> None:
         """Look at everything once: note what is there, take out what is gone."""
@@ -155,6 +164,13 @@ class _Ingest:
             self.summary.removed += self.writer.remove_source(uri)
         self.given = roots
 
+    def drop_unlimited(self) -> None:
+        """Take out what could not be read again and is open to others than it was said now."""
+        for uri, name, access in self.kb.catalog.rows("SELECT uri, name, access FROM sources WHERE died IS NULL"):
+            if access != written(self.limits.of(uri)) and any(Path(uri).is_relative_to(root) for root in self.roots):
+                self.summary.removed += self.writer.remove_source(uri)
+                self.problem(name, "skipped", "it could not be read again for its new readers and was taken out")
+
     def scan(self, roots: Sequence[Path]) -> Iterator[Source | Skipped]:
         """Everything below the roots but this knowledge base itself."""
         own = self.kb.path.resolve()
@@ -173,9 +189,9 @@ class _Ingest:
             except OSError:
                 content = ""  # the loader will say why
             known = self.kb.catalog.rows(
-                """SELECT sha256 FROM sources
-                   WHERE uri = ? AND name = ? AND status IN ('parsed', 'empty') AND died IS NULL""",
-                (uri, item.id),
+                """SELECT sha256 FROM sources WHERE uri = ? AND name = ? AND access = ?
+                   AND status IN ('parsed', 'empty') AND died IS NULL""",
+                (uri, item.id, written(self.limits.of(uri))),
             )
             if not reparse and content and known and known[0][0] == content:
                 self.summary.unchanged += 1
@@ -190,10 +206,11 @@ class _Ingest:
         uri, content = str(source.path), self.hashes.pop(str(source.path), "")
         reason = loaded.reason
         about = uri, str(source.root), source.id, loaded.kind
+        limit = self.limits.of(uri)
         if loaded.status in ("parsed", "empty"):
             why = "an ingest was interrupted in the middle of it; the next one reads it again"
-            self.writer.begin_source((*about, "", source.size, "partial", why))
-            notes = self.documents(loaded.documents, uri, source.id)
+            self.writer.begin_source((*about, "", source.size, "partial", why, written(limit)))
+            notes = self.documents(loaded.documents, uri, source.id, limit)
             rejected = getattr(loaded.documents, "rejected_count", 0)
             if rejected:
                 some = "; ".join(loaded.documents.rejected)  # type: ignore[attr-defined]
@@ -204,25 +221,36 @@ class _Ingest:
             kept = self.kb.catalog.rows("SELECT count(*) FROM documents WHERE source = ? AND died IS NULL", (uri,))[0][
                 0
             ]
-            if kept:
+            noted = self.kb.catalog.rows("SELECT access FROM sources WHERE uri = ? AND died IS NULL", (uri,))
+            if kept and noted and noted[0][0] != written(limit):
+                self.summary.removed += self.writer.remove_source(uri)
+                reason += f" (what was read from it before was for other readers and is taken out: {kept} documents)"
+            elif kept:
                 reason += f" (what was read from it before is kept: {kept} documents)"
         if reason:
             self.problem(source.id, loaded.status, reason)
-        self.writer.put_source((*about, content, source.size, loaded.status, reason))
+        self.writer.put_source((*about, content, source.size, loaded.status, reason, written(limit)))
         self.done(source.id, loaded.status)
 
-    def documents(self, documents: Iterable[Document], source: str, name: str) -> list[str]:
+    def documents(
+        self, documents: Iterable[Document], source: str, name: str, limit: tuple[str, ...] = ()
+    ) -> list[str]:
         """Put documents in; those the source had before and has no more are taken out. Returns what to tell."""
         mine = source if name else ""  # what is added through the API is added to, never taken out by what is not named
         live = self.kb.catalog.rows("SELECT seq FROM documents WHERE source = ? AND died IS NULL", (mine,))
         before = {seq for (seq,) in live}
         taken: dict[str, int] = {}
         renamed = 0
+        refused: list[str] = []
         for given in documents:
-            document = given
+            try:
+                document = settled(given, limit)
+            except DataError as error:
+                refused.append(f"{given.id}: {error}")
+                continue
             known = self.writer.live(document.id)
             if known is not None and known[1] != source:
-                document = _renamed(document, f"{name or source}:{document.id}")
+                document = replace(document, id=f"{name or source}:{document.id}")
                 renamed += 1
                 known = self.writer.live(document.id)
             taken[document.id] = taken.get(document.id, 0) + 1
@@ -243,6 +271,8 @@ class _Ingest:
         notes = []
         if renamed:
             notes.append(f"{renamed} ids are taken by other sources: stored here as '{name or source}:ID'")
+        if refused:
+            notes.append(f"{len(refused)} documents were left out for their access labels: {'; '.join(refused[:3])}")
         if twice:
             notes.append(f"{twice} documents repeat an id of the same source and were left out")
         return notes
@@ -268,7 +298,3 @@ class _Ingest:
         summary.statuses = dict(self.statuses)
         summary.seconds = time.perf_counter() - started
         return summary
-
-
-def _renamed(document: Document, name: str) -> Document:
-    return Document(name, document.text, document.title, document.metadata, document.blocks, document.notes)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from llmkit.errors import KnowledgeError
@@ -13,6 +15,7 @@ from llmkit.knowledge.lock import writer_lock
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
+_SLICE = 500  # chunks read at a time
 _PATIENCE = 10.0  # seconds a reader waits for a live writer to bring the index level
 
 
@@ -72,7 +75,7 @@ def open_past(kb: KnowledgeBase) -> LexicalIndex:
     """An index in memory of the older generation that `kb` shows, made from the catalogue."""
     index = LexicalIndex(None)
     rows = kb.catalog.live_rows(kb.generation)
-    index.update(kb.generation, (), ((int(row), kb.chunks([int(row)])[0].indexed_text) for row in rows))
+    index.update(kb.generation, (), texts(kb, rows))
     return index
 
 
@@ -100,8 +103,14 @@ def catch_up(kb: KnowledgeBase, index: LexicalIndex) -> None:
         "SELECT row FROM chunks WHERE born > ? AND born <= ? AND (died IS NULL OR died > ?) ORDER BY row",
         (reached, now, now),
     )
-    texts = ((row, kb.chunks([row])[0].indexed_text) for (row,) in born)
-    index.update(now, (row for (row,) in died), texts)
+    index.update(now, (row for (row,) in died), texts(kb, (row for (row,) in born)))
+
+
+def texts(kb: KnowledgeBase, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """What is indexed of each row, some hundreds at a time."""
+    left = iter(rows)
+    while some := [int(row) for row in islice(left, _SLICE)]:
+        yield from zip(some, (chunk.indexed_text for chunk in kb.chunks(some)), strict=True)
 
 
 def _open(kb: KnowledgeBase, writing: bool) -> LexicalIndex:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from llmkit.errors import KnowledgeError
 
 _ANALYZER = "llmkit"
 _CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
-_SET = 50_000  # more allowed rows than this are checked after the search, in growing slices, not inside it
+_NAMED = 2_000  # more allowed rows than this are never asked for by name: hits are checked, in growing slices
+_DEAR = 10  # hits to look at for each allowed row, from which on naming the rows is faster
+_MORE = 16  # hits beyond k that are looked at first, for ties
 _HEAP = 64 << 20
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -62,8 +65,7 @@ class LexicalIndex:
         )
         self._index.register_tokenizer(_ANALYZER, self._analyzer)
         self._index.config_reader("Manual")
-        self._index.reload()
-        self._searcher = self._index.searcher()
+        self.reload()
 
     @property
     def generation(self) -> int:
@@ -75,7 +77,9 @@ class LexicalIndex:
         except (OSError, ValueError):
             return 0
 
-    def update(self, generation: int, died: Iterable[int], born: Iterable[tuple[int, str]]) -> None:
+    def update(
+        self, generation: int, died: Iterable[int], born: Iterable[tuple[int, str]], *, heap: int = _HEAP
+    ) -> None:
         """Take rows out, put (row, text) in, and name the generation reached. Doing it twice changes nothing.
 
         Raises:
@@ -83,7 +87,7 @@ class LexicalIndex:
         """
         import tantivy
 
-        writer = self._index.writer(_HEAP, 1)
+        writer = self._index.writer(heap, 1)
         try:
             for row in died:
                 writer.delete_documents_by_term("row", row)
@@ -109,6 +113,7 @@ class LexicalIndex:
         """See what was committed last."""
         self._index.reload()
         self._searcher = self._index.searcher()
+        self._total = max(1, self._searcher.num_docs)
 
     def rows(self) -> NDArray[np.int64]:
         """Every row in the index, ascending."""
@@ -120,21 +125,32 @@ class LexicalIndex:
     def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query that share a word with it, best first.
 
-        Query text is only ever words: no operator in it is obeyed.
+        Of equal scores the lower row comes first; with `allowed` these are the k best of the allowed rows. Query text
+        is only ever words: no operator in it is obeyed.
 
         Raises:
             KnowledgeError: the index is damaged.
         """
         if allowed is not None and len(allowed) == 0:
             return [_none() for _ in queries]
-        inside = allowed is not None and len(allowed) <= _SET
-        permitted = None if allowed is None or inside else np.sort(allowed)
+        permitted = allowed
+        if allowed is not None and (allowed[1:] < allowed[:-1]).any():
+            permitted = np.sort(allowed)
         try:
-            return [self._one(query, k, allowed if inside else None, permitted) for query in queries]
+            named = cache(lambda: self._named(permitted))  # made once, and only if some query needs it
+            return [self._one(query, k, permitted, named) for query in queries]
         except ValueError as error:  # a file of tantivy's that cannot be read
             raise KnowledgeError(f"the lexical index {self.folder} is damaged: {error}") from error
 
-    def _one(self, query: str, k: int, inside: NDArray[np.int64] | None, permitted: NDArray[np.int64] | None) -> Found:
+    def _named(self, rows: NDArray[np.int64] | None) -> Any:
+        """A query for these rows: a term each, which is found faster than a set of terms."""
+        from tantivy import Occur, Query
+
+        some = [] if rows is None else rows.tolist()
+        terms = [(Occur.Should, Query.term_query(self._schema, "row", row, "basic")) for row in some]
+        return Query.const_score_query(Query.boolean_query(terms), 0.0)
+
+    def _one(self, query: str, k: int, permitted: NDArray[np.int64] | None, named: Callable[[], Any]) -> Found:
         from tantivy import Occur, Query
 
         terms = dict.fromkeys(self._analyzer.analyze(spaced(query)))
@@ -143,20 +159,37 @@ class LexicalIndex:
         words: Any = Query.boolean_query(
             [(Occur.Should, Query.term_query(self._schema, "body", term, "freq")) for term in terms]
         )
-        if inside is not None:
-            rows = Query.term_set_query(self._schema, "row", inside.tolist())
-            words = Query.boolean_query([(Occur.Must, words), (Occur.Must, Query.const_score_query(rows, 0.0))])
-        wanted = k
+        few = permitted is not None and len(permitted) <= _NAMED
+        if permitted is not None and few and 1.5 * k * self._total > _DEAR * len(permitted) ** 2:
+            found = None  # too many hits would be looked at for each row that passes
+        else:
+            found = self._best(words, k, permitted, patient=not few)
+        if found is None:
+            found = self._best(Query.boolean_query([(Occur.Must, words), (Occur.Must, named())]), k, None)
+        return found or _none()
+
+    def _best(self, words: Any, k: int, permitted: NDArray[np.int64] | None, *, patient: bool = True) -> Found | None:
+        """The k best hits that are permitted, from a slice of the hits that grows until it is sure to hold them.
+
+        None where the first slice does not, and one is not `patient`.
+        """
+        share = 1.0 if permitted is None else min(1.0, len(permitted) / self._total)
+        wanted = min(self._total, int(1.5 * k / share if share < 1 else k) + _MORE)
         while True:
             hits = self._searcher.search(words, wanted, count=False).hits
             scores = np.fromiter((score for score, _ in hits), dtype=np.float32, count=len(hits))
             found = self._rows([address for _, address in hits])
-            if permitted is None:
-                return found, scores
-            keep = np.isin(found, permitted)
-            if keep.sum() >= k or len(hits) < wanted:
-                return found[keep][:k], scores[keep][:k]
-            wanted *= 4
+            last = scores[-1] if len(hits) else 0.0
+            if permitted is not None:
+                keep = _among(found, permitted)
+                found, scores = found[keep], scores[keep]
+            order = best_first(scores, found)[:k]
+            every = len(hits) < wanted or wanted >= self._total
+            if every or (len(order) == k and scores[order[-1]] > last):
+                return found[order], scores[order]  # what was not looked at scores less
+            if not patient:
+                return None
+            wanted = min(self._total, 4 * wanted)
 
     def _rows(self, addresses: list[Any]) -> NDArray[np.int64]:
         values = self._searcher.fast_field_values("row", addresses) if addresses else []
@@ -167,6 +200,18 @@ def rebuild_from_nothing(folder: Path) -> LexicalIndex:
     """An empty index in place of whatever stood there."""
     shutil.rmtree(folder, ignore_errors=True)
     return LexicalIndex(folder)
+
+
+def best_first(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions from the highest score down, equal ones in the order of their rows."""
+    return np.lexsort((rows, -scores))
+
+
+def _among(found: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of these are among the rows, ascending."""
+    at = np.minimum(np.searchsorted(rows, found), len(rows) - 1)
+    inside: NDArray[np.bool_] = rows[at] == found
+    return inside
 
 
 def _pairs(run: str) -> list[str]:

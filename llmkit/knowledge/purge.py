@@ -55,8 +55,8 @@ def compact(kb: KnowledgeBase, keep: int = 1) -> Purged:
 def forget(kb: KnowledgeBase, ids: Sequence[str]) -> Purged:
     """Take documents out of every generation: text, vectors, words, names. No byte search of the folder finds them.
 
-    A file that is still in a folder comes back with the next ingest of that folder. Answers that were given while the
-    documents were here (traces of evaluations, logs) lie elsewhere and are not touched.
+    A file that is still in a folder comes back with the next ingest of that folder. Evaluations that were
+    shown the documents lie elsewhere: :func:`llmkit.evaluation.forgetting.forget_in_runs` erases those.
 
     Raises:
         KnowledgeError: a document that never was, or another process holds on to old pages.
@@ -132,6 +132,7 @@ def _erase_name(db: sqlite3.Connection, name: str) -> None:
         db.execute("UPDATE sources SET status = 'partial' WHERE uri = ? AND died IS NULL", (name,))
         return
     db.execute("DELETE FROM sources WHERE uri = ? OR name = ?", (name, name))
+    db.execute("DELETE FROM meta WHERE key = 'access:' || ?", (name,))
     short = name.rpartition("/")[2]
     db.execute("UPDATE generations SET note = '(forgotten)' WHERE instr(note, ?) > 0", (short,))
 

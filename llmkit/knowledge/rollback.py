@@ -14,9 +14,9 @@ from llmkit.knowledge.writer import Writer, bury, follow, fresh_rows, store_vect
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
-_DOCUMENT = "id, source, title, text, version, metadata, notes, fates"
+_DOCUMENT = "id, source, title, text, version, metadata, notes, fates, access"
 _CHUNK = "ordinal, start, end, text, tokens, title, heading, page, part, key"
-_SOURCE = "uri, root, name, kind, sha256, size, status, reason"
+_SOURCE = "uri, root, name, kind, sha256, size, status, reason, access"
 
 
 def rollback(kb: KnowledgeBase, to: int | str) -> history.Diff:

@@ -77,7 +77,7 @@ def status(kb: KnowledgeBase) -> Status:
     sizes = {
         "catalogue": sum(path.stat().st_size for path in kb.path.glob("catalog.sqlite*")),
         "vectors": sum(path.stat().st_size for path in kb.path.glob("vectors/*")),
-        "lexical": sum(path.stat().st_size for path in kb.path.glob("lexical/*")),
+        "lexical": sum(path.stat().st_size for path in kb.path.glob("lexical/**/*") if path.is_file()),
     }
     return Status(
         path=str(kb.path),
@@ -89,7 +89,7 @@ def status(kb: KnowledgeBase) -> Status:
         embedded=int(kb.index.holds(live).sum()),
         files=dict(counts),
         characters=dict(characters),
-        bytes=sizes,
+        bytes=sizes if kb.reader is None else {},
         notes=notes,
     )
 

@@ -16,6 +16,7 @@ from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
+from llmkit.knowledge.views import broken_views
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -37,7 +38,11 @@ def verify(kb: KnowledgeBase) -> list[Finding]:
     """Check the catalogue itself, every vector file against its SHA-256, words against rows, text against offsets.
 
     Reads everything and changes nothing.
+
+    Raises:
+        KnowledgeError: it is open for a reader who may not see everything.
     """
+    kb.check_owner()
     return [*_catalogue(kb), *_vectors(kb), *_lexical(kb)]
 
 
@@ -129,6 +134,8 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     if not np.array_equal(rows, live):
         told = f"{len(np.setdiff1d(live, rows))} chunks have no words, {len(np.setdiff1d(rows, live))} words no chunk"
         yield Finding("lexical", told, repairable=True)
+    for name in broken_views(kb.path / "lexical" / "views"):
+        yield Finding("lexical", f"the index of a reader's words, views/{name}, is damaged", repairable=True)
 
 
 def _encode_again(kb: KnowledgeBase) -> None:

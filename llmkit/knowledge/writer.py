@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments
+from llmkit.knowledge import access, segments
 from llmkit.knowledge.level import caught_up, open_level
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
@@ -105,7 +105,7 @@ class Writer:
         self.put_source(row)
 
     def put_source(self, row: tuple[Any, ...]) -> None:
-        """Note a source: (uri, root, name, kind, sha256, size, status, reason), instead of what was noted before."""
+        """Note a source, instead of what was noted: (uri, root, name, kind, sha256, size, status, reason, access)."""
         self._batch.dead_sources.append(row[0])
         self._batch.sources[row[0]] = row
 
@@ -124,10 +124,10 @@ class Writer:
     def _incomplete(self, uri: str) -> None:
         """Note of a file that it is not all here any more, so that the next ingest reads it."""
         noted = self.kb.catalog.rows(
-            "SELECT uri, root, name, kind, sha256, size FROM sources WHERE uri = ? AND died IS NULL", (uri,)
+            "SELECT uri, root, name, kind, sha256, size, access FROM sources WHERE uri = ? AND died IS NULL", (uri,)
         )
-        for row in noted:
-            self.put_source((*row, "partial", "documents of it were deleted"))
+        for *row, readers in noted:
+            self.put_source((*row, "partial", "documents of it were deleted", readers))
 
     def remove_seq(self, seq: int) -> None:
         """Take a document out by its seq."""
@@ -162,24 +162,30 @@ class Writer:
         follow(kb, generation, merged, died, ids, vectors, [chunk.indexed_text for chunk in chunks])
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
-        """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again."""
+        """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again.
+
+        What different readers may read is encoded apart: a bfloat16 vector's last digits depend on its batch.
+        """
         keys = [self._key(chunk) for chunk in chunks]
         known = self._known(keys)
-        missing: dict[bytes, str] = {}
-        for key, chunk in zip(keys, chunks, strict=True):
-            if key not in known:
-                missing.setdefault(key, chunk.indexed_text)
-        encoded = self._encode(list(missing.values())) if missing else None
-        self.encoded += len(missing)
-        self.reused += len(chunks) - len(missing)
-        place = {key: i for i, key in enumerate(missing)}
+        groups: dict[tuple[str, ...], dict[bytes, list[int]]] = {}  # places by labels and text
         vectors = np.empty((len(chunks), self.kb.dim), dtype=np.float32)
-        if encoded is not None:
-            new = [i for i, key in enumerate(keys) if key in place]
-            vectors[new] = encoded[[place[keys[i]] for i in new]]
-        old = [i for i, key in enumerate(keys) if key in known]
+        old, rows = [], []
+        for i, (key, chunk) in enumerate(zip(keys, chunks, strict=True)):
+            row = known.get((key, access.written(chunk.access)), known.get((key, chunk.document)))
+            if row is None:
+                groups.setdefault(chunk.access, {}).setdefault(key, []).append(i)
+            else:
+                old.append(i)
+                rows.append(row)
+        for missing in groups.values():
+            encoded = self._encode([chunks[places[0]].indexed_text for places in missing.values()])
+            for vector, places in zip(encoded, missing.values(), strict=True):
+                vectors[places] = vector
+            self.encoded += len(missing)
+        self.reused += len(chunks) - sum(map(len, groups.values()))
         if old:
-            vectors[old] = self.kb.vectors([known[keys[i]] for i in old])
+            vectors[old] = self.kb.vectors(rows)
         return vectors, keys
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
@@ -191,12 +197,16 @@ class Writer:
         space = self.kb.identity.rpartition("/")[0]
         return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
 
-    def _known(self, keys: list[bytes]) -> dict[bytes, int]:
-        found: dict[bytes, int] = {}
+    def _known(self, keys: list[bytes]) -> dict[tuple[bytes, str], int]:
+        """Rows with the vector of a text, by its key and the labels of those who may read it, or its document's id."""
+        found: dict[tuple[bytes, str], int] = {}
         for at in range(0, len(keys), 500):
             some = keys[at : at + 500]
             marks = ",".join("?" * len(some))
-            found |= dict(self.kb.catalog.rows(f"SELECT key, row FROM chunks WHERE key IN ({marks})", some))  # noqa: S608
+            sql = f"""SELECT c.key, d.access, d.id, c.row FROM chunks c JOIN documents d ON d.seq = c.document
+                      WHERE c.key IN ({marks})"""  # noqa: S608
+            for key, readers, name, row in self.kb.catalog.rows(sql, some):
+                found[key, readers] = found[key, name] = row
         return found
 
 
@@ -260,20 +270,20 @@ def bury(db: sqlite3.Connection, generation: int, documents: list[int], sources:
 
 def _insert(db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray[np.int64], keys: list[bytes]) -> None:
     db.executemany(
-        """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, born)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, access, born)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         [(*row, generation) for row in batch.sources.values()],
     )
     at = 0
     for source, document, chunks in batch.documents:
         fates = totals(ledger(document, chunks))
         cursor = db.execute(
-            """INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, born)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+            """INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, access, born)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 document.id, source, document.title, document.text, document.version,
                 json.dumps(document.metadata, ensure_ascii=False), json.dumps(document.notes), json.dumps(fates),
-                generation,
+                access.written(document.access), generation,
             ),
         )  # fmt: skip
         seq = cursor.lastrowid

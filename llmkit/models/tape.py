@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +83,28 @@ class ResponseCache:
                 f"the response cache {self.path} cannot be written ({error}): what was done before is kept; "
                 "make room and run the same command again, or use --no-cache"
             ) from error
+
+    def erase(self, unwanted: Callable[[str, Response], bool]) -> int:
+        """Delete answers for good, by key and answer; returns how many. Their bytes are overwritten.
+
+        Raises:
+            CacheError: the file cannot be written, or another process holds on to old pages.
+        """
+        try:
+            with self._lock:
+                rows = self._db.execute("SELECT key, response FROM responses")
+                gone = [(key,) for key, response in rows if unwanted(key, json.loads(response))]
+                self._db.execute("PRAGMA secure_delete = ON")
+                self._db.executemany("DELETE FROM responses WHERE key = ?", gone)
+                self._db.execute("VACUUM")
+                (busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise CacheError(f"the response cache {self.path} cannot be written: {error}") from error
+        if busy:
+            raise CacheError(
+                f"another process reads {self.path} and holds on to old pages: close it and run this again"
+            )
+        return len(gone)
 
     def close(self) -> None:
         """Close the file."""

@@ -23,13 +23,14 @@ from pydantic import ConfigDict, PrivateAttr
 
 from llmkit import config
 from llmkit.errors import ConfigError
+from llmkit.knowledge.access import settled
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.filters import Filter, parse
 from llmkit.knowledge.mmr import MaximalMarginalRelevance
 from llmkit.knowledge.retrievers import Dense
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.protocols import Encoder, Retriever
-from llmkit.types import Chunk, Document, State
+from llmkit.types import Chunk, Document, Metadata, State
 
 _SOURCE = "langchain"
 
@@ -106,7 +107,7 @@ class KnowledgeVectorStore(VectorStore):
         if not len(given) == len(names) == len(data):
             raise ConfigError(f"{len(given)} texts came with {len(names)} ids and {len(data)} metadata")
         documents = {
-            name: Document(name, text, metadata=metadata)
+            name: settled(Document(name, text, metadata=metadata))
             for name, text, metadata in zip(names, given, data, strict=True)
         }
         others = self.kb.catalog.rows("SELECT id FROM documents WHERE died IS NULL AND source != ?", (_SOURCE,))
@@ -132,7 +133,10 @@ class KnowledgeVectorStore(VectorStore):
         """Whole documents, those that are here."""
         marks = ",".join("?" * len(ids))
         found = self.kb.catalog.documents(f"id IN ({marks}) AND died IS NULL", list(ids))
-        return [LangChainDocument(id=one.id, page_content=one.text, metadata=dict(one.metadata)) for one in found]
+        return [
+            LangChainDocument(id=one.id, page_content=one.text, metadata=_labelled(one.metadata, one.access))
+            for one in found
+        ]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
@@ -210,9 +214,16 @@ def as_runnable(pipeline: Pipeline) -> Runnable[str, State]:
 def as_document(chunk: Chunk, *, whole: bool) -> LangChainDocument:
     """A passage as a LangChain document; with where it stands, unless it is the whole document."""
     if whole:
-        return LangChainDocument(id=chunk.document, page_content=chunk.text, metadata=dict(chunk.metadata))
+        metadata = _labelled(chunk.metadata, chunk.access)
+        return LangChainDocument(id=chunk.document, page_content=chunk.text, metadata=metadata)
     place = {"document": chunk.document, "start": chunk.start, "end": chunk.end}
-    return LangChainDocument(id=chunk.id, page_content=chunk.text, metadata={**chunk.metadata, **place})
+    metadata = _labelled(chunk.metadata, chunk.access) | place
+    return LangChainDocument(id=chunk.id, page_content=chunk.text, metadata=metadata)
+
+
+def _labelled(metadata: Metadata, access: tuple[str, ...]) -> dict[str, Any]:
+    """Metadata with the access labels in it, as they were given."""
+    return {**metadata, "access": list(access)} if access else dict(metadata)
 
 
 def _filter(value: str | dict[str, Any] | None) -> Filter | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -143,6 +143,14 @@ class Pipeline(Part):
     def with_knowledge(self, kb: KnowledgeBase) -> Pipeline:
         """The same pipeline over a knowledge base that is already open."""
         return self._changed({"knowledge": str(kb.path)}, _knowledge=kb)
+
+    def as_reader(self, reader: str | Iterable[str]) -> Pipeline:
+        """The same pipeline for a reader who holds these labels: what is forbidden to them does not exist.
+
+        Raises:
+            DataError: what is no label.
+        """
+        return self.with_knowledge(self.open_knowledge().as_reader(reader))
 
     def with_models(self, load: Callable[[ChatModelSpec], BaseChatModel]) -> Pipeline:
         """The same pipeline, its chat models made by `load`: from a cache, from a recording."""

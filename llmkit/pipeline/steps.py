@@ -41,7 +41,7 @@ class Retrieve(Part):
         for text in kb.untold():
             ctx.note(text)
         ctx.record(
-            generation=kb.generation,
+            **({"generation": kb.generation} if kb.reader is None else {"reader": list(kb.reader)}),
             k=self.k,
             retriever=self.config()["retriever"],
             hits=[{"chunk": hit.chunk.id, "score": hit.score, **hit.scores} for hit in hits],

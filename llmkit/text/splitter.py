@@ -197,6 +197,7 @@ class _Splitting:
             part=block.part,
             version=self.version,
             metadata=self.document.metadata,
+            access=self.document.access,
         )
 
     def _add(self, block: Block, start: int, end: int) -> None:

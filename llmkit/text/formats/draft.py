@@ -63,6 +63,8 @@ class Draft:
 
     def embed(self, document: Document, part: str) -> None:
         """Append another document, an attachment, under the name `part`."""
+        if "access" in document.metadata:
+            self.limit_access(document.metadata["access"])
         start = self._append("\n\n", document.text)
         for block in blocks_or_whole(document):
             path = (part, *block.heading)
@@ -73,6 +75,12 @@ class Draft:
     def rename(self, first: int, part: str) -> None:
         """Call the part of the blocks from number `first` on by another name."""
         self.blocks[first:] = [replace(block, part=part) for block in self.blocks[first:]]
+
+    def limit_access(self, value: Json) -> None:
+        """Keep what the content says of who may read it; said twice, it must be the same."""
+        said = self.metadata.setdefault("access", value)
+        if said != value:
+            self.metadata["access"] = f"{said}; {value}"  # no label: such a document is refused
 
     def note(self, text: str) -> None:
         """Say once what was left out or guessed."""

@@ -31,6 +31,9 @@ def read(content: Content) -> Draft | list[Document]:
     draft = Draft()
     if isinstance(value, dict) and isinstance(value.get("title"), str):
         draft.title = str(value["title"])
+    for member in value if isinstance(value, list) else [value]:
+        if isinstance(member, dict) and "access" in member:
+            draft.limit_access(member["access"])
     render(draft, value)
     return draft
 

@@ -29,6 +29,7 @@ _KINDS: dict[str, BlockKind] = {
 _NEWLINE = re.compile(r"\r\n?|\n")
 _FRONT = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S)
 _FIELD = re.compile(r"^(title|date|author|description|tags|lang|language)[ \t]*:[ \t]*(\S.*?)[ \t]*$", re.M | re.I)
+_ACCESS = re.compile(r"^[\"']?access[\"']?[ \t]*:[ \t]*(.*?)[ \t]*$((?:\r?\n[ \t]*-[ \t].*$)*)", re.M | re.I)
 _SECTION = 400_000  # characters parsed at once: the parser's time grows faster than the text
 
 
@@ -51,6 +52,9 @@ def mark(draft: Draft, text: str, offset: int) -> None:
         draft.title = draft.title or fields.pop("title", "")
         for key, value in fields.items():
             draft.metadata.setdefault(key, value)
+        for inline, items in _ACCESS.findall(front[1]):
+            listed = [line.strip(" \t\r-") for line in items.split("\n")[1:]]
+            draft.limit_access(", ".join([inline, *listed] if inline else listed))
         paragraphs(draft, text[: front.end()], offset)
     for start, end in _sections(text, begin):
         _mark_section(draft, text[start:end], offset + start)

@@ -6,6 +6,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -148,7 +149,9 @@ class RowReader:
             render(draft, cast("Json", row))
             document = draft.document(id, self.source, self.kind)
             if isinstance(row, dict) and isinstance(row.get("title"), str):
-                document = Document(id, document.text, row["title"], document.metadata, document.blocks)
+                document = replace(document, title=row["title"])
+            if isinstance(row, dict) and "access" in row:
+                document = replace(document, metadata={**document.metadata, "access": row["access"]})
             if not document.text:
                 raise DataError("no text in it")
         try:

@@ -1,0 +1,215 @@
+"""A knowledge base as one reader may see it: what that reader may not read does not exist, for any method.
+
+The tables themselves are narrowed, by views over them in a connection of its own, so that whatever is asked of the
+catalogue is asked of the permitted part. Words have an index of their own (:mod:`llmkit.knowledge.views`), because
+BM25's statistics count every passage of an index. Vectors are searched exactly, and scored one by one in an order of
+their own, so that not even the last bit of a score depends on what stands beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.errors import KnowledgeError
+from llmkit.knowledge.access import labels
+from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.catalog import Catalog
+from llmkit.knowledge.lexical import Found, LexicalIndex, best_first
+from llmkit.knowledge.same_encoder import same_encoder
+from llmkit.knowledge.unit import unit_vectors
+from llmkit.knowledge.vectors import FlatIndex
+from llmkit.knowledge.views import open_view
+from llmkit.protocols import Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmkit.knowledge.filters import Filter
+
+_MORE = 16  # hits beyond k that are looked at first, for ties
+_CLOSE = 1e-5  # inner products of unit vectors in single precision differ by less, whatever computes them
+
+_READABLE = """(d.access = '[]' OR EXISTS (
+    SELECT 1 FROM json_each(d.access) AS a JOIN temp.reader_labels AS l ON l.label = a.value))"""
+_NARROWED = f"""
+CREATE TEMP TABLE reader_labels (label TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TEMP TABLE without_past (id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TEMP VIEW documents AS SELECT * FROM main.documents AS d
+    WHERE {_READABLE} AND d.id NOT IN (SELECT id FROM temp.without_past);
+CREATE TEMP VIEW chunks AS SELECT c.* FROM main.chunks AS c
+    WHERE EXISTS (SELECT 1 FROM temp.documents AS d WHERE d.seq = c.document);
+CREATE TEMP VIEW sources AS SELECT seq, uri, root, name, kind, '' AS sha256, 0 AS size, 'parsed' AS status,
+    '' AS reason, '[]' AS access, born, died FROM main.sources AS s
+    WHERE s.uri IN (SELECT source FROM temp.documents WHERE died IS NULL);
+CREATE TEMP VIEW generations AS SELECT id, at, '' AS note FROM main.generations;
+CREATE TEMP VIEW segments AS SELECT * FROM main.segments WHERE 0;
+CREATE TEMP VIEW meta AS SELECT key, value FROM main.meta
+    WHERE key NOT IN ('last_row', 'purged') AND key NOT LIKE 'access:%'
+"""  # noqa: S608
+
+
+class ReaderView(KnowledgeBase):
+    """Made by :meth:`KnowledgeBase.as_reader`, or by ``KnowledgeBase.open(path, reader=[...])``; for reading only."""
+
+    def __init__(self, owner: KnowledgeBase, reader: str | Iterable[str], *, owned: bool = False) -> None:
+        """Show what holders of these labels may read.
+
+        Args:
+            owner: sees all; its vectors are shared while both show the same generation.
+            reader: labels; none: what everybody may read.
+            owned: close `owner` with this.
+
+        Raises:
+            DataError: what is no label.
+        """
+        self.reader = labels(reader) if reader else ()
+        self.owner = owner
+        self._owned = owned
+        catalog = Catalog(owner.path / "catalog.sqlite")
+        for statement in _NARROWED.split(";"):
+            catalog.rows(statement)
+        for label in self.reader:
+            catalog.rows("INSERT INTO reader_labels VALUES (?)", (label,))
+        super().__init__(owner.path, catalog, owner.given_encoder, owner.as_of)
+        self._forget_past()
+
+    def close(self) -> None:
+        """Close the files."""
+        super().close()
+        if self._owned:
+            self.owner.close()
+
+    def as_reader(self, reader: str | Iterable[str], *, owned: bool = False) -> KnowledgeBase:
+        """A view of this view: never more than both may read."""
+        both = set(labels(reader) if reader else ()) & set(self.reader or ())
+        return ReaderView(self.owner, sorted(both), owned=owned)
+
+    def check_writable(self) -> None:
+        """Refuse.
+
+        Raises:
+            KnowledgeError: always.
+        """
+        shown = ", ".join(self.reader or ()) or "everybody"
+        raise KnowledgeError(f"{self.path} is open for reading as {shown}: only its owner can do this")
+
+    check_owner = check_writable
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The owner's encoder."""
+        return same_encoder(self, self.owner.encoder)
+
+    @cached_property
+    def visible(self) -> NDArray[np.int64]:
+        """Rows that may be read, ascending."""
+        return self.catalog.live_rows(self.generation)
+
+    @property
+    def count(self) -> int:
+        """Live chunks that may be read."""
+        return len(self.visible)
+
+    @property
+    def index(self) -> FlatIndex:
+        """Vectors of the generation that is open, all of them: never searched but within what is visible."""
+        return self.owner.index if self.owner.generation == self.generation else self._own.index
+
+    @cached_property
+    def _own(self) -> KnowledgeBase:
+        return KnowledgeBase(self.path, self.owner.catalog, as_of=self.generation)
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """Terms of what is visible, and of nothing else."""
+        return open_view(self, self.visible)
+
+    def allowed(self, where: Filter | None) -> NDArray[np.int64]:
+        """Visible rows that pass the filter, ascending."""
+        found = super().allowed(where)
+        return self.visible if found is None else found
+
+    def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
+        """Rows and inner products of the k nearest chunks for each query (n, dim); ties in the order of rows."""
+        unit_vectors(queries, len(queries), self.dim, "the encoder of the queries")
+        allowed = self.allowed(where)
+        scores, rows = self._near(queries, k + _MORE, allowed)
+        return [self._ranked(*one, k, allowed) for one in zip(queries, scores, rows, strict=True)]
+
+    def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+        """Rows and BM25 scores of the k best chunks for each query, counted among what is visible alone."""
+        allowed = None if where is None else self.allowed(where)
+        try:
+            return self.lexical.search(queries, k, allowed)
+        except KnowledgeError:
+            self.__dict__["lexical"] = open_view(self, self.visible, anew=True)
+            return self.lexical.search(queries, k, allowed)
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors by row, (n, dim), in the order given.
+
+        Raises:
+            KnowledgeError: a row that is not there, for this reader.
+        """
+        wanted = np.asarray(rows, dtype=np.int64)
+        if not np.isin(wanted, self.visible).all():
+            raise KnowledgeError("asked for the vector of a row that has none")
+        return self.index.vectors(wanted)
+
+    def refresh_generation(self) -> None:
+        """Move on to the last generation, with the rights of that moment."""
+        before = self.generation
+        super().refresh_generation()
+        if self.generation != before:
+            self._forget_past()
+
+    def reread(self) -> None:
+        """Drop what was read from memory."""
+        for name in ("visible", "lexical", "_own"):
+            self.__dict__.pop(name, None)
+
+    def _forget_past(self) -> None:
+        """A document that is forbidden now shows none of its older versions either."""
+        self.reread()
+        now = self.generation if self.as_of is None else self.catalog.generation()
+        self.catalog.rows("DELETE FROM without_past")
+        self.catalog.rows(
+            f"""INSERT INTO without_past SELECT DISTINCT d.id FROM main.documents AS d
+                WHERE d.born <= ? AND (d.died IS NULL OR d.died > ?) AND NOT {_READABLE}""",  # noqa: S608
+            (now, now),
+        )
+
+    def _near(
+        self, queries: NDArray[np.float32], width: int, allowed: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The one place where a reader's vectors are searched; it must not depend on anything that was trained."""
+        return self.index.search(queries, max(1, min(width, len(allowed))), allowed)
+
+    def _ranked(
+        self,
+        query: NDArray[np.float32],
+        near: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        k: int,
+        allowed: NDArray[np.int64],
+    ) -> Found:
+        """The k best, once it is sure that no row left out could be among them."""
+        while True:
+            found, width = rows[rows >= 0], len(rows)
+            scores = _inner(self.index.vectors(found), query)
+            order = best_first(scores, found)[:k]
+            out = len(found) < width or width >= len(allowed)
+            if out or scores[order[-1]] > near[-1] + _CLOSE:
+                return found[order], scores[order]
+            (near,), (rows,) = self._near(query[None], 4 * width, allowed)
+
+
+def _inner(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inner products (n,), each summed by itself: the last bits of a matrix product depend on its other rows."""
+    products: NDArray[np.float32] = (vectors.astype(np.float64) * query).sum(axis=1).astype(np.float32)
+    return products
