@@ -61,7 +61,7 @@ def repair(kb: KnowledgeBase) -> list[Finding]:
             _encode_again(kb)
         if any(finding.part == "lexical" for finding in found):
             kb.__dict__.pop("lexical", None)
-            catch_up(kb, rebuild_from_nothing(kb.path / "lexical"))
+            catch_up(kb, rebuild_from_nothing(kb.path / "lexical", kb.language))
         kb.reread()
     return found
 
@@ -111,7 +111,7 @@ def _damage(kb: KnowledgeBase, segment: Segment) -> Iterator[str]:
 
 def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     try:
-        index = LexicalIndex(kb.path / "lexical")
+        index = LexicalIndex(kb.path / "lexical", kb.language)
     except KnowledgeError as error:
         yield Finding("lexical", str(error), repairable=True)
         return
