@@ -33,8 +33,13 @@ BUILTIN: dict[str, dict[str, str]] = {
         "hybrid": "llmkit.knowledge.hybrid:Hybrid",
         "mmr": "llmkit.knowledge.mmr:MaximalMarginalRelevance",
     },
+    "reranker": {
+        "cross-encoder": "llmkit.knowledge.rerank:CrossEncoder",
+        "late-interaction": "llmkit.knowledge.rerank:LateInteraction",
+    },
     "step": {
         "retrieve": "llmkit.pipeline.steps:Retrieve",
+        "rerank": "llmkit.pipeline.rerank:Rerank",
         "answer": "llmkit.pipeline.answer:AnswerStep",
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",
