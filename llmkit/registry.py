@@ -40,6 +40,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "step": {
         "retrieve": "llmkit.pipeline.steps:Retrieve",
         "rerank": "llmkit.pipeline.rerank:Rerank",
+        "expand": "llmkit.pipeline.expand:Expand",
         "answer": "llmkit.pipeline.answer:AnswerStep",
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",
