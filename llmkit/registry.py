@@ -37,6 +37,12 @@ BUILTIN: dict[str, dict[str, str]] = {
         "cross-encoder": "llmkit.knowledge.rerank:CrossEncoder",
         "late-interaction": "llmkit.knowledge.rerank:LateInteraction",
     },
+    "rewriter": {
+        "multi-query": "llmkit.pipeline.rewrite:MultiQuery",
+        "hyde": "llmkit.pipeline.rewrite:HyDE",
+        "step-back": "llmkit.pipeline.rewrite:StepBack",
+        "decompose": "llmkit.pipeline.rewrite:Decompose",
+    },
     "step": {
         "retrieve": "llmkit.pipeline.steps:Retrieve",
         "rerank": "llmkit.pipeline.rerank:Rerank",
