@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from llmkit.types import Event, Figure, Hit, Sample, Score, State
@@ -90,10 +91,36 @@ class Retriever(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reorders the hits of one question."""
+    """Reorders the hits of questions, many questions at a time.
 
-    def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
-        """At most k of the hits, best first."""
+    One that cannot read every pair whole has a method ``cut(queries, hits) -> int`` beside this: of how many pairs
+    something was not read, so that the step can tell.
+    """
+
+    def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
+        """For each query at most k of its hits, best first; equal scores keep their order.
+
+        ``score`` is the reranker's; ``scores`` keeps what the retrievers gave and adds the reranker's own.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What is searched for beside the question itself, which is always searched for."""
+
+    queries: tuple[str, ...] = ()
+    """Other questions, each retrieved for; the rankings are fused."""
+    passages: tuple[str, ...] = ()
+    """Hypothetical passages, encoded as passages; together with the question they make one more dense ranking."""
+
+
+@runtime_checkable
+class Rewriter(Protocol):
+    """Makes other queries of a question. Notes and usage go to the context."""
+
+    def rewrite(self, question: str, ctx: Context) -> Rewritten:
+        """The other queries; empty where nothing usable was made, which is told."""
         ...
 
 

@@ -33,9 +33,21 @@ BUILTIN: dict[str, dict[str, str]] = {
         "hybrid": "llmkit.knowledge.hybrid:Hybrid",
         "mmr": "llmkit.knowledge.mmr:MaximalMarginalRelevance",
     },
+    "reranker": {
+        "cross-encoder": "llmkit.knowledge.rerank:CrossEncoder",
+        "late-interaction": "llmkit.knowledge.rerank:LateInteraction",
+    },
+    "rewriter": {
+        "multi-query": "llmkit.pipeline.rewrite:MultiQuery",
+        "hyde": "llmkit.pipeline.rewrite:HyDE",
+        "step-back": "llmkit.pipeline.rewrite:StepBack",
+        "decompose": "llmkit.pipeline.rewrite:Decompose",
+    },
     "step": {
         "retrieve": "llmkit.pipeline.steps:Retrieve",
         "condense": "llmkit.pipeline.condense:Condense",
+        "rerank": "llmkit.pipeline.rerank:Rerank",
+        "expand": "llmkit.pipeline.expand:Expand",
         "answer": "llmkit.pipeline.answer:AnswerStep",
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",

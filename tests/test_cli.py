@@ -55,6 +55,20 @@ def kb(run, tmp_path):
     return tmp_path / "kb"
 
 
+def test_a_copy_is_told_at_ingest_and_in_the_status(run, tmp_path):
+    (tmp_path / "copies").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "copies" / name).write_text("The pump of the old mill is serviced in May by the miller.")
+    out, _ = run("ingest", "copies", "--into", "twin", "--encoder", "hashing", "--near-duplicates", "0.9")
+    assert "1 documents are near duplicates of others, kept and not indexed" in out
+    out, _ = run("status", "--kb", "twin", "--files")
+    assert "copies/b.txt is a near duplicate of copies/a.txt (100% of the wording)" in out
+    _, err = run("ingest", "copies", "--into", "twin", "--near-duplicates", "0.5", code=2)
+    assert "was made with near-duplicates 0.9, not 0.5" in err
+    _, err = run("ingest", "copies", "--into", "other", "--encoder", "hashing", "--language", "deutsch", code=2)
+    assert "unknown language 'deutsch'" in err
+
+
 def test_ingest_json_is_one_object_with_the_documented_keys(run, kb):
     out, _ = run("ingest", "rows.jsonl.gz", "note.md", "--into", "kb", "--json")
     summary = json.loads(out)

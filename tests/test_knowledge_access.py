@@ -245,7 +245,7 @@ def test_indexes_of_readers_are_shared_kept_few_and_made_anew(kb):
     assert not folder.exists()
     with kb.as_reader("hr") as view:
         BM25().retrieve(view, ["pump"], 3)
-        name = views.view_name(view.visible)
+        name = views.view_name(view.visible, view.language)
     for damaged in (folder / name).glob("*.term"):
         damaged.write_bytes(damaged.read_bytes()[:10])
     assert [one.what for one in verify(kb)] == [f"the index of a reader's words, views/{name}, is damaged"]

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     help="Of a new knowledge base: a type word, or YAML as in '{type: local, model: /my/model}'.",
 )  # fmt: skip
 @click.option("--max-tokens", type=int, help="Of a new knowledge base: longest chunk, in the encoder's tokens.")
+@click.option(
+    "--language", metavar="CODE",
+    help="Of a new knowledge base: language that words are stemmed in, as de or ja; without it, told from the texts.",
+)  # fmt: skip
+@click.option(
+    "--near-duplicates", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
+    help="Of a new knowledge base: documents that share this much of another's wording are kept, but not indexed.",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that parse.")
 @click.option("--max-mb", type=click.FloatRange(min=0), help="Largest file that is read, in MB.")
 @click.option("--max-seconds", type=click.FloatRange(min=0), help="Longest time for parsing one file.")
@@ -42,6 +50,8 @@ def command(
     into: str,
     encoder: str,
     max_tokens: int | None,
+    language: str | None,
+    near_duplicates: float | None,
     workers: int,
     max_mb: float | None,
     max_seconds: float | None,
@@ -63,7 +73,8 @@ def command(
         rate = f"{progress.files / bar.seconds:.0f} files/s, {progress.chunks / bar.seconds:.0f} chunks/s"
         bar.show(progress.files, progress.total, rate, more=progress.name[-60:])
 
-    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, bar:
+    settings = {"language": language, "near_duplicates": near_duplicates}
+    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, settings, paths) as kb, bar:
         summary = kb.ingest(
             paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse, access=access
         )
@@ -79,21 +90,38 @@ def command(
         sys.exit(1)
 
 
-def _knowledge_base(path: Path, encoder: str, max_tokens: int | None, paths: tuple[str, ...]) -> KnowledgeBase:
-    """The knowledge base at `path`, made if it is not there."""
+def _knowledge_base(
+    path: Path, encoder: str, max_tokens: int | None, settings: dict[str, Any], paths: tuple[str, ...]
+) -> KnowledgeBase:
+    """The knowledge base at `path`, made if it is not there.
+
+    Raises:
+        ConfigError: it is there, and was made with other settings than those that are given.
+    """
     from llmkit import config
-    from llmkit.errors import DataError
+    from llmkit.errors import ConfigError, DataError
     from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.settings import near_duplicates
     from llmkit.text.splitter import StructureSplitter
 
-    for given in paths:  # before a folder is made for nothing
-        if not Path(given).expanduser().exists():
-            raise DataError(f"there is no file or folder {given}")
+    for root in paths:  # before a folder is made for nothing
+        if not Path(root).expanduser().exists():
+            raise DataError(f"there is no file or folder {root}")
+    given = {name: value for name, value in settings.items() if value is not None}
     if (path / "catalog.sqlite").is_file():
-        return KnowledgeBase.open(path)
+        kb = KnowledgeBase.open(path)
+        here = {"language": kb.language, "near_duplicates": near_duplicates(kb.catalog.meta())}
+        for name, value in given.items():
+            if value != here[name]:
+                kb.close()
+                raise ConfigError(
+                    f"{path} was made with {name.replace('_', '-')} {here[name]}, not {value}: "
+                    "leave the option out, or ingest into a new knowledge base"
+                )
+        return kb
     value = config.parse(f"encoder: {encoder}", "--encoder").values["encoder"]
     part: Any = config.build_part("encoder", value)
-    return KnowledgeBase.create(path, encoder=part, splitter=StructureSplitter(max_tokens=max_tokens))
+    return KnowledgeBase.create(path, encoder=part, splitter=StructureSplitter(max_tokens=max_tokens), **given)
 
 
 def _report(summary: IngestSummary, into: str) -> None:
@@ -109,6 +137,11 @@ def _report(summary: IngestSummary, into: str) -> None:
         )
     else:
         click.echo("nothing has changed: no text was encoded")
+    if summary.duplicates:
+        click.echo(
+            f"{summary.duplicates} documents are near duplicates of others, kept and not indexed: "
+            f"llmkit status --kb {into} --files"
+        )
     for name, status, reason in summary.problems[:20]:
         click.echo(f"  {status:<11} {name}: {reason}")
     if len(summary.problems) > 20:

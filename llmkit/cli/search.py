@@ -62,7 +62,7 @@ def command(
     from llmkit import config
     from llmkit.knowledge.base import KnowledgeBase
     from llmkit.knowledge.filters import parse
-    from llmkit.knowledge.retrievers import unread
+    from llmkit.knowledge.reading import unread
 
     retriever: Any = config.build_part("retriever", config.parse(f"mode: {mode}", "--mode").values["mode"])
     wanted = None if where is None else parse(where)
@@ -74,7 +74,8 @@ def command(
         started = time.perf_counter()
         hits = retriever.retrieve(base, [query or ""], k, wanted)[0]
         seconds = time.perf_counter() - started
-        hole = unread(base.encoder, query or "") if retriever.type != "bm25" else ""
+        best, mixed = hits[0].chunk.text if hits else "", retriever.type == "hybrid"
+        hole = unread(base.encoder, query or "", best, mixed=mixed) if retriever.type != "bm25" else ""
         said = [*base.untold(), *([hole] if hole else [])]
     if as_json:
         print_json({"query": query, "hits": [_row(hit) for hit in hits], "notes": said, "seconds": round(seconds, 4)})

@@ -28,6 +28,9 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
     click.echo(f"{total.path}: generation {total.generation}, {total.at or 'nothing committed yet'}")
     click.echo(f"encoder     {total.encoder}")
     click.echo(f"documents   {total.documents} in {total.chunks} chunks")
+    click.echo(f"language    {total.language}")
+    if total.duplicates:
+        click.echo(f"duplicates  {total.duplicates} documents are near duplicates of others and not indexed")
     if total.embedded < total.chunks:
         click.echo(f"NO VECTOR   {total.chunks - total.embedded} chunks: {RECOVER}")
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(total.files.items())) or "none"

@@ -22,17 +22,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.errors import ConfigError, KnowledgeError
+from llmkit.errors import KnowledgeError
 from llmkit.knowledge import history
+from llmkit.knowledge.analyzers import AUTO
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import open_vectors
 from llmkit.knowledge.same_encoder import same_encoder
+from llmkit.knowledge.settings import language as words_in
+from llmkit.knowledge.settings import settings
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
-from llmkit.part import Part
 from llmkit.protocols import Encoder
 from llmkit.registry import one_of
 from llmkit.text.splitter import StructureSplitter
@@ -65,21 +67,23 @@ class KnowledgeBase:
         self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
 
     @classmethod
-    def create(cls, path: str | Path, *, encoder: Encoder, splitter: StructureSplitter | None = None) -> Self:
-        """Make an empty knowledge base and open it. The encoder and the splitter are its own from now on.
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder,
+        splitter: StructureSplitter | None = None,
+        language: str = AUTO,
+        near_duplicates: float | None = None,
+    ) -> Self:
+        """Make an empty knowledge base and open it. What is given here is its own from now on.
 
         Raises:
             KnowledgeError: something is there already, or the folder cannot be made.
+            ConfigError: a setting that cannot be; see :func:`llmkit.knowledge.settings.settings`.
         """
         path = Path(path).expanduser()
-        if not isinstance(encoder, Part):
-            raise ConfigError(f"{type(encoder).__name__} is not a Part: its configuration cannot be written down")
-        settings = {
-            "encoder": json.dumps(encoder.config()),
-            "identity": encoder.identity,
-            "dim": str(encoder.dim),
-            "splitter": json.dumps((splitter or StructureSplitter()).config()),
-        }
+        made_with = settings(encoder, splitter, language, near_duplicates)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -87,7 +91,7 @@ class KnowledgeBase:
             catalog = Catalog(path / "catalog.sqlite", create=True)
         except OSError as error:
             raise KnowledgeError(f"{path} cannot be made: {error}") from error
-        catalog.set_meta(settings)
+        catalog.set_meta(made_with)
         return cls(path, catalog, encoder)
 
     @classmethod
@@ -161,6 +165,11 @@ class KnowledgeBase:
     def splitter(self) -> StructureSplitter:
         """The splitter the knowledge base was made with."""
         return one_of("splitter").parse(json.loads(self._meta["splitter"]))  # type: ignore[return-value]
+
+    @property
+    def language(self) -> str:
+        """ISO 639-1 code of the language words are stemmed in."""
+        return words_in(self.catalog.meta())
 
     @property
     def count(self) -> int:

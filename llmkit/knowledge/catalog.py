@@ -43,6 +43,12 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_by_document ON chunks (document);
 CREATE INDEX chunks_by_key ON chunks (key);
 CREATE INDEX chunks_by_death ON chunks (died) WHERE died IS NOT NULL;
+CREATE TABLE duplicates (
+    document INTEGER PRIMARY KEY REFERENCES documents (seq) ON DELETE CASCADE, original TEXT NOT NULL,
+    version TEXT NOT NULL, similarity REAL NOT NULL, blocks TEXT NOT NULL);
+CREATE INDEX duplicates_by_original ON duplicates (original);
+CREATE TABLE signatures (
+    document INTEGER PRIMARY KEY REFERENCES documents (seq) ON DELETE CASCADE, minhash BLOB NOT NULL);
 CREATE TABLE segments (
     file TEXT PRIMARY KEY, rows INTEGER NOT NULL, sha256 TEXT NOT NULL, ids BLOB NOT NULL) WITHOUT ROWID;
 """

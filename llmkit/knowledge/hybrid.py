@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from llmkit.knowledge.filters import Filter
 from llmkit.knowledge.fusion import ordered, reciprocal_rank, weighted
 from llmkit.knowledge.lexical import Found
+from llmkit.knowledge.reading import dense_weight
 from llmkit.part import Part
 from llmkit.protocols import Retriever
 from llmkit.registry import one_of
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class Hybrid(Part):
-    """Fuses retrievers. ``scores`` of each hit keeps what every part gave it."""
+    """Fuses retrievers. ``scores`` of each hit keeps what every part gave it.
+
+    Where the encoder's vocabulary lacks much of a question, dense search loses weight beside the other parts: all of it
+    where three tenths of the question cannot be read (:mod:`llmkit.knowledge.reading`).
+    """
 
     family: ClassVar[str] = "retriever"
     type: ClassVar[str] = "hybrid"
@@ -54,12 +59,9 @@ class Hybrid(Part):
         depth = max(k, self.depth)
         by_part = [_rank(part, kb, queries, depth, where) for part in self.parts]
         fused = []
-        for rankings in zip(*by_part, strict=True):
-            merged = (
-                reciprocal_rank(rankings, weights, self.constant)
-                if self.fusion == "rrf"
-                else weighted(rankings, weights)
-            )
+        for query, *rankings in zip(queries, *by_part, strict=True):
+            usable, given = _readable(kb, query, names, weights, rankings)
+            merged = reciprocal_rank(usable, given, self.constant) if self.fusion == "rrf" else weighted(usable, given)
             fused.append((ordered(merged, k), rankings))
         rows = sorted({row for best, _ in fused for row, _ in best})
         chunks = dict(zip(rows, kb.chunks(rows), strict=True))
@@ -72,6 +74,24 @@ class Hybrid(Part):
         if self.fusion == "weighted" and list(names) == ["dense", "bm25"]:
             return 0.7, 0.3
         return (1.0,) * len(names)
+
+
+def _readable(
+    kb: KnowledgeBase, query: str, names: Sequence[str], weights: Sequence[float], rankings: Sequence[Found]
+) -> tuple[list[Found], list[float]]:
+    """Rankings and weights, dense search weighing less the less the encoder can read.
+
+    A ranking without any weight is left out, so that it adds no hits either; alone, or where nothing else found
+    anything, dense search is all there is and keeps its weight.
+    """
+    others = [rows for name, (rows, _) in zip(names, rankings, strict=True) if name != "dense" and len(rows)]
+    if "dense" not in names or not others:
+        return list(rankings), list(weights)
+    best = "" if query.isascii() else kb.chunks(others[0][:1])[0].text
+    factor = dense_weight(kb.encoder, query, best)
+    scaled = [weight * factor if name == "dense" else weight for name, weight in zip(names, weights, strict=True)]
+    kept = [i for i, weight in enumerate(scaled) if weight > 0 or names[i] != "dense"]
+    return [rankings[i] for i in kept], [scaled[i] for i in kept]
 
 
 def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int, where: Filter | None) -> list[Found]:

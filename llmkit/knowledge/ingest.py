@@ -52,6 +52,8 @@ class IngestSummary:
     """Files whose content is what it was."""
     removed: int = 0
     """Documents that are gone."""
+    duplicates: int = 0
+    """Documents that are near duplicates of others: kept, not indexed."""
     failed: int = 0
     """Files that could not be read."""
     skipped: int = 0
@@ -294,6 +296,7 @@ class _Ingest:
         """The totals."""
         summary, writer = self.summary, self.writer
         summary.chunks, summary.encoded, summary.reused = writer.chunks, writer.encoded, writer.reused
+        summary.duplicates = writer.duplicates
         summary.generation = self.kb.generation
         summary.statuses = dict(self.statuses)
         summary.seconds = time.perf_counter() - started

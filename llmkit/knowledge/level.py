@@ -41,10 +41,11 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
             with nullcontext() if writing else writer_lock(kb.path):
                 kb.refresh_generation()
                 if index.generation > kb.generation:  # the catalogue was put back from an older copy
-                    index = rebuild_from_nothing(folder)
+                    index = rebuild_from_nothing(folder, kb.language)
                     kb.notes.append("the lexical index was ahead of the catalogue and has been rebuilt")
                 elif index.generation < int(kb.catalog.meta().get("purged", 0)):
-                    index = rebuild_from_nothing(folder)  # killed in a purge: it holds rows that are nowhere else
+                    # killed in a purge: it holds rows that are nowhere else
+                    index = rebuild_from_nothing(folder, kb.language)
                 index = caught_up(kb, index)
         except KnowledgeError:
             if time.monotonic() > deadline:
@@ -65,7 +66,7 @@ def renewed(kb: KnowledgeBase) -> LexicalIndex:
         return open_past(kb)
     with writer_lock(kb.path):
         kb.refresh_generation()
-        index = rebuild_from_nothing(kb.path / "lexical")
+        index = rebuild_from_nothing(kb.path / "lexical", kb.language)
         catch_up(kb, index)
     kb.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
     return index
@@ -73,7 +74,7 @@ def renewed(kb: KnowledgeBase) -> LexicalIndex:
 
 def open_past(kb: KnowledgeBase) -> LexicalIndex:
     """An index in memory of the older generation that `kb` shows, made from the catalogue."""
-    index = LexicalIndex(None)
+    index = LexicalIndex(None, kb.language)
     rows = kb.catalog.live_rows(kb.generation)
     index.update(kb.generation, (), texts(kb, rows))
     return index
@@ -84,7 +85,7 @@ def caught_up(kb: KnowledgeBase, index: LexicalIndex) -> LexicalIndex:
     try:
         catch_up(kb, index)
     except KnowledgeError:
-        index = rebuild_from_nothing(kb.path / "lexical")
+        index = rebuild_from_nothing(kb.path / "lexical", kb.language)
         kb.notes.append("the lexical index could not be written and has been rebuilt from the catalogue")
         catch_up(kb, index)
     return index
@@ -116,9 +117,9 @@ def texts(kb: KnowledgeBase, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
 def _open(kb: KnowledgeBase, writing: bool) -> LexicalIndex:
     folder = kb.path / "lexical"
     try:
-        return LexicalIndex(folder)
+        return LexicalIndex(folder, kb.language)
     except KnowledgeError:
         with nullcontext() if writing else writer_lock(kb.path):
-            index = rebuild_from_nothing(folder)
+            index = rebuild_from_nothing(folder, kb.language)
         kb.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
         return index

@@ -6,7 +6,6 @@ crash left behind is caught up from the catalogue, which changes nothing where i
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -17,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge.analyzers import ENGLISH, prepared, word_analyzer
 
 _ANALYZER = "llmkit"
-_CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _NAMED = 2_000  # more allowed rows than this are never asked for by name: hits are checked, in growing slices
 _DEAR = 10  # hits to look at for each allowed row, from which on naming the rows is faster
 _MORE = 16  # hits beyond k that are looked at first, for ties
@@ -28,21 +27,20 @@ _HEAP = 64 << 20
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-def spaced(text: str) -> str:
-    """The text with Chinese and Japanese runs as overlapping pairs of characters, so that parts of words match."""
-    if _CJK_RUN.search(text) is None:
-        return text
-    return _CJK_RUN.sub(lambda run: f" {' '.join(_pairs(run.group()))} ", text)
-
-
 class LexicalIndex:
-    """Terms of the chunks; English words are stemmed, Chinese and Japanese are indexed by pairs of characters."""
+    """Terms of the chunks, made by the analyzer of one language; see :mod:`llmkit.knowledge.analyzers`."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Open or make the index in a folder; without one, in memory."""
+    def __init__(self, folder: Path | None, language: str = ENGLISH) -> None:
+        """Open or make the index in a folder; without one, in memory.
+
+        Args:
+            folder: where it lies.
+            language: ISO 639-1 code; the one the index was made with.
+        """
         import tantivy
 
         self.folder = folder
+        self.language = language
         self._reached = 0
         builder = tantivy.SchemaBuilder()
         builder.add_integer_field("row", stored=False, indexed=True, fast=True)
@@ -56,13 +54,7 @@ class LexicalIndex:
             raise KnowledgeError(
                 f"the lexical index {folder} cannot be read ({error}): delete that folder, it will be rebuilt"
             ) from error
-        self._analyzer = (
-            tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-            .filter(tantivy.Filter.remove_long(64))
-            .filter(tantivy.Filter.lowercase())
-            .filter(tantivy.Filter.stemmer("english"))
-            .build()
-        )
+        self._analyzer = word_analyzer(language)
         self._index.register_tokenizer(_ANALYZER, self._analyzer)
         self._index.config_reader("Manual")
         self.reload()
@@ -95,7 +87,7 @@ class LexicalIndex:
                 writer.delete_documents_by_term("row", row)
                 document = tantivy.Document()
                 document.add_integer("row", row)
-                document.add_text("body", spaced(text))
+                document.add_text("body", prepared(text, self.language))
                 writer.add_document(document)
             writer.commit()
         except ValueError as error:
@@ -153,7 +145,7 @@ class LexicalIndex:
     def _one(self, query: str, k: int, permitted: NDArray[np.int64] | None, named: Callable[[], Any]) -> Found:
         from tantivy import Occur, Query
 
-        terms = dict.fromkeys(self._analyzer.analyze(spaced(query)))
+        terms = dict.fromkeys(self._analyzer.analyze(prepared(query, self.language)))
         if not terms:
             return _none()
         words: Any = Query.boolean_query(
@@ -196,10 +188,10 @@ class LexicalIndex:
         return np.asarray(values, dtype=np.int64)
 
 
-def rebuild_from_nothing(folder: Path) -> LexicalIndex:
+def rebuild_from_nothing(folder: Path, language: str = ENGLISH) -> LexicalIndex:
     """An empty index in place of whatever stood there."""
     shutil.rmtree(folder, ignore_errors=True)
-    return LexicalIndex(folder)
+    return LexicalIndex(folder, language)
 
 
 def best_first(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -212,10 +204,6 @@ def _among(found: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.bool
     at = np.minimum(np.searchsorted(rows, found), len(rows) - 1)
     inside: NDArray[np.bool_] = rows[at] == found
     return inside
-
-
-def _pairs(run: str) -> list[str]:
-    return [run[i : i + 2] for i in range(len(run) - 1)] or [run]
 
 
 def _none() -> Found:

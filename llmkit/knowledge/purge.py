@@ -112,7 +112,7 @@ def _purge(
 
 def _words_anew(kb: KnowledgeBase) -> None:
     """The lexical index from the text: an old one still counts words of what is gone, and holds them in its files."""
-    kb.__dict__["lexical"] = index = rebuild_from_nothing(kb.path / "lexical")
+    kb.__dict__["lexical"] = index = rebuild_from_nothing(kb.path / "lexical", kb.language)
     catch_up(kb, index)
 
 
@@ -126,7 +126,8 @@ def _without(kb: KnowledgeBase, segment: Segment, rows: NDArray[np.int64], gener
 
 
 def _erase_name(db: sqlite3.Connection, name: str) -> None:
-    """Take a document's id or source out of what is written about files and generations."""
+    """Take a document's id or source out of what is written about files, near duplicates and generations."""
+    db.execute("UPDATE duplicates SET original = '', version = '' WHERE original = ?", (name,))
     left = db.execute("SELECT count(*) FROM documents WHERE source = ? OR id = ?", (name, name)).fetchone()[0]
     if left:  # a file of several documents is still the source of others
         db.execute("UPDATE sources SET status = 'partial' WHERE uri = ? AND died IS NULL", (name,))

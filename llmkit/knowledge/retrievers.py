@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
 
-_UNKNOWN = 0.05
-"""Share of unknown tokens from which on the user is told."""
-
-
 class Dense(Part):
     """The chunks whose encodings are nearest to the question's (Karpukhin et al. 2020)."""
 
@@ -78,18 +74,6 @@ def encoded(kb: KnowledgeBase, queries: Sequence[str]) -> NDArray[np.float32]:
     """
     vectors = kb.encoder.encode_queries([fit_query(kb.encoder, query)[0] for query in queries])
     return unit_vectors(vectors, len(queries), kb.dim, f"the encoder {kb.encoder.identity}")
-
-
-def unread(encoder: Encoder, text: str) -> str:
-    """What the user should know where the encoder's vocabulary lacks much of a question; else nothing."""
-    measure = getattr(encoder, "unknown_share", None)
-    share = float(measure(text)) if measure is not None else 0.0
-    if share <= _UNKNOWN:
-        return ""
-    return (
-        f"{share:.0%} of the question's tokens are unknown to the encoder: dense search sees little of it. "
-        "Use retriever: bm25, or an encoder made for this language"
-    )
 
 
 def fit_query(encoder: Encoder, text: str) -> tuple[str, int]:

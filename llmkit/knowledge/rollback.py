@@ -66,6 +66,11 @@ def _copy(db: sqlite3.Connection, seq: int, generation: int, ids: list[int]) -> 
         f"INSERT INTO documents ({_DOCUMENT}, born) SELECT {_DOCUMENT}, ? FROM documents WHERE seq = ?",  # noqa: S608
         (generation, seq),
     )
+    for table, kept in (("duplicates", "original, version, similarity, blocks"), ("signatures", "minhash")):
+        db.execute(
+            f"INSERT INTO {table} (document, {kept}) SELECT ?, {kept} FROM {table} WHERE document = ?",  # noqa: S608
+            (cursor.lastrowid, seq),
+        )
     old = [row for (row,) in db.execute("SELECT row FROM chunks WHERE document = ? ORDER BY row", (seq,)).fetchall()]
     db.executemany(
         f"INSERT INTO chunks (row, document, {_CHUNK}, born) SELECT ?, ?, {_CHUNK}, ? FROM chunks WHERE row = ?",  # noqa: S608

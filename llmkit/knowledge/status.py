@@ -52,6 +52,10 @@ class Status:
     chunks: int
     embedded: int
     """Chunks that have a vector: all of them, unless something is broken."""
+    language: str
+    """The language words are stemmed in."""
+    duplicates: int
+    """Documents that are near duplicates of others, and not indexed."""
     files: dict[str, int]
     """Files by status."""
     characters: dict[str, int]
@@ -87,10 +91,21 @@ def status(kb: KnowledgeBase) -> Status:
         documents=documents,
         chunks=len(live),
         embedded=int(kb.index.holds(live).sum()),
+        language=kb.language,
+        duplicates=len(_duplicates(kb)),
         files=dict(counts),
         characters=dict(characters),
         bytes=sizes if kb.reader is None else {},
         notes=notes,
+    )
+
+
+def _duplicates(kb: KnowledgeBase, source: str | None = None) -> list[tuple[str, str, float]]:
+    """(id, original, similarity) of the near duplicates, of all sources or of one."""
+    return kb.catalog.rows(
+        """SELECT d.id, t.original, t.similarity FROM duplicates t JOIN documents d ON d.seq = t.document
+           WHERE d.died IS NULL AND (? IS NULL OR d.source = ?) ORDER BY d.seq""",
+        (source, source),
     )
 
 
@@ -125,6 +140,8 @@ def files(kb: KnowledgeBase) -> Iterator[FileStatus]:
         for one, said in documents:
             fates.update(json.loads(one))
             notes |= dict.fromkeys(json.loads(said))
+        for one, original, similarity in _duplicates(kb, uri):
+            notes[f"{one} is a near duplicate of {original} ({similarity:.0%} of the wording): not indexed"] = None
         dropped = {key.partition(": ")[2]: count for key, count in fates.items() if key.startswith("dropped")}
         yield FileStatus(
             name=name,

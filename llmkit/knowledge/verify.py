@@ -66,7 +66,7 @@ def repair(kb: KnowledgeBase) -> list[Finding]:
             _encode_again(kb)
         if any(finding.part == "lexical" for finding in found):
             kb.__dict__.pop("lexical", None)
-            catch_up(kb, rebuild_from_nothing(kb.path / "lexical"))
+            catch_up(kb, rebuild_from_nothing(kb.path / "lexical", kb.language))
         kb.reread()
     return found
 
@@ -116,7 +116,7 @@ def _damage(kb: KnowledgeBase, segment: Segment) -> Iterator[str]:
 
 def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     try:
-        index = LexicalIndex(kb.path / "lexical")
+        index = LexicalIndex(kb.path / "lexical", kb.language)
     except KnowledgeError as error:
         yield Finding("lexical", str(error), repairable=True)
         return
@@ -134,7 +134,7 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     if not np.array_equal(rows, live):
         told = f"{len(np.setdiff1d(live, rows))} chunks have no words, {len(np.setdiff1d(rows, live))} words no chunk"
         yield Finding("lexical", told, repairable=True)
-    for name in broken_views(kb.path / "lexical" / "views"):
+    for name in broken_views(kb.path / "lexical" / "views", kb.language):
         yield Finding("lexical", f"the index of a reader's words, views/{name}, is damaged", repairable=True)
 
 

@@ -32,9 +32,9 @@ _HEAP = 256 << 20  # so that an index of a million passages is not merged in the
 _STALE = 3600.0  # seconds after which an unfinished index is nobody's
 
 
-def view_name(rows: NDArray[np.int64]) -> str:
-    """Name of the index of these rows, ascending."""
-    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:24]
+def view_name(rows: NDArray[np.int64], language: str) -> str:
+    """Name of the index of these rows, ascending, with words of that language."""
+    return hashlib.sha256(language.encode() + rows.astype("<i8").tobytes()).hexdigest()[:24]
 
 
 def open_view(kb: KnowledgeBase, rows: NDArray[np.int64], *, anew: bool = False) -> LexicalIndex:
@@ -46,12 +46,12 @@ def open_view(kb: KnowledgeBase, rows: NDArray[np.int64], *, anew: bool = False)
         anew: even if it is there.
     """
     folder = kb.path / "lexical" / "views"
-    path = folder / view_name(rows)
+    path = folder / view_name(rows, kb.language)
     if anew:
         shutil.rmtree(path, ignore_errors=True)
     if path.is_dir():
         try:
-            index = LexicalIndex(path)
+            index = LexicalIndex(path, kb.language)
             if np.array_equal(index.rows(), rows):
                 os.utime(path)
                 return index
@@ -61,19 +61,19 @@ def open_view(kb: KnowledgeBase, rows: NDArray[np.int64], *, anew: bool = False)
     try:
         return _made(kb, rows, path)
     except (KnowledgeError, OSError, ValueError):  # read-only, full, or cleared by a purge at this moment
-        index = LexicalIndex(None)
+        index = LexicalIndex(None, kb.language)
         index.update(kb.generation, (), texts(kb, rows), heap=_HEAP)
         return index
 
 
-def broken_views(folder: Path) -> list[str]:
+def broken_views(folder: Path, language: str) -> list[str]:
     """Names of the indexes below `folder` that are not what their name says."""
     broken = []
     for path in sorted(folder.glob("[0-9a-f]*")):
         try:
-            index = LexicalIndex(path)
+            index = LexicalIndex(path, language)
             index.search(["a the"], 1)
-            whole = view_name(index.rows()) == path.name
+            whole = view_name(index.rows(), language) == path.name
         except Exception:  # whatever tantivy says of a file it cannot read
             whole = False
         if not whole:
@@ -86,7 +86,7 @@ def _made(kb: KnowledgeBase, rows: NDArray[np.int64], path: Path) -> LexicalInde
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
     try:
-        LexicalIndex(scratch).update(kb.generation, (), texts(kb, rows), heap=_HEAP)
+        LexicalIndex(scratch, kb.language).update(kb.generation, (), texts(kb, rows), heap=_HEAP)
         try:
             scratch.rename(path)
         except OSError:  # another reader was first
@@ -98,7 +98,7 @@ def _made(kb: KnowledgeBase, rows: NDArray[np.int64], path: Path) -> LexicalInde
         shutil.rmtree(path, ignore_errors=True)
         raise KnowledgeError(f"{kb.path} was purged while its words were read: open it again")
     _prune(folder)
-    return LexicalIndex(path)
+    return LexicalIndex(path, kb.language)
 
 
 def _prune(folder: Path) -> None:

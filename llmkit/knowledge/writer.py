@@ -8,10 +8,8 @@ is killed in between leaves the last commit whole; see :mod:`llmkit.knowledge.se
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 import time
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,10 +18,14 @@ from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import access, segments
+from llmkit.knowledge.analyzers import AUTO, guess
+from llmkit.knowledge.batch import Batch, insert
 from llmkit.knowledge.level import caught_up, open_level
+from llmkit.knowledge.lexical import LexicalIndex
 from llmkit.knowledge.segments import Segment
+from llmkit.knowledge.settings import near_duplicates
+from llmkit.knowledge.twins import Twins
 from llmkit.knowledge.unit import unit_vectors
-from llmkit.text.ledger import ledger, totals
 from llmkit.types import Chunk, Document
 
 if TYPE_CHECKING:
@@ -31,27 +33,6 @@ if TYPE_CHECKING:
 
 _BATCH_CHUNKS = 4096
 _BATCH_SECONDS = 20.0
-
-
-@dataclass
-class _Batch:
-    """What the next generation will hold."""
-
-    documents: list[tuple[str, Document, list[Chunk]]] = field(default_factory=list)
-    """Source, document, chunks."""
-    sources: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    """What is noted of a source, by URI."""
-    versions: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Source and version of the documents, by id."""
-    dead_documents: dict[int, None] = field(default_factory=dict)
-    """Their seqs, as an ordered set."""
-    dead_sources: list[str] = field(default_factory=list)
-    chunks: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def empty(self) -> bool:
-        return not (self.documents or self.sources or self.dead_documents or self.dead_sources)
 
 
 class Writer:
@@ -62,11 +43,15 @@ class Writer:
 
     def __init__(self, kb: KnowledgeBase, note: str) -> None:
         self.kb, self.note = kb, note
-        self.encoded = self.reused = self.chunks = self.commits = 0
-        self._batch = _Batch()
+        self.encoded = self.reused = self.chunks = self.commits = self.duplicates = 0
+        self.batch = Batch()
+        self._twins: Twins | None = None
 
     def __enter__(self) -> Self:
         self.kb.refresh()
+        threshold = near_duplicates(self.kb.catalog.meta())
+        if threshold is not None:
+            self._twins = Twins(self, threshold)
         segments.drop_unlisted(self.kb.path / "vectors", self.kb.catalog)
         # both as of the last commit, before anything is added
         self.kb.__dict__["lexical"] = open_level(self.kb, writing=True)
@@ -81,23 +66,38 @@ class Writer:
 
     def live(self, name: str) -> tuple[int, str, str] | None:
         """(seq, source, version) of a live document, in the catalogue or in this batch."""
-        if name in self._batch.versions:
-            return -1, *self._batch.versions[name]
+        if name in self.batch.versions:
+            return -1, *self.batch.versions[name]
         found = self.kb.catalog.rows(
             "SELECT seq, source, version FROM documents WHERE id = ? AND died IS NULL", (name,)
         )
-        return found[0] if found and found[0][0] not in self._batch.dead_documents else None
+        return found[0] if found and found[0][0] not in self.batch.dead_documents else None
 
     def put(self, source: str, document: Document, replaces: int | None) -> None:
-        """Add a document, instead of the one at seq `replaces`."""
+        """Add a document, instead of the one at seq `replaces`; a near duplicate is kept and not indexed."""
         self._flush_if_full()
-        chunks = self.kb.splitter.split(document, self.kb.encoder)
+        self.take(source, document, replaces)
+        self.duplicates += document.id in self.batch.twins
+
+    def take(self, source: str, document: Document, replaces: int | None) -> None:
+        """Like `put`, without a commit in between."""
         if replaces is not None:
-            self._batch.dead_documents[replaces] = None
-        self._batch.documents.append((source, document, chunks))
-        self._batch.versions[document.id] = (source, document.version)
-        self._batch.chunks += len(chunks)
+            self.batch.dead_documents[replaces] = None
+        self.batch.documents.append((source, document, self.chunks_of(document)))
+        self.batch.versions[document.id] = (source, document.version)
+        self.batch.given[document.id] = document
+
+    def chunks_of(self, document: Document) -> list[Chunk]:
+        """What will be indexed of a document: nothing where it is a near duplicate, which is noted."""
+        self.batch.twins.pop(document.id, None)
+        twin = self._twins.of(document) if self._twins else None
+        if twin:
+            self.batch.twins[document.id] = twin
+            return []
+        chunks = self.kb.splitter.split(document, self.kb.encoder)
+        self.batch.chunks += len(chunks)
         self.chunks += len(chunks)
+        return chunks
 
     def begin_source(self, row: tuple[Any, ...]) -> None:
         """Note a source whose documents follow: as partial, so that no commit between them calls it read."""
@@ -106,8 +106,8 @@ class Writer:
 
     def put_source(self, row: tuple[Any, ...]) -> None:
         """Note a source, instead of what was noted: (uri, root, name, kind, sha256, size, status, reason, access)."""
-        self._batch.dead_sources.append(row[0])
-        self._batch.sources[row[0]] = row
+        self.batch.dead_sources.append(row[0])
+        self.batch.sources[row[0]] = row
 
     def remove_document(self, name: str) -> bool:
         """Take a document out; False where it was not there."""
@@ -117,7 +117,7 @@ class Writer:
         if found[0] < 0:
             self.flush()
             return self.remove_document(name)
-        self._batch.dead_documents[found[0]] = None
+        self.batch.dead_documents[found[0]] = None
         self._incomplete(found[1])
         return True
 
@@ -131,35 +131,54 @@ class Writer:
 
     def remove_seq(self, seq: int) -> None:
         """Take a document out by its seq."""
-        self._batch.dead_documents[seq] = None
+        self.batch.dead_documents[seq] = None
 
     def remove_source(self, uri: str) -> int:
         """Take a source and its documents out; returns how many documents."""
         found = self.kb.catalog.rows("SELECT seq FROM documents WHERE source = ? AND died IS NULL", (uri,))
-        self._batch.dead_sources.append(uri)
-        self._batch.dead_documents |= dict.fromkeys(seq for (seq,) in found)
+        self.batch.dead_sources.append(uri)
+        self.batch.dead_documents |= dict.fromkeys(seq for (seq,) in found)
         return len(found)
 
     def _flush_if_full(self) -> None:
-        if self._batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self._batch.started > _BATCH_SECONDS:
+        if self.batch.chunks >= _BATCH_CHUNKS or time.monotonic() - self.batch.started > _BATCH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Commit what was collected as one generation."""
-        batch, self._batch = self._batch, _Batch()
+        if self._twins:
+            self._twins.compare_again()
+        batch, self.batch = self.batch, Batch()
         if batch.empty:
             return
         kb = self.kb
+        _ = kb.index  # as of the last commit: a purge has let go of it
         chunks = [chunk for _, _, chunks in batch.documents for chunk in chunks]
         vectors, keys = self._vectors(chunks)
         ids = fresh_rows(kb, len(chunks))
         merged: list[Segment] = []
+        language = self._language(chunks)
         with kb.catalog.commit(self.note) as (generation, db):
+            if language:
+                db.execute("INSERT INTO meta VALUES ('language_found', ?)", (language,))
             died = bury(db, generation, list(batch.dead_documents), batch.dead_sources)
-            _insert(db, generation, batch, ids, keys)
+            insert(db, generation, batch, ids, keys, self._twins.near.signatures if self._twins else {})
             merged = store_vectors(kb, db, ids, vectors, generation)
         self.commits += 1
+        if language and language != kb.lexical.language:  # it holds nothing yet
+            kb.__dict__["lexical"] = LexicalIndex(kb.path / "lexical", language)
         follow(kb, generation, merged, died, ids, vectors, [chunk.indexed_text for chunk in chunks])
+
+    def _language(self, chunks: list[Chunk]) -> str:
+        """The language to write down with the first chunks; empty where it was given, or is known."""
+        meta = self.kb.catalog.meta()
+        if not chunks or meta.get("language") != AUTO or "language_found" in meta:
+            return ""
+        public = [chunk for chunk in chunks if not chunk.access]  # what is forbidden must not decide for others
+        found = guess([chunk.indexed_text for chunk in public or chunks])
+        if found.note:
+            self.kb.notes.append(f"{found.note}; --language names another, for a new knowledge base")
+        return found.code
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
         """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again.
@@ -266,35 +285,3 @@ def bury(db: sqlite3.Connection, generation: int, documents: list[int], sources:
         db.execute("UPDATE chunks SET died = ? WHERE document = ? AND died IS NULL", (generation, seq))
     db.executemany("UPDATE sources SET died = ? WHERE uri = ? AND died IS NULL", [(generation, uri) for uri in sources])
     return died
-
-
-def _insert(db: sqlite3.Connection, generation: int, batch: _Batch, ids: NDArray[np.int64], keys: list[bytes]) -> None:
-    db.executemany(
-        """INSERT INTO sources (uri, root, name, kind, sha256, size, status, reason, access, born)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        [(*row, generation) for row in batch.sources.values()],
-    )
-    at = 0
-    for source, document, chunks in batch.documents:
-        fates = totals(ledger(document, chunks))
-        cursor = db.execute(
-            """INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, access, born)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-            (
-                document.id, source, document.title, document.text, document.version,
-                json.dumps(document.metadata, ensure_ascii=False), json.dumps(document.notes), json.dumps(fates),
-                access.written(document.access), generation,
-            ),
-        )  # fmt: skip
-        seq = cursor.lastrowid
-        db.executemany(
-            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-            [
-                (
-                    row, seq, chunk.ordinal, chunk.start, chunk.end, chunk.text, chunk.tokens, chunk.title,
-                    json.dumps(chunk.heading, ensure_ascii=False), chunk.page, chunk.part, key, generation,
-                )
-                for row, chunk, key in zip(ids[at:].tolist(), chunks, keys[at:], strict=False)
-            ],
-        )  # fmt: skip
-        at += len(chunks)

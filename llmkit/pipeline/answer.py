@@ -86,18 +86,13 @@ def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = "not check
     return Citation(n, chunk.document, chunk.version, chunk.id, chunk.start, chunk.end, chunk.text, supported, reason)
 
 
-def ask_quietly(model: Any, messages: Sequence[Message], ctx: Context) -> str:
-    """:func:`ask` for what is no answer: the listener hears no tokens."""
-    return ask(model, messages, ctx, aloud=False)
-
-
-def ask(model: Any, messages: Sequence[Message], ctx: Context, *, aloud: bool = True) -> str:
+def ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
     """Stream the model's answer; tokens go to the listener, usage and why it ended into the record."""
     total: Any = None
     try:
         for piece in model.stream([(message.role, message.content) for message in messages]):
             total = piece if total is None else total + piece
-            if piece.text and aloud:
+            if piece.text:
                 ctx.emit(Event("token", text=piece.text))
     except LlmkitError:
         raise

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from llmkit import prompts
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.answer import ask_quietly
+from llmkit.pipeline.quiet import ask_quietly
 from llmkit.protocols import Context
 from llmkit.types import Message, State
 

@@ -7,9 +7,11 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from llmkit.knowledge.filters import WhereField
-from llmkit.knowledge.retrievers import fit_query, unread
+from llmkit.knowledge.queries import search
+from llmkit.knowledge.reading import unread
+from llmkit.knowledge.retrievers import fit_query
 from llmkit.part import Part
-from llmkit.protocols import Context, Retriever
+from llmkit.protocols import Context, Retriever, Rewriter, Rewritten
 from llmkit.registry import one_of
 from llmkit.types import State
 
@@ -28,6 +30,8 @@ class Retrieve(Part):
     """How they are found: dense, bm25, hybrid, mmr, or a mapping with 'type'."""
     where: WhereField | None = None
     """Only passages whose metadata pass this filter: ``type == "pdf" and page >= 3``."""
+    rewriter: Annotated[Rewriter, one_of("rewriter")] | None = None
+    """What else is searched for: multi-query, hyde, step-back, decompose, or a mapping with 'type'."""
 
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.hits`` and ``state.retrieved``, best first."""
@@ -35,9 +39,11 @@ class Retrieve(Part):
         question, cut = fit_query(kb.encoder, state.question)
         if cut:
             ctx.note(f"the question is longer than the encoder reads: its last {cut} tokens were not searched for")
-        if getattr(self.retriever, "type", "") != "bm25" and (hole := unread(kb.encoder, question)):
+        more = self.rewriter.rewrite(state.question, ctx) if self.rewriter is not None else Rewritten()
+        hits, rankings = search(kb, self.retriever, question, more, self.k, self.where)
+        kind, best = getattr(self.retriever, "type", ""), hits[0].chunk.text if hits else ""
+        if kind != "bm25" and (hole := unread(kb.encoder, question, best, mixed=kind == "hybrid")):
             ctx.note(hole)
-        hits = self.retriever.retrieve(kb, [question], self.k, self.where)[0]
         for text in kb.untold():
             ctx.note(text)
         ctx.record(
@@ -46,4 +52,9 @@ class Retrieve(Part):
             retriever=self.config()["retriever"],
             hits=[{"chunk": hit.chunk.id, "score": hit.score, **hit.scores} for hit in hits],
         )
+        if self.rewriter is not None:
+            ctx.record(
+                queries=[{"query": one.query, "hits": [hit.chunk.id for hit in one.hits]} for one in rankings],
+                hypothetical=list(more.passages),
+            )
         return state.replace(hits=tuple(hits), retrieved=tuple(hits))
