@@ -126,7 +126,7 @@ def test_what_was_committed_is_found_by_the_same_object_after_its_index_failed(k
     kb.add([Document("one", "first words")])
     with monkeypatch.context() as patch:
         patch.setattr(part, "add" if part is FlatIndex else "update", fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(KnowledgeError, match=r"stopped: .*No space.* What was committed is whole"):
             kb.add([Document("two", "second words")])
         assert kb.generation == 2
     assert found(kb, "second") == ({"two"}, {"one", "two"})
@@ -136,7 +136,7 @@ def test_what_is_deleted_is_not_found_by_an_index_that_lost_its_mark(kb, monkeyp
     kb.add([Document("one", "first words"), Document("two", "second words")])
     with monkeypatch.context() as patch:
         patch.setattr(LexicalIndex, "update", fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(KnowledgeError, match="No space"):
             kb.delete(["one"])
     (kb.path / "lexical" / "generation").write_text("")
     with KnowledgeBase.open(kb.path) as again:

@@ -30,6 +30,7 @@ from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import open_vectors
+from llmkit.knowledge.segments import sync_folder
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.vectors import FlatIndex
 from llmkit.part import Part
@@ -82,9 +83,11 @@ class KnowledgeBase:
             if any(path.iterdir()):
                 raise KnowledgeError(f"{path} is not empty: open it, or choose another folder")
             catalog = Catalog(path / "catalog.sqlite", create=True)
+            catalog.set_meta(settings)
+            for folder in (path, *path.absolute().parents[:2]):  # a power cut must not take the new folder's name
+                sync_folder(folder)
         except OSError as error:
             raise KnowledgeError(f"{path} cannot be made: {error}") from error
-        catalog.set_meta(settings)
         return cls(path, catalog, encoder)
 
     @classmethod
@@ -205,7 +208,8 @@ class KnowledgeBase:
         from llmkit.knowledge.writer import Writer
 
         self.check_writable()
-        with writer_lock(self.path), Writer(self, f"delete {len(ids)} documents") as writer:
+        note = f"delete {len(ids)} documents"
+        with writer_lock(self.path, note), Writer(self, note) as writer:
             return sum(writer.remove_document(name) for name in ids)
 
     def check_writable(self) -> None:

@@ -111,7 +111,8 @@ class Catalog:
                     yield self._db
                     self._db.execute("COMMIT")
                 except BaseException:
-                    self._db.execute("ROLLBACK")
+                    if self._db.in_transaction:  # a full disk has rolled it back already
+                        self._db.execute("ROLLBACK")
                     raise
             except sqlite3.DatabaseError as error:
                 raise KnowledgeError(f"{self.path}: {error}; nothing of this batch was kept") from error
@@ -125,9 +126,9 @@ class Catalog:
         return dict(self.rows("SELECT key, value FROM meta"))
 
     def set_meta(self, values: dict[str, str]) -> None:
-        """Write down settings, outside of any generation."""
-        with self._lock:
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+        """Write down settings, all or none, outside of any generation."""
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
     def chunks(self, rows: Sequence[int]) -> list[Chunk]:
         """Chunks by row, in the order given.

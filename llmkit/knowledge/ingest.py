@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.writer import Writer
@@ -46,6 +49,8 @@ class IngestSummary:
     """Texts the encoder was given."""
     reused: int = 0
     """Chunks whose vector was here already."""
+    given: int = 0
+    """Texts whose vector came with them."""
     unchanged: int = 0
     """Files whose content is what it was."""
     removed: int = 0
@@ -90,7 +95,8 @@ def ingest(
         KnowledgeError: another process is writing.
     """
     started = time.perf_counter()
-    with writer_lock(kb.path), Writer(kb, f"ingest {' '.join(root.name for root in roots)}") as writer:
+    note = f"ingest {' '.join(root.name for root in roots)}"
+    with writer_lock(kb.path, note), Writer(kb, note) as writer:
         work = _Ingest(kb, writer, on_progress)
         work.find(roots)
         for loaded in load_all(work.changed(reparse), limits or Limits(), workers):
@@ -99,13 +105,25 @@ def ingest(
     return work.finish(started)
 
 
-def add(kb: KnowledgeBase, documents: Iterable[Document], *, source: str) -> IngestSummary:
+def add(
+    kb: KnowledgeBase,
+    documents: Iterable[Document],
+    *,
+    source: str,
+    vectors: Mapping[str, NDArray[np.float32]] | None = None,
+) -> IngestSummary:
     """Add or replace documents by id; those of the same version are left alone.
 
     `problems` of the summary say where an id was given twice, or is another source's.
+
+    Args:
+        kb: where to.
+        documents: what to add.
+        source: whose they are.
+        vectors: (dim,) of passages that the encoder need not be asked for, by their indexed text; unit length.
     """
     started = time.perf_counter()
-    with writer_lock(kb.path), Writer(kb, f"add from {source}") as writer:
+    with writer_lock(kb.path, f"add from {source}"), Writer(kb, f"add from {source}", vectors) as writer:
         work = _Ingest(kb, writer, None)
         for note in work.documents(documents, source, ""):
             work.problem(source, "parsed", note)
@@ -264,7 +282,7 @@ class _Ingest:
         """The totals."""
         summary, writer = self.summary, self.writer
         summary.chunks, summary.encoded, summary.reused = writer.chunks, writer.encoded, writer.reused
-        summary.generation = self.kb.generation
+        summary.given, summary.generation = writer.given, self.kb.generation
         summary.statuses = dict(self.statuses)
         summary.seconds = time.perf_counter() - started
         return summary

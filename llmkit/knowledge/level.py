@@ -35,7 +35,7 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
         if index.generation > kb.generation:
             kb.refresh_generation()
         try:
-            with nullcontext() if writing else writer_lock(kb.path):
+            with nullcontext() if writing else writer_lock(kb.path, "bring the words level"):
                 kb.refresh_generation()
                 if index.generation > kb.generation:  # the catalogue was put back from an older copy
                     index = rebuild_from_nothing(folder)
@@ -60,7 +60,7 @@ def renewed(kb: KnowledgeBase) -> LexicalIndex:
     """
     if kb.as_of is not None:
         return open_past(kb)
-    with writer_lock(kb.path):
+    with writer_lock(kb.path, "bring the words level"):
         kb.refresh_generation()
         index = rebuild_from_nothing(kb.path / "lexical")
         catch_up(kb, index)
@@ -109,7 +109,7 @@ def _open(kb: KnowledgeBase, writing: bool) -> LexicalIndex:
     try:
         return LexicalIndex(folder)
     except KnowledgeError:
-        with nullcontext() if writing else writer_lock(kb.path):
+        with nullcontext() if writing else writer_lock(kb.path, "bring the words level"):
             index = rebuild_from_nothing(folder)
         kb.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
         return index

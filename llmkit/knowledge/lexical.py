@@ -6,6 +6,7 @@ crash left behind is caught up from the catalogue, which changes nothing where i
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge.segments import sync_folder
 
 _ANALYZER = "llmkit"
 _CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
@@ -100,9 +102,7 @@ class LexicalIndex:
             writer.wait_merging_threads()
         self._reached = generation
         if self.folder is not None:
-            mark = self.folder / "generation.tmp"
-            mark.write_text(str(generation), encoding="ascii")
-            mark.replace(self.folder / "generation")
+            _mark(self.folder, generation)
         self.reload()
 
     def reload(self) -> None:
@@ -165,8 +165,23 @@ class LexicalIndex:
 
 def rebuild_from_nothing(folder: Path) -> LexicalIndex:
     """An empty index in place of whatever stood there."""
+    if folder.is_dir():  # its mark first: it must never stand beside an index that is not the one it speaks of
+        (folder / "generation").unlink(missing_ok=True)
+        sync_folder(folder)
     shutil.rmtree(folder, ignore_errors=True)
     return LexicalIndex(folder)
+
+
+def _mark(folder: Path, generation: int) -> None:
+    """Name the generation reached, once tantivy's commit is on the disk: a mark without it would hide its loss."""
+    sync_folder(folder)
+    draft = folder / "generation.tmp"
+    with draft.open("w", encoding="ascii") as file:
+        file.write(str(generation))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(folder / "generation")
+    sync_folder(folder)
 
 
 def _pairs(run: str) -> list[str]:

@@ -51,7 +51,7 @@ def repair(kb: KnowledgeBase) -> list[Finding]:
         KnowledgeError: the catalogue itself is damaged: restore it from a copy.
     """
     kb.check_writable()
-    with writer_lock(kb.path):
+    with writer_lock(kb.path, "repair"):
         kb.refresh()
         found = verify(kb)
         lost = [finding.what for finding in found if not finding.repairable]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -60,9 +61,9 @@ class Writer:
     Left without an exception, the rest is committed. With one, only whole batches were.
     """
 
-    def __init__(self, kb: KnowledgeBase, note: str) -> None:
-        self.kb, self.note = kb, note
-        self.encoded = self.reused = self.chunks = self.commits = 0
+    def __init__(self, kb: KnowledgeBase, note: str, vectors: Mapping[str, NDArray[np.float32]] | None = None) -> None:
+        self.kb, self.note, self._given = kb, note, vectors or {}
+        self.encoded = self.reused = self.given = self.chunks = self.commits = 0
         self._batch = _Batch()
 
     def __enter__(self) -> Self:
@@ -170,7 +171,6 @@ class Writer:
             if key not in known:
                 missing.setdefault(key, chunk.indexed_text)
         encoded = self._encode(list(missing.values())) if missing else None
-        self.encoded += len(missing)
         self.reused += len(chunks) - len(missing)
         place = {key: i for i, key in enumerate(missing)}
         vectors = np.empty((len(chunks), self.kb.dim), dtype=np.float32)
@@ -184,8 +184,18 @@ class Writer:
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         encoder = self.kb.encoder
-        vectors = encoder.encode_passages(texts)
-        return unit_vectors(vectors, len(texts), self.kb.dim, f"the encoder {encoder.identity}")
+        known = np.array([text in self._given for text in texts], dtype=np.bool_)
+        vectors = np.empty((len(texts), self.kb.dim), dtype=np.float32)
+        if known.any():
+            vectors[known] = [self._given[text] for text in texts if text in self._given]
+        if not known.all():
+            new = [text for text in texts if text not in self._given]
+            vectors[~known] = unit_vectors(
+                encoder.encode_passages(new), len(new), self.kb.dim, f"the encoder {encoder.identity}"
+            )
+        self.given += int(known.sum())
+        self.encoded += int((~known).sum())
+        return unit_vectors(vectors, len(texts), self.kb.dim, "what came with the texts")
 
     def _key(self, chunk: Chunk) -> bytes:
         space = self.kb.identity.rpartition("/")[0]
