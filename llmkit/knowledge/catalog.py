@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge.lock import read_only
 from llmkit.types import Chunk, Document
 
 FORMAT = 1
@@ -58,7 +59,8 @@ class Catalog:
         self.path = path
         self._lock = threading.RLock()
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            where, uri = _address(path)
+            self._db = sqlite3.connect(where, check_same_thread=False, isolation_level=None, timeout=30, uri=uri)
             if create:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
@@ -76,21 +78,26 @@ class Catalog:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        with self._lock:
-            try:
-                return self._db.execute(sql, parameters).fetchall()
-            except sqlite3.DatabaseError as error:
-                raise KnowledgeError(f"{self.path}: {error}") from error
+        with self._lock, self._told():
+            return self._db.execute(sql, parameters).fetchall()
 
     def each(self, sql: str, parameters: Sequence[Any] = (), size: int = 1000) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, some at a time, for results that are large."""
-        with self._lock:
+        with self._lock, self._told():
             cursor = self._db.execute(sql, parameters)
             rows = cursor.fetchmany(size)
         while rows:
             yield from rows
-            with self._lock:
+            with self._lock, self._told():
                 rows = cursor.fetchmany(size)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What SQLite or JSON say of a damaged file, as an error of ours."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+            raise KnowledgeError(f"{self.path}: {error}") from error
 
     @contextmanager
     def commit(self, note: str) -> Iterator[tuple[int, sqlite3.Connection]]:
@@ -140,7 +147,8 @@ class Catalog:
         for at in range(0, len(rows), 500):
             some = [int(row) for row in rows[at : at + 500]]
             marks = ",".join("?" * len(some))
-            found |= {row[0]: _chunk(row) for row in self.rows(f"{_CHUNK} WHERE c.row IN ({marks})", some)}
+            with self._told():
+                found |= {row[0]: _chunk(row) for row in self.rows(f"{_CHUNK} WHERE c.row IN ({marks})", some)}
         try:
             return [found[int(row)] for row in rows]
         except KeyError as error:
@@ -165,7 +173,26 @@ class Catalog:
         """Documents by an SQL condition over table documents; structure blocks are not kept."""
         sql = f"SELECT id, text, title, metadata, notes FROM documents WHERE {condition}"  # noqa: S608
         for name, text, title, metadata, notes in self.each(sql, parameters, size=50):
-            yield Document(name, text, title, json.loads(metadata), notes=tuple(json.loads(notes)))
+            with self._told():
+                document = Document(name, text, title, json.loads(metadata), notes=tuple(json.loads(notes)))
+            yield document
+
+
+def _address(path: Path) -> tuple[str, bool]:
+    """What SQLite is given, and whether that is a URI. On a disk for reading only it must not try to make its log.
+
+    Raises:
+        KnowledgeError: the log of the last session was not folded in and cannot be now.
+    """
+    if not path.exists() or not read_only(path):
+        return str(path), False
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise KnowledgeError(
+            f"{path.parent} is on a disk for reading only and {log.name} holds commits that must be folded in: copy "
+            "the folder to a disk that can be written"
+        )
+    return f"{path.absolute().as_uri()}?immutable=1", True
 
 
 def _chunk(row: tuple[Any, ...]) -> Chunk:

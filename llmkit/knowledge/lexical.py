@@ -6,10 +6,14 @@ crash left behind is caught up from the catalogue, which changes nothing where i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ _ANALYZER = "llmkit"
 _CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _SET = 50_000  # more allowed rows than this are checked after the search, in growing slices, not inside it
 _HEAP = 64 << 20
+_MAGIC = 1337  # the last four bytes of a file of tantivy's
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -47,14 +52,6 @@ class LexicalIndex:
         builder.add_integer_field("row", stored=False, indexed=True, fast=True)
         builder.add_text_field("body", stored=False, tokenizer_name=_ANALYZER, index_option="freq")
         self._schema = builder.build()
-        try:
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-            self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
-        except ValueError as error:
-            raise KnowledgeError(
-                f"the lexical index {folder} cannot be read ({error}): delete that folder, it will be rebuilt"
-            ) from error
         self._analyzer = (
             tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
             .filter(tantivy.Filter.remove_long(64))
@@ -62,10 +59,13 @@ class LexicalIndex:
             .filter(tantivy.Filter.stemmer("english"))
             .build()
         )
-        self._index.register_tokenizer(_ANALYZER, self._analyzer)
-        self._index.config_reader("Manual")
-        self._index.reload()
-        self._searcher = self._index.searcher()
+        with _told(folder, "cannot be read, delete that folder and it will be rebuilt"):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
+            self._index.register_tokenizer(_ANALYZER, self._analyzer)
+            self._index.config_reader("Manual")
+        self.reload()
 
     @property
     def generation(self) -> int:
@@ -85,37 +85,42 @@ class LexicalIndex:
         """
         import tantivy
 
-        writer = self._index.writer(_HEAP, 1)
-        try:
-            for row in died:
-                writer.delete_documents_by_term("row", row)
-            for row, text in born:
-                writer.delete_documents_by_term("row", row)
-                document = tantivy.Document()
-                document.add_integer("row", row)
-                document.add_text("body", spaced(text))
-                writer.add_document(document)
-            writer.commit()
-        except ValueError as error:
-            raise KnowledgeError(f"the lexical index {self.folder} cannot be written: {error}") from error
-        finally:
-            writer.wait_merging_threads()
+        with _told(self.folder, "cannot be written"):
+            writer = self._index.writer(_HEAP, 1)
+            try:
+                for row in died:
+                    writer.delete_documents_by_term("row", row)
+                for row, text in born:
+                    writer.delete_documents_by_term("row", row)
+                    document = tantivy.Document()
+                    document.add_integer("row", row)
+                    document.add_text("body", spaced(text))
+                    writer.add_document(document)
+                writer.commit()
+            finally:
+                writer.wait_merging_threads()
         self._reached = generation
         if self.folder is not None:
             _mark(self.folder, generation)
         self.reload()
 
     def reload(self) -> None:
-        """See what was committed last."""
-        self._index.reload()
-        self._searcher = self._index.searcher()
+        """See what was committed last.
+
+        Raises:
+            KnowledgeError: it cannot be read; a writer that makes the index anew is one reason.
+        """
+        with _told(self.folder, "cannot be read"):
+            self._index.reload()
+            self._searcher = self._index.searcher()
 
     def rows(self) -> NDArray[np.int64]:
         """Every row in the index, ascending."""
         import tantivy
 
-        hits = self._searcher.search(tantivy.Query.all_query(), max(1, self._searcher.num_docs), count=False).hits
-        return np.sort(self._rows([address for _, address in hits]))
+        with _told(self.folder, "is damaged"):
+            hits = self._searcher.search(tantivy.Query.all_query(), max(1, self._searcher.num_docs), count=False).hits
+            return np.sort(self._rows([address for _, address in hits]))
 
     def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query that share a word with it, best first.
@@ -129,10 +134,8 @@ class LexicalIndex:
             return [_none() for _ in queries]
         inside = allowed is not None and len(allowed) <= _SET
         permitted = None if allowed is None or inside else np.sort(allowed)
-        try:
+        with _told(self.folder, "is damaged"):
             return [self._one(query, k, allowed if inside else None, permitted) for query in queries]
-        except ValueError as error:  # a file of tantivy's that cannot be read
-            raise KnowledgeError(f"the lexical index {self.folder} is damaged: {error}") from error
 
     def _one(self, query: str, k: int, inside: NDArray[np.int64] | None, permitted: NDArray[np.int64] | None) -> Found:
         from tantivy import Occur, Query
@@ -160,7 +163,38 @@ class LexicalIndex:
 
     def _rows(self, addresses: list[Any]) -> NDArray[np.int64]:
         values = self._searcher.fast_field_values("row", addresses) if addresses else []
+        if None in values:
+            raise ValueError("an entry has no row")
         return np.asarray(values, dtype=np.int64)
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names of tantivy's files whose bytes are not those that their footers' checksums were made of."""
+    bad = []
+    for path in sorted(folder.glob("????????*.*")):
+        if path.name.startswith((".", "generation")) or path.suffix in (".json", ".lock"):
+            continue
+        data = path.read_bytes()
+        try:
+            size, magic = struct.unpack("<II", data[-8:])
+            footer = json.loads(data[-8 - size : -8])
+            whole = magic == _MAGIC and footer["crc"] == zlib.crc32(data[: -8 - size])
+        except (struct.error, ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            bad.append(path.name)
+    return bad
+
+
+@contextmanager
+def _told(folder: Path | None, what: str) -> Iterator[None]:
+    """What tantivy says of files it cannot read or write, a panic of Rust's included, as an error of ours."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, ValueError) or type(error).__name__ == "PanicException":
+            raise KnowledgeError(f"the lexical index {folder} {what}: {error}") from error
+        raise
 
 
 def rebuild_from_nothing(folder: Path) -> LexicalIndex:

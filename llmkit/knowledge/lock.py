@@ -49,6 +49,11 @@ def writer_lock(folder: Path, doing: str = "write") -> Iterator[None]:
         lock.release()
 
 
+def read_only(folder: Path) -> bool:
+    """Whether it lies on a disk that is mounted for reading only."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
 def _sign(folder: Path, doing: str) -> None:
     """Say who writes, so that no one reads half of it."""
     since = datetime.now(UTC).isoformat(timespec="seconds")

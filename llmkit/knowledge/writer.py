@@ -164,7 +164,7 @@ class Writer:
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
         """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again."""
-        keys = [self._key(chunk) for chunk in chunks]
+        keys = [chunk_key(self.kb, chunk) for chunk in chunks]
         known = self._known(keys)
         missing: dict[bytes, str] = {}
         for key, chunk in zip(keys, chunks, strict=True):
@@ -197,10 +197,6 @@ class Writer:
         self.encoded += int((~known).sum())
         return unit_vectors(vectors, len(texts), self.kb.dim, "what came with the texts")
 
-    def _key(self, chunk: Chunk) -> bytes:
-        space = self.kb.identity.rpartition("/")[0]
-        return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
-
     def _known(self, keys: list[bytes]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
         for at in range(0, len(keys), 500):
@@ -208,6 +204,12 @@ class Writer:
             marks = ",".join("?" * len(some))
             found |= dict(self.kb.catalog.rows(f"SELECT key, row FROM chunks WHERE key IN ({marks})", some))  # noqa: S608
         return found
+
+
+def chunk_key(kb: KnowledgeBase, chunk: Chunk) -> bytes:
+    """Digest of what a chunk's vector is made of: the encoder's space and the text with its context."""
+    space = kb.identity.rpartition("/")[0]
+    return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
 
 
 def fresh_rows(kb: KnowledgeBase, count: int) -> NDArray[np.int64]:
