@@ -279,5 +279,11 @@ def test_the_command(tmp_path):
     assert (
         "30 documents: 30 vectors kept (cosine to the encoder's own at least 1.0000), 0 passages encoded" in done.output
     )
+    refused = runner.invoke(
+        cli,
+        ["kb", "import-langchain", str(where), "--into", str(tmp_path / "no"), "--encoder", "{type: hashing, dim: 8}"],
+    )
+    assert isinstance(refused.exception, KnowledgeError)
+    assert not (tmp_path / "no").exists()  # the next try may name another encoder
     again = json.loads(runner.invoke(cli, [*words, "--json"]).output)
     assert (again["documents"], again["unchanged"]) == (0, 30)

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -252,6 +253,9 @@ def test_a_disk_that_is_for_reading_only_is_read(tmp_path):
         subprocess.run(["umount", "-l", str(tmp_path / "log")], check=True)
 
 
+FLIPS = int(os.environ.get("LLMKIT_FLIPS", "40"))
+
+
 def answers(path, words_best=3):
     """Everything that a reader may be told."""
     with KnowledgeBase.open(path) as kb:
@@ -280,7 +284,7 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
     files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size]
     assert len(files) > 8
     for file in files:
-        for _ in range(40 if file.name == "catalog.sqlite" else 5):
+        for _ in range(FLIPS if file.name == "catalog.sqlite" else FLIPS // 8):
             shutil.rmtree(trial, ignore_errors=True)
             shutil.copytree(whole, trial)
             data = bytearray((trial / file).read_bytes())
@@ -306,3 +310,43 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
     assert silent == [], fates
     assert fates["refused"]
     assert fates["repaired"]
+
+
+LIMITED = """
+import resource, sys
+from llmkit.errors import KnowledgeError
+from llmkit.knowledge.base import KnowledgeBase
+from llmkit.types import Document
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    with KnowledgeBase.open(sys.argv[1]) as kb:
+        kb.add([Document(sys.argv[2], "More words. " * 300)])
+    print("added")
+except KnowledgeError as error:
+    print("told", error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_files_that_may_not_grow_are_told_and_nothing_is_lost(tmp_path):
+    path = tmp_path / "kb"
+    with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
+        kb.add([Document("first", "A lantern by the river.")])
+    environment, said, held = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, [], {"first"}
+    for limit in (10, 300, 2000, 5000, 30_000, 100_000, 1 << 30):
+        command = [sys.executable, "-c", LIMITED, str(path), str(limit)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (limit, done.stderr[-1500:])
+        said.append(done.stdout.split()[0])
+        with KnowledgeBase.open(path) as kb:
+            assert held <= live(kb) <= held | {str(limit)}
+            assert str(limit) in live(kb) or said[-1] == "told"
+            held = live(kb)
+            assert found(kb, "lantern")[0] == {"first"}
+            kb.delete([str(limit)])
+            held.discard(str(limit))
+            kb.add([Document("again", f"Again {limit}.")])
+            held.add("again")
+            assert verify(kb) == []
+    assert said[0] == "told"
+    assert said[-1] == "added"

@@ -58,7 +58,7 @@ def command(
         rate = f"{progress.files / bar.seconds:.0f} files/s, {progress.chunks / bar.seconds:.0f} chunks/s"
         bar.show(progress.files, progress.total, rate, more=progress.name[-60:])
 
-    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, bar:
+    with open_or_make(Path(into).expanduser(), encoder, max_tokens, paths) as kb, bar:
         summary = kb.ingest(paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse)
     if as_json:
         print_json({**asdict(summary), "notes": kb.untold()})
@@ -72,7 +72,7 @@ def command(
         sys.exit(1)
 
 
-def _knowledge_base(path: Path, encoder: str, max_tokens: int | None, paths: tuple[str, ...]) -> KnowledgeBase:
+def open_or_make(path: Path, encoder: str, max_tokens: int | None, paths: tuple[str, ...]) -> KnowledgeBase:
     """The knowledge base at `path`, made if it is not there."""
     from llmkit import config
     from llmkit.errors import DataError

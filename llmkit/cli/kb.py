@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -149,12 +150,20 @@ def repair(kb: str, as_json: bool) -> None:
 @json_option
 def import_langchain(folder: Path, into: str, encoder: str, encode: bool, name: str, as_json: bool) -> None:
     """Bring in a FAISS folder of LangChain's. Its pickle is read as data: no code in it can run."""
-    from llmkit.cli.ingest import _knowledge_base
+    from llmkit.cli.ingest import open_or_make
+    from llmkit.errors import LlmkitError
     from llmkit.knowledge.import_langchain import import_faiss
 
-    with _knowledge_base(Path(into).expanduser(), encoder, None, (str(folder),)) as kb:
-        done = import_faiss(folder, kb, encode=encode, name=name)
-        done.notes += kb.untold()
+    target = Path(into).expanduser()
+    there = target.exists()
+    try:
+        with open_or_make(target, encoder, None, (str(folder),)) as kb:
+            done = import_faiss(folder, kb, encode=encode, name=name)
+            done.notes += kb.untold()
+    except LlmkitError:
+        if not there:  # an empty one would keep an encoder that was the wrong one
+            shutil.rmtree(target, ignore_errors=True)
+        raise
     if as_json:
         print_json(asdict(done))
         return

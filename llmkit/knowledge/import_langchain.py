@@ -203,7 +203,7 @@ def _kept(
         summary.notes.append(f"{some} documents are longer than a passage (or empty): their passages are encoded")
     sample = sorted(random.Random(0).sample(whole, min(_SAMPLE, len(whole))))  # noqa: S311 (which rows are looked at)
     if sample:
-        texts = [documents[order[row]].text for row in sample]
+        texts = [documents[order[row]].text.strip() for row in sample]
         cosines = np.einsum("ij,ij->i", kb.encoder.encode_passages(texts), vectors[sample])
         worst = int(np.argmin(cosines))
         summary.agreement = float(cosines[worst])
@@ -212,9 +212,9 @@ def _kept(
                 f"{path} was not made with the encoder {kb.identity}: for document {order[sample[worst]]!r} its vector "
                 f"and the encoder's have a cosine of {summary.agreement:.3f}, below {_AGREE}. Use its encoder, {again}"
             )
-    return {documents[order[row]].text: vectors[row] for row in whole}
+    return {documents[order[row]].text.strip(): vectors[row] for row in whole}
 
 
 def _one_passage(kb: KnowledgeBase, document: Document) -> bool:
     chunks = kb.splitter.split(document, kb.encoder)
-    return len(chunks) == 1 and chunks[0].indexed_text == document.text
+    return len(chunks) == 1 and chunks[0].indexed_text == document.text.strip()
