@@ -253,7 +253,7 @@ def test_a_disk_that_is_for_reading_only_is_read(tmp_path):
         subprocess.run(["umount", "-l", str(tmp_path / "log")], check=True)
 
 
-FLIPS = int(os.environ.get("LLMKIT_FLIPS", "40"))
+FLIPS = int(os.environ.get("LLMKIT_FLIPS", "24"))
 
 
 def answers(path, words_best=3):
@@ -297,6 +297,9 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
                 same = answers(trial) == right
             except KnowledgeError:
                 fates["refused"] += 1
+                continue
+            except Exception as error:
+                silent.append(f"{file} byte {at}: {error!r}")
                 continue
             fates["found by verify" if told else "harmless" if same else "silent"] += 1
             if not told and not same:

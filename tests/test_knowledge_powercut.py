@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 HERE = Path(__file__).resolve().parent
-CUTS = int(os.environ.get("LLMKIT_POWER_CUTS", "250"))
+CUTS = int(os.environ.get("LLMKIT_POWER_CUTS", "200"))
 MODES = ("none", "ordered", "any", "any", "all")
 
 

@@ -67,7 +67,7 @@ class Catalog:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a message that quotes the damage
             raise KnowledgeError(f"{path} is not a catalogue that can be read: {error}") from error
         if version != FORMAT:
             raise KnowledgeError(f"{path} has format {version}, this llmkit reads format {FORMAT}: ingest again")
@@ -96,7 +96,7 @@ class Catalog:
         """What SQLite or JSON say of a damaged file, as an error of ours."""
         try:
             yield
-        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+        except (sqlite3.DatabaseError, ValueError) as error:
             raise KnowledgeError(f"{self.path}: {error}") from error
 
     @contextmanager
