@@ -169,10 +169,19 @@ class LexicalIndex:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Names of tantivy's files whose bytes are not those that their footers' checksums were made of."""
+    """Names of tantivy's files whose bytes are not those that their footers' checksums were made of.
+
+    Only those that the last commit names: a crash leaves others, half written, and nobody reads them.
+    """
+    try:
+        segments = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["segments"]
+        deletes = {one["segment_id"].replace("-", ""): (one["deletes"] or {}).get("opstamp") for one in segments}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ["meta.json"]
     bad = []
-    for path in sorted(folder.glob("????????*.*")):
-        if path.name.startswith((".", "generation")) or path.suffix in (".json", ".lock"):
+    for path in sorted(folder.iterdir()):
+        segment, *rest = path.name.split(".")
+        if segment not in deletes or (rest[-1:] == ["del"] and rest[0] != str(deletes[segment])):
             continue
         data = path.read_bytes()
         try:
