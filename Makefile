@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_KB := .llmkit/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test fast-test lint bench bench-peers constraints clean
+.PHONY: help demo test fast-test lint bench bench-peers bench-stores constraints clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' Makefile | sed 's/:.*##/\t/'
@@ -45,6 +45,11 @@ bench: $(VENV)/dev.stamp  ## our own figures; needs the data sets
 bench-peers: $(VENV)/dev.stamp benchmarks/.venv/stamp  ## ingest and query side by side with the peers
 	$(BIN)/python benchmarks/ingest.py --peers benchmarks/.venv/bin/python
 
+bench-stores: $(VENV)/dev.stamp benchmarks/.venv/stores.stamp  ## vector stores side by side, and what a kill leaves of them
+	$(BIN)/llmkit models pull
+	$(BIN)/python benchmarks/stores.py
+	$(BIN)/python benchmarks/crashes.py
+
 # The base install has no torch; the tests' has, to compare with it.
 $(VENV)/base.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install -q -c constraints.txt -e .
@@ -61,6 +66,11 @@ $(VENV)/bin/python:
 
 benchmarks/.venv/stamp: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/pip install -q -r $<
+	@touch $@
+
+benchmarks/.venv/stores.stamp: benchmarks/peers/requirements-stores.txt
+	test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
 	benchmarks/.venv/bin/pip install -q -r $<
 	@touch $@
 

@@ -4,6 +4,10 @@
 
 Copies the knowledge base BASE to FOLDER/N for each N and lets a child of its own die there with no chance to clean up.
 Prints how many moments there are when one child lives to the end.
+
+    python crash_writer.py --tell KB TOLD
+
+Makes the knowledge base KB, works, and appends to the file TOLD each generation that it was told of.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from llmkit.encoders.hashing import HashingEncoder
@@ -21,16 +26,46 @@ from llmkit.knowledge.rollback import rollback
 from llmkit.types import Document
 
 
-def work(kb: KnowledgeBase) -> None:
+def start(path: Path) -> KnowledgeBase:
+    """A small one to begin with."""
+    kb = KnowledgeBase.create(path, encoder=HashingEncoder())
+    words = zip("abc", ("apple", "pear", "plum"), strict=True)
+    kb.add([Document(name, f"The {word} of garden {name}.") for name, word in words])
+    return kb
+
+
+def steps(kb: KnowledgeBase) -> Iterator[None]:
     """Every kind of change, each at least once; what it makes is a function of nothing else."""
-    kb.add([Document("a", "The apple of garden one. New."), Document("d", "The quince of garden four.")])
-    kb.delete(["b"])
-    kb.add([Document(f"m{n}", f"Melon number {n} by the river.") for n in range(6)])
-    rollback(kb, 1)
-    kb.add([Document("e", "The bridge of stone.")])
-    forget(kb, ["c"])
-    compact(kb, keep=2)
-    kb.add([Document("f", "A tower by the bridge.")])
+    yield kb.add([Document("a", "The apple of garden one. New."), Document("d", "The quince of garden four.")])
+    yield kb.delete(["b"])
+    yield kb.add([Document(f"m{n}", f"Melon number {n} by the river.") for n in range(6)])
+    yield rollback(kb, 1)
+    yield kb.add([Document("e", "The bridge of stone.")])
+    yield forget(kb, ["c"])
+    yield compact(kb, keep=2)
+    yield kb.add([Document("f", "A tower by the bridge.")])
+
+
+def work(kb: KnowledgeBase) -> None:
+    """All of the steps."""
+    for _ in steps(kb):
+        pass
+
+
+def tell(path: Path, told: Path) -> None:
+    """Work in several sessions, and note what was said to have happened as soon as it was said."""
+    with told.open("w", buffering=1) as note:
+        with start(path) as kb:
+            note.write(f"{kb.generation}\n")
+        with KnowledgeBase.open(path) as kb:
+            for _ in steps(kb):
+                note.write(f"{kb.generation}\n")
+        (path / "lexical" / "meta.json").write_text("damaged")
+        for number in range(3):  # the log of SQLite is folded in when a session ends
+            with KnowledgeBase.open(path) as kb:
+                kb.search_text(["bridge"], 3)
+                kb.add([Document(f"s{number}", f"Session {number} and its lantern.")])
+                note.write(f"{kb.generation}\n")
 
 
 class Clock:
@@ -72,6 +107,9 @@ def run(path: Path, last: int) -> int:
 
 
 def main() -> None:
+    if sys.argv[1] == "--tell":
+        tell(Path(sys.argv[2]), Path(sys.argv[3]))
+        return
     base, folder, first, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     HashingEncoder().encode_passages(["warm"])
     for n in range(first, last):

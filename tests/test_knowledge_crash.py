@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from crash_writer import work
+from crash_writer import start, work
 
-from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge import history
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.retrievers import BM25, Dense
@@ -30,13 +29,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def make(path):
-    with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
-        kb.add(
-            [
-                Document(name, f"The {word} of garden {name}.")
-                for name, word in zip("abc", ("apple", "pear", "plum"), strict=True)
-            ]
-        )
+    start(path).close()
 
 
 def contents(kb):

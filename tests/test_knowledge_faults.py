@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import shutil
+import subprocess
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge import history
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.lexical import LexicalIndex
 from llmkit.knowledge.mmr import MaximalMarginalRelevance
+from llmkit.knowledge.purge import compact
 from llmkit.knowledge.retrievers import BM25, Dense
 from llmkit.knowledge.vectors import FlatIndex
+from llmkit.knowledge.verify import repair, verify
 from llmkit.types import Document
 
 
@@ -126,7 +135,7 @@ def test_what_was_committed_is_found_by_the_same_object_after_its_index_failed(k
     kb.add([Document("one", "first words")])
     with monkeypatch.context() as patch:
         patch.setattr(part, "add" if part is FlatIndex else "update", fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(KnowledgeError, match=r"stopped: .*No space.* What was committed is whole"):
             kb.add([Document("two", "second words")])
         assert kb.generation == 2
     assert found(kb, "second") == ({"two"}, {"one", "two"})
@@ -136,7 +145,7 @@ def test_what_is_deleted_is_not_found_by_an_index_that_lost_its_mark(kb, monkeyp
     kb.add([Document("one", "first words"), Document("two", "second words")])
     with monkeypatch.context() as patch:
         patch.setattr(LexicalIndex, "update", fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(KnowledgeError, match="No space"):
             kb.delete(["one"])
     (kb.path / "lexical" / "generation").write_text("")
     with KnowledgeBase.open(kb.path) as again:
@@ -172,3 +181,175 @@ def test_a_lexical_index_that_cannot_be_searched_is_made_anew(tmp_path):
         kb.lexical._searcher = Broken()
         assert BM25().retrieve(kb, ["apple"], 1)[0][0].chunk.document == "a"
         assert kb.untold() == ["the lexical index was damaged and has been rebuilt from the catalogue"]
+
+
+def mounted(folder, *options):
+    """Mount a small file system, or skip where that is not allowed."""
+    folder.mkdir()
+    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"needs the right to mount: {done.stderr.strip()}")
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
+    """On a disk of 4 MB, with less and less room: each add is whole or was never there."""
+    mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=4m", "tmpfs")
+    path = tmp_path / "small" / "kb"
+    try:
+        stone = tmp_path / "small" / "stone"
+        with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
+            kb.add([Document("first", "A lantern by the river.")])
+        told, held = set(), {"first"}
+        for room in range(0, 700 << 10, 16 << 10):
+            stone.unlink(missing_ok=True)
+            free = shutil.disk_usage(tmp_path / "small").free
+            stone.write_bytes(bytes(max(0, free - room)))
+            name = f"room-{room}"
+            try:
+                with KnowledgeBase.open(path) as kb:
+                    kb.add([Document(name, f"Words for {room} bytes. " * 200)])
+                held.add(name)
+            except KnowledgeError as error:
+                told.add(str(error).split(str(path))[-1])
+            stone.unlink()
+            with KnowledgeBase.open(path) as kb:
+                assert held <= live(kb) <= held | {name}
+                held = live(kb)
+                assert found(kb, "lantern")[0] == {"first"}
+                kb.delete(["first"])
+                kb.add([Document("first", "A lantern by the river.")])
+                assert verify(kb) == []
+                compact(kb)
+        assert told
+        assert len(held) > 2
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_for_reading_only_is_read(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("one", "first words"), Document("two", "second words")])
+    mounted(tmp_path / "seen", "--bind", "-o", "ro", str(tmp_path / "kb"))
+    try:
+        with KnowledgeBase.open(tmp_path / "seen") as kb:
+            assert found(kb, "second") == ({"two"}, {"one", "two"})
+            assert found(kb, "first") == ({"one"}, {"one", "two"})
+            for write in (lambda: kb.add([Document("x", "y")]), lambda: kb.delete(["one"]), lambda: compact(kb)):
+                with pytest.raises(KnowledgeError, match=r"cannot be written: .*Read-only file system"):
+                    write()
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "seen")], check=True)
+    with KnowledgeBase.open(tmp_path / "kb") as kb:
+        kb.add([Document("x", "y")])  # a last one that lies in SQLite's log only
+        shutil.copytree(tmp_path / "kb", tmp_path / "copy")
+    (tmp_path / "copy" / "catalog.sqlite-shm").unlink()
+    mounted(tmp_path / "log", "--bind", "-o", "ro", str(tmp_path / "copy"))
+    try:
+        with pytest.raises(KnowledgeError, match="copy the folder"):
+            KnowledgeBase.open(tmp_path / "log")
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "log")], check=True)
+
+
+FLIPS = int(os.environ.get("LLMKIT_FLIPS", "24"))
+
+
+def answers(path, words_best=3):
+    """Everything that a reader may be told."""
+    with KnowledgeBase.open(path) as kb:
+        texts = [document.text for document in kb.catalog.documents("died IS NULL ORDER BY id")]
+        near = kb.search_vectors(kb.encoder.encode_queries(texts), 3)
+        words = kb.search_text(texts, words_best)
+        if words_best == 1:  # a new index counts no words of the dead: the same passage, another score
+            words = [(row, np.ones(1)) for row, _ in words]
+        rows = kb.catalog.live_rows(kb.generation)
+        parts = [[(one.tolist(), np.round(score, 4).tolist()) for one, score in part] for part in (near, words)]
+        documents = [(one.id, one.text, one.title, one.metadata) for one in kb.catalog.documents("1 ORDER BY seq")]
+        return json.dumps([kb.chunks(rows), parts, documents, history.log(kb), kb.dim, kb.identity], default=repr)
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
+    whole = tmp_path / "whole"
+    with KnowledgeBase.create(whole, encoder=HashingEncoder()) as kb:
+        kb.add([Document(f"d{n}", f"Fruit {n} of garden {n * 7}. " * 12, "Gardens", {"n": n}) for n in range(40)])
+        kb.add([Document("d1", "Another fruit altogether."), Document("e", "A bridge of stone.")])
+        kb.delete(["d2"])
+        kb.search_text(["fruit"], 1)
+    right, repaired = answers(whole), answers(whole, 1)
+    chance, trial = random.Random(8), tmp_path / "trial"
+    fates, silent = Counter(), []
+    files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.stat().st_size]
+    assert len(files) > 8
+    for file in files:
+        for _ in range(FLIPS if file.name == "catalog.sqlite" else FLIPS // 8):
+            shutil.rmtree(trial, ignore_errors=True)
+            shutil.copytree(whole, trial)
+            data = bytearray((trial / file).read_bytes())
+            at = chance.randrange(len(data))
+            data[at] ^= 1 << chance.randrange(8)
+            (trial / file).write_bytes(data)
+            try:
+                with KnowledgeBase.open(trial) as kb:
+                    told = verify(kb)
+                same = answers(trial) == right
+            except KnowledgeError:
+                fates["refused"] += 1
+                continue
+            except Exception as error:
+                silent.append(f"{file} byte {at}: {error!r}")
+                continue
+            fates["found by verify" if told else "harmless" if same else "silent"] += 1
+            if not told and not same:
+                silent.append(f"{file} byte {at}")
+            if told and all(finding.repairable for finding in told):
+                with KnowledgeBase.open(trial) as kb:
+                    repair(kb)
+                    assert verify(kb) == []
+                assert answers(trial, 1) == repaired
+                fates["repaired"] += 1
+    assert silent == [], fates
+    assert fates["refused"]
+    assert fates["repaired"]
+
+
+LIMITED = """
+import resource, sys
+from llmkit.errors import KnowledgeError
+from llmkit.knowledge.base import KnowledgeBase
+from llmkit.types import Document
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    with KnowledgeBase.open(sys.argv[1]) as kb:
+        kb.add([Document(sys.argv[2], "More words. " * 300)])
+    print("added")
+except KnowledgeError as error:
+    print("told", error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_files_that_may_not_grow_are_told_and_nothing_is_lost(tmp_path):
+    path = tmp_path / "kb"
+    with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
+        kb.add([Document("first", "A lantern by the river.")])
+    environment, said, held = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, [], {"first"}
+    for limit in (10, 300, 2000, 5000, 30_000, 100_000, 1 << 30):
+        command = [sys.executable, "-c", LIMITED, str(path), str(limit)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (limit, done.stderr[-1500:])
+        said.append(done.stdout.split()[0])
+        with KnowledgeBase.open(path) as kb:
+            assert held <= live(kb) <= held | {str(limit)}
+            assert str(limit) in live(kb) or said[-1] == "told"
+            held = live(kb)
+            assert found(kb, "lantern")[0] == {"first"}
+            kb.delete([str(limit)])
+            held.discard(str(limit))
+            kb.add([Document("again", f"Again {limit}.")])
+            held.add("again")
+            assert verify(kb) == []
+    assert said[0] == "told"
+    assert said[-1] == "added"

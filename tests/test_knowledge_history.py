@@ -216,9 +216,9 @@ def test_what_is_damaged_is_found_and_mended(kb, fault):
 
 def test_a_damaged_catalogue_is_not_called_repairable(kb):
     kb.catalog.rows("UPDATE chunks SET text = 'other' WHERE row = 1")
-    (found,) = verify(kb)
-    assert (found.part, found.repairable) == ("catalogue", False)
-    with pytest.raises(KnowledgeError, match="cannot be repaired: the text of 1 chunks"):
+    found = verify(kb)
+    assert {(one.part, one.repairable) for one in found} == {("catalogue", False)}
+    with pytest.raises(KnowledgeError, match=r"cannot be repaired: .*the text of 1 chunks"):
         repair(kb)
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmkit.cli.bar import Bar
+from llmkit.cli.making import open_or_make
 from llmkit.cli.show import duration, json_option, notes, print_json
 
 if TYPE_CHECKING:
-    from llmkit.knowledge.base import KnowledgeBase
-    from llmkit.knowledge.ingest import IngestSummary, Progress
+    from llmkit.knowledge.ingested import IngestSummary, Progress
 
 
 @click.command("ingest")
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     help="Folder of the knowledge base; made where it is not there.",
 )  # fmt: skip
 @click.option(
-    "--encoder", metavar="SPEC", default="local", show_default=True,
-    help="Of a new knowledge base: a type word, or YAML as in '{type: local, model: /my/model}'.",
+    "--encoder", metavar="SPEC",
+    help="Of a new knowledge base: a type word, or YAML as in '{type: local, model: /my/model}'. [default: local]",
 )  # fmt: skip
 @click.option("--max-tokens", type=int, help="Of a new knowledge base: longest chunk, in the encoder's tokens.")
 @click.option(
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def command(
     paths: tuple[str, ...],
     into: str,
-    encoder: str,
+    encoder: str | None,
     max_tokens: int | None,
     language: str | None,
     near_duplicates: float | None,
@@ -73,8 +73,13 @@ def command(
         rate = f"{progress.files / bar.seconds:.0f} files/s, {progress.chunks / bar.seconds:.0f} chunks/s"
         bar.show(progress.files, progress.total, rate, more=progress.name[-60:])
 
-    settings = {"language": language, "near_duplicates": near_duplicates}
-    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, settings, paths) as kb, bar:
+    settings = {
+        "encoder": encoder,
+        "max_tokens": max_tokens,
+        "language": language,
+        "near_duplicates": near_duplicates,
+    }
+    with open_or_make(Path(into).expanduser(), paths, **settings) as kb, bar:
         summary = kb.ingest(
             paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse, access=access
         )
@@ -88,40 +93,6 @@ def command(
     if not summary.files and not summary.removed:
         click.echo("llmkit: there was no file to read", err=True)
         sys.exit(1)
-
-
-def _knowledge_base(
-    path: Path, encoder: str, max_tokens: int | None, settings: dict[str, Any], paths: tuple[str, ...]
-) -> KnowledgeBase:
-    """The knowledge base at `path`, made if it is not there.
-
-    Raises:
-        ConfigError: it is there, and was made with other settings than those that are given.
-    """
-    from llmkit import config
-    from llmkit.errors import ConfigError, DataError
-    from llmkit.knowledge.base import KnowledgeBase
-    from llmkit.knowledge.settings import near_duplicates
-    from llmkit.text.splitter import StructureSplitter
-
-    for root in paths:  # before a folder is made for nothing
-        if not Path(root).expanduser().exists():
-            raise DataError(f"there is no file or folder {root}")
-    given = {name: value for name, value in settings.items() if value is not None}
-    if (path / "catalog.sqlite").is_file():
-        kb = KnowledgeBase.open(path)
-        here = {"language": kb.language, "near_duplicates": near_duplicates(kb.catalog.meta())}
-        for name, value in given.items():
-            if value != here[name]:
-                kb.close()
-                raise ConfigError(
-                    f"{path} was made with {name.replace('_', '-')} {here[name]}, not {value}: "
-                    "leave the option out, or ingest into a new knowledge base"
-                )
-        return kb
-    value = config.parse(f"encoder: {encoder}", "--encoder").values["encoder"]
-    part: Any = config.build_part("encoder", value)
-    return KnowledgeBase.create(path, encoder=part, splitter=StructureSplitter(max_tokens=max_tokens), **given)
 
 
 def _report(summary: IngestSummary, into: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import json_option, kb_option, print_json
+from llmkit.cli.show import json_option, kb_option, notes, print_json
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -150,6 +151,44 @@ def repair(kb: str, as_json: bool) -> None:
         click.echo(f"mended {one.part}: {one.what}")
     if not found:
         click.echo(f"{kb} is whole: nothing was changed")
+
+
+@command.command("import-langchain")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--into", "--kb", "into", metavar="DIR", default=".llmkit/kb", envvar="LLMKIT_KB", show_default=True,
+    help="Folder of the knowledge base; made where it is not there.",
+)  # fmt: skip
+@click.option(
+    "--encoder", metavar="SPEC",
+    help="Of a new knowledge base: the one the index was made with, to keep its vectors. [default: local]",
+)  # fmt: skip
+@click.option("--encode", is_flag=True, help="Encode every text again; the index may be of any encoder and kind.")
+@click.option("--name", default="index", show_default=True, help="Of the index: NAME.faiss and NAME.pkl.")
+@json_option
+def import_langchain(folder: Path, into: str, encoder: str | None, encode: bool, name: str, as_json: bool) -> None:
+    """Bring in a FAISS folder of LangChain's. Its pickle is read as data: no code in it can run."""
+    from llmkit.cli.making import open_or_make
+    from llmkit.errors import LlmkitError
+    from llmkit.knowledge.import_langchain import import_faiss
+
+    target = Path(into).expanduser()
+    there = target.exists()
+    try:
+        with open_or_make(target, (str(folder),), encoder=encoder) as kb:
+            done = import_faiss(folder, kb, encode=encode, name=name)
+            done.notes += kb.untold()
+    except LlmkitError:
+        if not there:  # an empty one would keep an encoder that was the wrong one
+            shutil.rmtree(target, ignore_errors=True)
+        raise
+    if as_json:
+        print_json(asdict(done))
+        return
+    notes(done.notes)
+    agreed = f" (cosine to the encoder's own at least {done.agreement:.4f})" if done.agreement is not None else ""
+    here = f" ({done.unchanged} were here already)" if done.unchanged else ""
+    click.echo(f"{done.documents} documents{here}: {done.kept} vectors kept{agreed}, {done.encoded} passages encoded")
 
 
 def _open(kb: str) -> KnowledgeBase:

@@ -31,6 +31,7 @@ from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import open_vectors
 from llmkit.knowledge.same_encoder import same_encoder
+from llmkit.knowledge.segments import sync_folder
 from llmkit.knowledge.settings import language as words_in
 from llmkit.knowledge.settings import settings
 from llmkit.knowledge.unit import unit_vectors
@@ -42,7 +43,7 @@ from llmkit.types import Chunk, Document
 
 if TYPE_CHECKING:
     from llmkit.knowledge.filters import Filter
-    from llmkit.knowledge.ingest import IngestSummary, Progress
+    from llmkit.knowledge.ingested import IngestSummary, Progress
     from llmkit.text.loading import Limits
 
 
@@ -89,9 +90,11 @@ class KnowledgeBase:
             if any(path.iterdir()):
                 raise KnowledgeError(f"{path} is not empty: open it, or choose another folder")
             catalog = Catalog(path / "catalog.sqlite", create=True)
+            catalog.set_meta(made_with)
+            for folder in (path, *path.absolute().parents[:2]):  # a power cut must not take the new folder's name
+                sync_folder(folder)
         except OSError as error:
             raise KnowledgeError(f"{path} cannot be made: {error}") from error
-        catalog.set_meta(made_with)
         return cls(path, catalog, encoder)
 
     @classmethod
@@ -225,7 +228,8 @@ class KnowledgeBase:
         from llmkit.knowledge.writer import Writer
 
         self.check_writable()
-        with writer_lock(self.path), Writer(self, f"delete {len(ids)} documents") as writer:
+        note = f"delete {len(ids)} documents"
+        with writer_lock(self.path, note), Writer(self, note) as writer:
             return sum(writer.remove_document(name) for name in ids)
 
     def check_writable(self) -> None:

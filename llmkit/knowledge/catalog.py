@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge.lock import read_only
 from llmkit.types import Chunk, Document
 
 FORMAT = 2
@@ -64,14 +65,15 @@ class Catalog:
         self.path = path
         self._lock = threading.RLock()
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+            where, uri = _address(path)
+            self._db = sqlite3.connect(where, check_same_thread=False, isolation_level=None, timeout=30, uri=uri)
             if create:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a message that quotes the damage
             raise KnowledgeError(f"{path} is not a catalogue that can be read: {error}") from error
         if version != FORMAT:
             raise KnowledgeError(f"{path} has format {version}, this llmkit reads format {FORMAT}: ingest again")
@@ -82,21 +84,26 @@ class Catalog:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        with self._lock:
-            try:
-                return self._db.execute(sql, parameters).fetchall()
-            except sqlite3.DatabaseError as error:
-                raise KnowledgeError(f"{self.path}: {error}") from error
+        with self._lock, self._told():
+            return self._db.execute(sql, parameters).fetchall()
 
     def each(self, sql: str, parameters: Sequence[Any] = (), size: int = 1000) -> Iterator[tuple[Any, ...]]:
         """Rows of a query, some at a time, for results that are large."""
-        with self._lock:
+        with self._lock, self._told():
             cursor = self._db.execute(sql, parameters)
             rows = cursor.fetchmany(size)
         while rows:
             yield from rows
-            with self._lock:
+            with self._lock, self._told():
                 rows = cursor.fetchmany(size)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What SQLite or JSON say of a damaged file, as an error of ours."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise KnowledgeError(f"{self.path}: {error}") from error
 
     @contextmanager
     def commit(self, note: str) -> Iterator[tuple[int, sqlite3.Connection]]:
@@ -117,7 +124,8 @@ class Catalog:
                     yield self._db
                     self._db.execute("COMMIT")
                 except BaseException:
-                    self._db.execute("ROLLBACK")
+                    if self._db.in_transaction:  # a full disk has rolled it back already
+                        self._db.execute("ROLLBACK")
                     raise
             except sqlite3.DatabaseError as error:
                 raise KnowledgeError(f"{self.path}: {error}; nothing of this batch was kept") from error
@@ -131,9 +139,9 @@ class Catalog:
         return dict(self.rows("SELECT key, value FROM meta"))
 
     def set_meta(self, values: dict[str, str]) -> None:
-        """Write down settings, outside of any generation."""
-        with self._lock:
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+        """Write down settings, all or none, outside of any generation."""
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
     def chunks(self, rows: Sequence[int]) -> list[Chunk]:
         """Chunks by row, in the order given.
@@ -145,7 +153,8 @@ class Catalog:
         for at in range(0, len(rows), 500):
             some = [int(row) for row in rows[at : at + 500]]
             marks = ",".join("?" * len(some))
-            found |= {row[0]: _chunk(row) for row in self.rows(f"{_CHUNK} WHERE c.row IN ({marks})", some)}
+            with self._told():
+                found |= {row[0]: _chunk(row) for row in self.rows(f"{_CHUNK} WHERE c.row IN ({marks})", some)}
         try:
             return [found[int(row)] for row in rows]
         except KeyError as error:
@@ -170,8 +179,27 @@ class Catalog:
         """Documents by an SQL condition over table documents; structure blocks are not kept."""
         sql = f"SELECT id, text, title, metadata, notes, access FROM documents WHERE {condition}"  # noqa: S608
         for name, text, title, metadata, notes, access in self.each(sql, parameters, size=50):
-            told, readers = tuple(json.loads(notes)), tuple(json.loads(access))
-            yield Document(name, text, title, json.loads(metadata), notes=told, access=readers)
+            with self._told():
+                told, readers = tuple(json.loads(notes)), tuple(json.loads(access))
+                document = Document(name, text, title, json.loads(metadata), notes=told, access=readers)
+            yield document
+
+
+def _address(path: Path) -> tuple[str, bool]:
+    """What SQLite is given, and whether that is a URI. On a disk for reading only it must not try to make its log.
+
+    Raises:
+        KnowledgeError: the log of the last session was not folded in and cannot be now.
+    """
+    if not path.exists() or not read_only(path):
+        return str(path), False
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise KnowledgeError(
+            f"{path.parent} is on a disk for reading only and {log.name} holds commits that must be folded in: copy "
+            "the folder to a disk that can be written"
+        )
+    return f"{path.absolute().as_uri()}?immutable=1", True
 
 
 def _chunk(row: tuple[Any, ...]) -> Chunk:

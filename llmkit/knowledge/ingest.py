@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmkit.errors import DataError
 from llmkit.knowledge.access import RootLabels, labels, settled, written
+from llmkit.knowledge.ingested import IngestSummary, Progress
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.writer import Writer
 from llmkit.text.loading import Limits, Loaded, load_all
@@ -19,51 +23,6 @@ from llmkit.types import Document
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an ingest has come."""
-
-    files: int
-    total: int
-    chunks: int
-    encoded: int
-    name: str
-    """The file that was finished last."""
-    status: str
-
-
-@dataclass
-class IngestSummary:
-    """What an ingest did."""
-
-    files: int = 0
-    """Files looked at."""
-    documents: int = 0
-    """Documents added or replaced."""
-    chunks: int = 0
-    """Chunks made of them."""
-    encoded: int = 0
-    """Texts the encoder was given."""
-    reused: int = 0
-    """Chunks whose vector was here already."""
-    unchanged: int = 0
-    """Files whose content is what it was."""
-    removed: int = 0
-    """Documents that are gone."""
-    duplicates: int = 0
-    """Documents that are near duplicates of others: kept, not indexed."""
-    failed: int = 0
-    """Files that could not be read."""
-    skipped: int = 0
-    """Files left out on purpose."""
-    generation: int = 0
-    seconds: float = 0.0
-    statuses: dict[str, int] = field(default_factory=dict)
-    """Files by status."""
-    problems: list[tuple[str, str, str]] = field(default_factory=list)
-    """(file, status, reason) of what did not go through; the first thousand."""
 
 
 def ingest(
@@ -96,7 +55,8 @@ def ingest(
         KnowledgeError: another process is writing.
     """
     started = time.perf_counter()
-    with writer_lock(kb.path), Writer(kb, f"ingest {' '.join(root.name for root in roots)}") as writer:
+    note = f"ingest {' '.join(root.name for root in roots)}"
+    with writer_lock(kb.path, note), Writer(kb, note) as writer:
         work = _Ingest(kb, writer, on_progress)
         if access is not None:
             work.limits.say(roots, labels(access) if access else ())
@@ -109,13 +69,25 @@ def ingest(
     return work.finish(started)
 
 
-def add(kb: KnowledgeBase, documents: Iterable[Document], *, source: str) -> IngestSummary:
+def add(
+    kb: KnowledgeBase,
+    documents: Iterable[Document],
+    *,
+    source: str,
+    vectors: Mapping[str, NDArray[np.float32]] | None = None,
+) -> IngestSummary:
     """Add or replace documents by id; those of the same version are left alone.
 
     `problems` of the summary say where an id was given twice, or is another source's.
+
+    Args:
+        kb: where to.
+        documents: what to add.
+        source: whose they are.
+        vectors: (dim,) of passages that the encoder need not be asked for, by their indexed text; unit length.
     """
     started = time.perf_counter()
-    with writer_lock(kb.path), Writer(kb, f"add from {source}") as writer:
+    with writer_lock(kb.path, f"add from {source}"), Writer(kb, f"add from {source}", vectors) as writer:
         work = _Ingest(kb, writer, None)
         for note in work.documents(documents, source, ""):
             work.problem(source, "parsed", note)
@@ -297,7 +269,7 @@ class _Ingest:
         summary, writer = self.summary, self.writer
         summary.chunks, summary.encoded, summary.reused = writer.chunks, writer.encoded, writer.reused
         summary.duplicates = writer.duplicates
-        summary.generation = self.kb.generation
+        summary.given, summary.generation = writer.given, self.kb.generation
         summary.statuses = dict(self.statuses)
         summary.seconds = time.perf_counter() - started
         return summary

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
-from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.lock import read_only, writer_lock
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -32,27 +32,50 @@ def open_level(kb: KnowledgeBase, *, writing: bool = False) -> LexicalIndex:
     Raises:
         KnowledgeError: a writer is at work and did not bring it level in time.
     """
-    index, folder = _open(kb, writing), kb.path / "lexical"
+    if read_only(kb.path):  # tantivy makes a lock file even to read
+        kb.notes.append("the disk is for reading only: the lexical index was built in memory")
+        return open_past(kb)
     deadline = time.monotonic() + _PATIENCE
-    while index.generation != kb.generation:
-        if index.generation > kb.generation:
-            kb.refresh_generation()
+    while True:
         try:
-            with nullcontext() if writing else writer_lock(kb.path):
-                kb.refresh_generation()
-                if index.generation > kb.generation:  # the catalogue was put back from an older copy
-                    index = rebuild_from_nothing(folder, kb.language)
-                    kb.notes.append("the lexical index was ahead of the catalogue and has been rebuilt")
-                elif index.generation < int(kb.catalog.meta().get("purged", 0)):
-                    # killed in a purge: it holds rows that are nowhere else
-                    index = rebuild_from_nothing(folder, kb.language)
-                index = caught_up(kb, index)
+            index = _open(kb)
+            if index is None or index.generation != kb.generation:
+                with nullcontext() if writing else writer_lock(kb.path, "bring the words level"):
+                    index = _reach(kb)
+            if index.generation == kb.generation == kb.catalog.generation():
+                return index  # a catalogue that has moved on may have moved the words
         except KnowledgeError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
-            kb.refresh_generation()
-        index.reload()
+        time.sleep(0.005)
+        kb.refresh_generation()
+
+
+def _open(kb: KnowledgeBase) -> LexicalIndex | None:
+    """The index as it lies there; None where it is not there, damaged, or being made anew."""
+    folder = kb.path / "lexical"
+    try:
+        return LexicalIndex(folder, kb.language) if (folder / "meta.json").exists() else None
+    except KnowledgeError:
+        return None
+
+
+def _reach(kb: KnowledgeBase) -> LexicalIndex:
+    """The index brought to the last generation, whatever became of it; only for the one writer."""
+    folder = kb.path / "lexical"
+    kb.refresh_generation()
+    index, new = _open(kb), not folder.exists()
+    if index is None:
+        index = rebuild_from_nothing(folder, kb.language)
+        if not new:
+            kb.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
+    elif index.generation > kb.generation:  # the catalogue was put back from an older copy
+        index = rebuild_from_nothing(folder, kb.language)
+        kb.notes.append("the lexical index was ahead of the catalogue and has been rebuilt")
+    elif index.generation < int(kb.catalog.meta().get("purged", 0)):
+        index = rebuild_from_nothing(folder, kb.language)  # killed in a purge: it holds rows that are nowhere else
+    index = caught_up(kb, index)
+    index.reload()
     return index
 
 
@@ -64,7 +87,7 @@ def renewed(kb: KnowledgeBase) -> LexicalIndex:
     """
     if kb.as_of is not None:
         return open_past(kb)
-    with writer_lock(kb.path):
+    with writer_lock(kb.path, "bring the words level"):
         kb.refresh_generation()
         index = rebuild_from_nothing(kb.path / "lexical", kb.language)
         catch_up(kb, index)
@@ -112,14 +135,3 @@ def texts(kb: KnowledgeBase, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
     left = iter(rows)
     while some := [int(row) for row in islice(left, _SLICE)]:
         yield from zip(some, (chunk.indexed_text for chunk in kb.chunks(some)), strict=True)
-
-
-def _open(kb: KnowledgeBase, writing: bool) -> LexicalIndex:
-    folder = kb.path / "lexical"
-    try:
-        return LexicalIndex(folder, kb.language)
-    except KnowledgeError:
-        with nullcontext() if writing else writer_lock(kb.path):
-            index = rebuild_from_nothing(folder, kb.language)
-        kb.notes.append("the lexical index was damaged and has been rebuilt from the catalogue")
-        return index

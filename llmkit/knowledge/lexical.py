@@ -6,8 +6,10 @@ crash left behind is caught up from the catalogue, which changes nothing where i
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.analyzers import ENGLISH, prepared, word_analyzer
+from llmkit.knowledge.segments import sync_folder
 
 _ANALYZER = "llmkit"
 _NAMED = 2_000  # more allowed rows than this are never asked for by name: hits are checked, in growing slices
@@ -46,17 +49,13 @@ class LexicalIndex:
         builder.add_integer_field("row", stored=False, indexed=True, fast=True)
         builder.add_text_field("body", stored=False, tokenizer_name=_ANALYZER, index_option="freq")
         self._schema = builder.build()
-        try:
+        self._analyzer = word_analyzer(language)
+        with _told(folder, "cannot be read, delete that folder and it will be rebuilt"):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
             self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
-        except ValueError as error:
-            raise KnowledgeError(
-                f"the lexical index {folder} cannot be read ({error}): delete that folder, it will be rebuilt"
-            ) from error
-        self._analyzer = word_analyzer(language)
-        self._index.register_tokenizer(_ANALYZER, self._analyzer)
-        self._index.config_reader("Manual")
+            self._index.register_tokenizer(_ANALYZER, self._analyzer)
+            self._index.config_reader("Manual")
         self.reload()
 
     @property
@@ -79,40 +78,43 @@ class LexicalIndex:
         """
         import tantivy
 
-        writer = self._index.writer(heap, 1)
-        try:
-            for row in died:
-                writer.delete_documents_by_term("row", row)
-            for row, text in born:
-                writer.delete_documents_by_term("row", row)
-                document = tantivy.Document()
-                document.add_integer("row", row)
-                document.add_text("body", prepared(text, self.language))
-                writer.add_document(document)
-            writer.commit()
-        except ValueError as error:
-            raise KnowledgeError(f"the lexical index {self.folder} cannot be written: {error}") from error
-        finally:
-            writer.wait_merging_threads()
+        with _told(self.folder, "cannot be written"):
+            writer = self._index.writer(heap, 1)
+            try:
+                for row in died:
+                    writer.delete_documents_by_term("row", row)
+                for row, text in born:
+                    writer.delete_documents_by_term("row", row)
+                    document = tantivy.Document()
+                    document.add_integer("row", row)
+                    document.add_text("body", prepared(text, self.language))
+                    writer.add_document(document)
+                writer.commit()
+            finally:
+                writer.wait_merging_threads()
         self._reached = generation
         if self.folder is not None:
-            mark = self.folder / "generation.tmp"
-            mark.write_text(str(generation), encoding="ascii")
-            mark.replace(self.folder / "generation")
+            _mark(self.folder, generation)
         self.reload()
 
     def reload(self) -> None:
-        """See what was committed last."""
-        self._index.reload()
-        self._searcher = self._index.searcher()
-        self._total = max(1, self._searcher.num_docs)
+        """See what was committed last.
+
+        Raises:
+            KnowledgeError: it cannot be read; a writer that makes the index anew is one reason.
+        """
+        with _told(self.folder, "cannot be read"):
+            self._index.reload()
+            self._searcher = self._index.searcher()
+            self._total = max(1, self._searcher.num_docs)
 
     def rows(self) -> NDArray[np.int64]:
         """Every row in the index, ascending."""
         import tantivy
 
-        hits = self._searcher.search(tantivy.Query.all_query(), max(1, self._searcher.num_docs), count=False).hits
-        return np.sort(self._rows([address for _, address in hits]))
+        with _told(self.folder, "is damaged"):
+            hits = self._searcher.search(tantivy.Query.all_query(), max(1, self._searcher.num_docs), count=False).hits
+            return np.sort(self._rows([address for _, address in hits]))
 
     def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query that share a word with it, best first.
@@ -128,11 +130,9 @@ class LexicalIndex:
         permitted = allowed
         if allowed is not None and (allowed[1:] < allowed[:-1]).any():
             permitted = np.sort(allowed)
-        try:
-            named = cache(lambda: self._named(permitted))  # made once, and only if some query needs it
+        named = cache(lambda: self._named(permitted))  # made once, and only if some query needs it
+        with _told(self.folder, "is damaged"):
             return [self._one(query, k, permitted, named) for query in queries]
-        except ValueError as error:  # a file of tantivy's that cannot be read
-            raise KnowledgeError(f"the lexical index {self.folder} is damaged: {error}") from error
 
     def _named(self, rows: NDArray[np.int64] | None) -> Any:
         """A query for these rows: a term each, which is found faster than a set of terms."""
@@ -185,11 +185,27 @@ class LexicalIndex:
 
     def _rows(self, addresses: list[Any]) -> NDArray[np.int64]:
         values = self._searcher.fast_field_values("row", addresses) if addresses else []
+        if None in values:
+            raise ValueError("an entry has no row")
         return np.asarray(values, dtype=np.int64)
+
+
+@contextmanager
+def _told(folder: Path | None, what: str) -> Iterator[None]:
+    """What tantivy says of files it cannot read or write, a panic of Rust's included, as an error of ours."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, ValueError) or type(error).__name__ == "PanicException":
+            raise KnowledgeError(f"the lexical index {folder} {what}: {error}") from error
+        raise
 
 
 def rebuild_from_nothing(folder: Path, language: str = ENGLISH) -> LexicalIndex:
     """An empty index in place of whatever stood there."""
+    if folder.is_dir():  # its mark first: it must never stand beside an index that is not the one it speaks of
+        (folder / "generation").unlink(missing_ok=True)
+        sync_folder(folder)
     shutil.rmtree(folder, ignore_errors=True)
     return LexicalIndex(folder, language)
 
@@ -204,6 +220,18 @@ def _among(found: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.bool
     at = np.minimum(np.searchsorted(rows, found), len(rows) - 1)
     inside: NDArray[np.bool_] = rows[at] == found
     return inside
+
+
+def _mark(folder: Path, generation: int) -> None:
+    """Name the generation reached, once tantivy's commit is on the disk: a mark without it would hide its loss."""
+    sync_folder(folder)
+    draft = folder / "generation.tmp"
+    with draft.open("w", encoding="ascii") as file:
+        file.write(str(generation))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(folder / "generation")
+    sync_folder(folder)
 
 
 def _none() -> Found:

@@ -43,7 +43,7 @@ def compact(kb: KnowledgeBase, keep: int = 1) -> Purged:
     if keep < 1:
         raise KnowledgeError(f"a compaction keeps at least the last generation, not {keep}")
     before = _size(kb)
-    with writer_lock(kb.path), Writer(kb, "compact"):
+    with writer_lock(kb.path, "compact"), Writer(kb, "compact"):
         first = max(history.oldest(kb.catalog), kb.catalog.generation() - keep + 1)
         gone = kb.catalog.rows("SELECT seq FROM documents WHERE died IS NOT NULL AND died <= ?", (first,))
         rows = _purge(kb, [seq for (seq,) in gone], f"compact, keeping {keep} generations", oldest=first)
@@ -63,7 +63,7 @@ def forget(kb: KnowledgeBase, ids: Sequence[str]) -> Purged:
     """
     kb.check_writable()
     before = _size(kb)
-    with writer_lock(kb.path), Writer(kb, "forget"):
+    with writer_lock(kb.path, "forget"), Writer(kb, "forget"):
         found: list[int] = []
         names: list[str] = []
         for name in ids:

@@ -29,7 +29,7 @@ def rollback(kb: KnowledgeBase, to: int | str) -> history.Diff:
         KnowledgeError: no such generation, it was compacted, or another process is writing.
     """
     kb.check_writable()
-    with writer_lock(kb.path), Writer(kb, "rollback"):
+    with writer_lock(kb.path, "rollback"), Writer(kb, "rollback"):
         target = history.resolve(kb.catalog, to)
         found = history.diff(kb, kb.generation, target)
         if found == history.Diff((), (), ()):

@@ -67,7 +67,9 @@ def write(folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], ge
 
     The name carries the generation it is written for; a file that no transaction names is dropped at the next open.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
     name = f"{generation:08d}-{int(ids[0])}.npy"
     temporary = folder / f"{name}.tmp"
     with temporary.open("wb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -13,10 +14,13 @@ from llmkit.errors import KnowledgeError
 from llmkit.knowledge import segments
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
+from llmkit.knowledge.lexical_damage import damaged_files
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.views import broken_views
+from llmkit.knowledge.writer import chunk_key
+from llmkit.types import Document
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -56,7 +60,7 @@ def repair(kb: KnowledgeBase) -> list[Finding]:
         KnowledgeError: the catalogue itself is damaged: restore it from a copy.
     """
     kb.check_writable()
-    with writer_lock(kb.path):
+    with writer_lock(kb.path, "repair"):
         kb.refresh()
         found = verify(kb)
         lost = [finding.what for finding in found if not finding.repairable]
@@ -77,12 +81,45 @@ def _catalogue(kb: KnowledgeBase) -> Iterator[Finding]:
             yield Finding("catalogue", str(said), repairable=False)
     for table, row, *_ in kb.catalog.rows("PRAGMA foreign_key_check"):
         yield Finding("catalogue", f"row {row} of {table} belongs to nothing", repairable=False)
+    yield from _digests(kb)
     wrong = kb.catalog.rows(
         """SELECT count(*) FROM chunks c JOIN documents d ON d.seq = c.document
            WHERE substr(d.text, c.start + 1, c.end - c.start) != c.text"""
     )[0][0]
     if wrong:
         yield Finding("catalogue", f"the text of {wrong} chunks is not that of their documents", repairable=False)
+
+
+def _digests(kb: KnowledgeBase) -> Iterator[Finding]:
+    """Text, titles, headings and metadata against the digests that were made of them."""
+    wrong = 0
+    for text, title, metadata, version in kb.catalog.each("SELECT text, title, metadata, version FROM documents"):
+        try:
+            wrong += Document("", text, title, json.loads(metadata)).version != version
+        except ValueError:
+            wrong += 1
+    if wrong:
+        yield Finding(
+            "catalogue", f"{wrong} documents are not what was written: their digests differ", repairable=False
+        )
+    wrong = 0
+    rows = [row for (row,) in kb.catalog.rows("SELECT row FROM chunks ORDER BY row")]
+    for at in range(0, len(rows), _BATCH):
+        keys = dict(kb.catalog.rows("SELECT row, key FROM chunks WHERE row BETWEEN ? AND ?", _ends(rows, at)))
+        wrong += sum(chunk_key(kb, chunk) != keys[chunk.row] for chunk in kb.chunks(rows[at : at + _BATCH]))
+    if wrong:
+        yield Finding("catalogue", f"{wrong} chunks are not what was written: their digests differ", repairable=False)
+    apart = kb.catalog.rows(
+        """SELECT count(*) FROM chunks c JOIN documents d ON d.seq = c.document
+           WHERE c.born != d.born OR c.died IS NOT d.died OR c.died <= c.born
+              OR c.born > (SELECT max(id) FROM generations) OR c.born < 1"""
+    )[0][0]
+    if apart:
+        yield Finding("catalogue", f"{apart} chunks live at other times than their documents", repairable=False)
+
+
+def _ends(rows: list[int], at: int) -> tuple[int, int]:
+    return rows[at], rows[min(at + _BATCH, len(rows)) - 1]
 
 
 def _vectors(kb: KnowledgeBase) -> Iterator[Finding]:
@@ -124,6 +161,8 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
         told = f"the index is at generation {index.generation}, the catalogue at {kb.generation}"
         yield Finding("lexical", told, repairable=True)
         return
+    for name in damaged_files(kb.path / "lexical"):
+        yield Finding("lexical", f"{name} is not what was written: its checksum differs", repairable=True)
     try:
         rows = index.rows()
         index.search(["a the"], 1)  # reads the postings too

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -41,9 +42,9 @@ class Writer:
     Left without an exception, the rest is committed. With one, only whole batches were.
     """
 
-    def __init__(self, kb: KnowledgeBase, note: str) -> None:
-        self.kb, self.note = kb, note
-        self.encoded = self.reused = self.chunks = self.commits = self.duplicates = 0
+    def __init__(self, kb: KnowledgeBase, note: str, vectors: Mapping[str, NDArray[np.float32]] | None = None) -> None:
+        self.kb, self.note, self._given = kb, note, vectors or {}
+        self.encoded = self.reused = self.given = self.chunks = self.commits = self.duplicates = 0
         self.batch = Batch()
         self._twins: Twins | None = None
 
@@ -185,7 +186,7 @@ class Writer:
 
         What different readers may read is encoded apart: a bfloat16 vector's last digits depend on its batch.
         """
-        keys = [self._key(chunk) for chunk in chunks]
+        keys = [chunk_key(self.kb, chunk) for chunk in chunks]
         known = self._known(keys)
         groups: dict[tuple[str, ...], dict[bytes, list[int]]] = {}  # places by labels and text
         vectors = np.empty((len(chunks), self.kb.dim), dtype=np.float32)
@@ -201,7 +202,6 @@ class Writer:
             encoded = self._encode([chunks[places[0]].indexed_text for places in missing.values()])
             for vector, places in zip(encoded, missing.values(), strict=True):
                 vectors[places] = vector
-            self.encoded += len(missing)
         self.reused += len(chunks) - sum(map(len, groups.values()))
         if old:
             vectors[old] = self.kb.vectors(rows)
@@ -209,12 +209,18 @@ class Writer:
 
     def _encode(self, texts: list[str]) -> NDArray[np.float32]:
         encoder = self.kb.encoder
-        vectors = encoder.encode_passages(texts)
-        return unit_vectors(vectors, len(texts), self.kb.dim, f"the encoder {encoder.identity}")
-
-    def _key(self, chunk: Chunk) -> bytes:
-        space = self.kb.identity.rpartition("/")[0]
-        return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
+        known = np.array([text in self._given for text in texts], dtype=np.bool_)
+        vectors = np.empty((len(texts), self.kb.dim), dtype=np.float32)
+        if known.any():
+            vectors[known] = [self._given[text] for text in texts if text in self._given]
+        if not known.all():
+            new = [text for text in texts if text not in self._given]
+            vectors[~known] = unit_vectors(
+                encoder.encode_passages(new), len(new), self.kb.dim, f"the encoder {encoder.identity}"
+            )
+        self.given += int(known.sum())
+        self.encoded += int((~known).sum())
+        return unit_vectors(vectors, len(texts), self.kb.dim, "what came with the texts")
 
     def _known(self, keys: list[bytes]) -> dict[tuple[bytes, str], int]:
         """Rows with the vector of a text, by its key and the labels of those who may read it, or its document's id."""
@@ -227,6 +233,12 @@ class Writer:
             for key, readers, name, row in self.kb.catalog.rows(sql, some):
                 found[key, readers] = found[key, name] = row
         return found
+
+
+def chunk_key(kb: KnowledgeBase, chunk: Chunk) -> bytes:
+    """Digest of what a chunk's vector is made of: the encoder's space and the text with its context."""
+    space = kb.identity.rpartition("/")[0]
+    return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
 
 
 def fresh_rows(kb: KnowledgeBase, count: int) -> NDArray[np.int64]:
