@@ -14,6 +14,7 @@ from llmkit.cli.chat import talk
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError, ModelError, StepError
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.quotes import quotes_of
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline.chat import ChatSession
 from llmkit.pipeline.pipeline import Pipeline, load_pipeline
@@ -196,6 +197,22 @@ def test_files_that_are_no_sessions_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be kept"):
         SessionStore(tmp_path / "file" / "s.sqlite")
+
+
+def test_what_is_forgotten_is_in_no_conversation(kb, store):
+    made, _ = pipeline(kb)
+    session = ChatSession(made, store, "s")
+    for question in ("When is the mill serviced?", "When is the pump serviced?", "And the mill?"):
+        session.ask(question)
+    store.summarise("s", 1, "The mill is serviced in August.")
+    store.summarise("other", 1, "They spoke of this and that.")
+    assert store.erase(quotes_of(kb, ["mill"])) == 3  # the third was shown passages of both
+    assert store.turns("s") == []
+    assert store.summary("s") == (0, "")
+    assert store.summary("other")[1]
+    files = b"".join(path.read_bytes() for path in store.path.parent.iterdir())
+    assert b"August" not in files
+    assert b"stones" not in files
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "x" * 200, "a\nb"])

@@ -12,7 +12,7 @@ import click
 
 from llmkit.cli.ask import show_answer
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import duration, excerpt, kb_option
+from llmkit.cli.show import duration, excerpt, kb_option, sessions_option
 from llmkit.errors import Cancelled, LlmkitError
 
 if TYPE_CHECKING:
@@ -32,14 +32,7 @@ HELP = """  /sources       the passages that the last answer was given from
 @kb_option
 @click.option("--pipeline", default="chat", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
-@click.option(
-    "--sessions",
-    metavar="FILE",
-    default=".llmkit/sessions.sqlite",
-    show_default=True,
-    envvar="LLMKIT_SESSIONS",
-    help="Where conversations are kept.",
-)
+@sessions_option
 @click.option("--words", default=1500, show_default=True, type=click.IntRange(50), help="Earlier words that are shown.")
 def command(name: str, kb: str, pipeline: str, overrides: tuple[str, ...], sessions: str, words: int) -> None:
     """Talk with your documents; NAME is the conversation to go on with, or a new one."""

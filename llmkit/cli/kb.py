@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import json_option, kb_option, notes, print_json
+from llmkit.cli.show import json_option, kb_option, notes, print_json, sessions_option
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -90,25 +90,32 @@ def compact(keep: int, kb: str, as_json: bool) -> None:
     "--runs", default="runs", show_default=True, metavar="DIR", envvar="LLMKIT_RUNS",
     help="Folder of evaluations, whose samples and remembered answers that quote the documents are erased too.",
 )  # fmt: skip
+@sessions_option
 @json_option
-def forget(documents: tuple[str, ...], kb: str, runs: str, as_json: bool) -> None:
-    """Take documents out of every generation and every evaluation, so that no byte search finds them."""
+def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, as_json: bool) -> None:
+    """Take documents out of every generation, evaluation and conversation, so that no byte search finds them."""
     from llmkit.evaluation.forgetting import forget_in_runs
     from llmkit.knowledge.purge import forget
     from llmkit.knowledge.quotes import quotes_of
+    from llmkit.pipeline.sessions import SessionStore
 
+    turns = 0
     with _open(kb) as base:
         quotes = quotes_of(base, documents)
         erased = forget_in_runs(Path(runs), quotes)  # first: once the text is gone, nobody knows what quotes it
+        if Path(sessions).is_file():
+            with SessionStore(Path(sessions)) as store:
+                turns = store.erase(quotes)
         gone = forget(base, documents)
     if as_json:
-        print_json({**asdict(gone), "runs": asdict(erased)})
+        print_json({**asdict(gone), "runs": asdict(erased), "turns": turns})
         return
     _gone(gone, as_json)
     click.echo(
         f"{runs}: {erased.samples} samples, {erased.passages} passages and {erased.answers} remembered answers that "
         "were shown or quote them are gone; the same llmkit eval makes those samples again"
     )
+    click.echo(f"{sessions}: {turns} turns of conversations are gone")
     for file in erased.files:
         click.echo(f"  deleted, can be made again: {file}")
     for file in erased.untouched:

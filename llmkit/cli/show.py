@@ -29,6 +29,14 @@ as_option = click.option(
     metavar="LABELS",
     help="Show only what holders of these access labels may read, as in hr,board.",
 )
+sessions_option = click.option(
+    "--sessions",
+    metavar="FILE",
+    default=".llmkit/sessions.sqlite",
+    show_default=True,
+    envvar="LLMKIT_SESSIONS",
+    help="Where conversations are kept.",
+)
 where_option = click.option("--where", metavar="FILTER", help="Only passages that pass, as in 'type == \"pdf\"'.")
 
 

@@ -91,11 +91,13 @@ def _catalogue(kb: KnowledgeBase) -> Iterator[Finding]:
 
 
 def _digests(kb: KnowledgeBase) -> Iterator[Finding]:
-    """Text, titles, headings and metadata against the digests that were made of them."""
+    """Text, titles, headings, metadata and labels against the digests that were made of them."""
     wrong = 0
-    for text, title, metadata, version in kb.catalog.each("SELECT text, title, metadata, version FROM documents"):
+    sql = "SELECT text, title, metadata, access, version FROM documents"
+    for text, title, metadata, readers, version in kb.catalog.each(sql):
         try:
-            wrong += Document("", text, title, json.loads(metadata)).version != version
+            made = Document("", text, title, json.loads(metadata), access=tuple(json.loads(readers)))
+            wrong += made.version != version
         except ValueError:
             wrong += 1
     if wrong:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from llmkit.errors import DataError
+from llmkit.knowledge.quotes import Quotes
 from llmkit.types import Answer, Citation, State
 
 FORMAT = 1
@@ -142,6 +143,31 @@ class SessionStore:
     def summarise(self, name: str, upto: int, text: str) -> None:
         """Keep a summary of the turns up to `upto`."""
         self._write("INSERT OR REPLACE INTO summaries VALUES (?, ?, ?)", (name, upto, text))
+
+    def erase(self, quotes: Quotes) -> int:
+        """Delete the turns that were given a passage of some documents or quote them; returns how many.
+
+        Every summary of their sessions goes too, and the bytes of all of it are overwritten.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        dead, summed = [], set()
+        for session, n, *texts in self._rows("SELECT session, n, question, answer, passages, records FROM turns"):
+            values = [texts[0], *map(json.loads, texts[1:])]
+            if any(quotes.in_value(value) for value in values):
+                dead.append((session, n))
+                summed.add(session)
+        for session, text in self._rows("SELECT session, text FROM summaries"):
+            summed |= {session} if quotes.in_text(text) else set()
+        for name in summed:
+            self._write("DELETE FROM summaries WHERE session = ?", (name,))
+        for key in dead:
+            self._write("DELETE FROM turns WHERE session = ? AND n = ?", key)
+        if dead or summed:
+            self._write("VACUUM", ())
+            self._write("PRAGMA wal_checkpoint(TRUNCATE)", ())
+        return len(dead)
 
     def delete(self, name: str) -> bool:
         """Delete a session; False where there is none."""
