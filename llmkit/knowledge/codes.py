@@ -82,9 +82,7 @@ class Lists:
             ids = np.arange(at, at + len(block), dtype=np.int64)
             lists = np.ascontiguousarray(self._lists[at : at + len(block)])
             inner.add_core(len(block), *(library.swig_ptr(one) for one in (block, ids, lists)))
-        index = library.IndexPreTransform(self._turn, inner)
-        index.referenced = (self._turn, inner, self._centroids)  # FAISS holds pointers, not owners
-        return index
+        return library.IndexPreTransform(self._turn, inner)
 
     def bytes_per_vector(self, index: Any) -> float:
         """Codes, ids and the share of centroids, the rotation too."""

@@ -66,13 +66,20 @@ def build_index(
         return build(kb, tell)
 
 
-def build(kb: KnowledgeBase, tell: Callable[[str], None] = lambda text: None) -> tuple[Certificate, list[Certificate]]:
-    """Choose an index over every row, write it, name it in the catalogue; only for the one writer."""
+def build(
+    kb: KnowledgeBase, tell: Callable[[str], None] = lambda text: None, questions: Questions | None = None
+) -> tuple[Certificate, list[Certificate]]:
+    """Choose an index over every row, write it, name it in the catalogue; only for the one writer.
+
+    `questions` are asked instead of sentences of sampled chunks.
+    """
     rows = stored(kb)
     if not rows.live.count:
         raise KnowledgeError(f"{kb.path} holds no vectors: ingest something first")
-    tell(f"encoding sentences of {min(_QUERIES, rows.live.count)} chunks as held-out queries")
-    index, certificate, tried = choose(rows, held_out(kb, rows), kb.vector_settings, tell)
+    if questions is None:
+        tell(f"encoding sentences of {min(_QUERIES, rows.live.count)} chunks as held-out queries")
+        questions = held_out(kb, rows)
+    index, certificate, tried = choose(rows, questions, kb.vector_settings, tell)
     folder = kb.path / index_file.FOLDER
     made = index_file.write(folder, index, rows.runs.size, rows.runs.last, kb.generation, certificate)
     del index
