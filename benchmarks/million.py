@@ -158,7 +158,8 @@ def fill(path: Path, n: int, data: Path, recall: float) -> dict:
         found = segments.listed(kb.catalog)
         among = [segments.read(path / "vectors", segment, DIM) for segment in found]
         at = np.sort(np.random.default_rng(4).choice(n, min(n, 2000), replace=False))
-        sample = np.concatenate([b[at[(at >= i * BLOCK) & (at < (i + 1) * BLOCK)] - i * BLOCK] for i, b in enumerate(among)])
+        inside = [at[at // BLOCK == i] - i * BLOCK for i in range(len(among))]
+        sample = np.concatenate([block[some] for block, some in zip(among, inside, strict=True)])
         cosines, _ = nearest(sample, among, at)
     shares = (0.1, 0.25, 0.5, 0.75, 0.9)
     return {"real": np.quantile(made.real, shares).tolist(), "here": np.quantile(cosines, shares).tolist()}
@@ -282,10 +283,10 @@ def report(n: int, filled: dict, built: dict, asked: dict) -> None:
         )
     after, before = asked["after"], asked["before"]
     print(
-        f"  build {built['seconds']:.0f} s, peak {built['peak_anonymous']:.0f} MB anonymous, {built['peak']:.0f} MB with "
-        f"mapped files\n  open {asked['open']:.3f} s   RAM {asked['bytes']:.0f} bytes a vector (anonymous "
-        f"+{after['anonymous'] - before['anonymous']:.1f} MB, index file {after['index']:.1f} MB); vector files mapped "
-        f"{after['vectors']:.0f} MB\n  p50 {asked['p50']:.2f} ms, p95 {asked['p95']:.2f} ms   batch of 64: p50 "
+        f"  build {built['seconds']:.0f} s, peak {built['peak_anonymous']:.0f} MB anonymous, {built['peak']:.0f} MB "
+        f"with mapped files\n  open {asked['open']:.3f} s   RAM {asked['bytes']:.0f} bytes a vector (anonymous "
+        f"+{after['anonymous'] - before['anonymous']:.1f} MB, index file {after['index']:.1f} MB); vector files "
+        f"mapped {after['vectors']:.0f} MB\n  p50 {asked['p50']:.2f} ms, p95 {asked['p95']:.2f} ms   batch of 64: p50 "
         f"{asked['batch_p50']:.1f} ms, p95 {asked['batch_p95']:.1f} ms   first 100 from a cold disk: p50 "
         f"{asked['cold_p50']:.2f} ms\n  recall@10 {asked['recall']:.4f} on {asked['queries']} questions"
     )

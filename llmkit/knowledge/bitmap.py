@@ -53,7 +53,7 @@ class Bitmap:
 
     def positions(self, first: int = 0, last: int | None = None) -> NDArray[np.int64]:
         """The bits that are set from `first`, a multiple of eight, up to before `last`; ascending."""
-        last = self.size if last is None else min(last, self.size)
+        last = max(first, self.size if last is None else min(last, self.size))
         flags = np.unpackbits(self._bytes[first // 8 : (last + 7) // 8], count=last - first, bitorder="little")
         return np.flatnonzero(flags) + first
 

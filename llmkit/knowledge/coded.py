@@ -18,12 +18,14 @@ from llmkit.knowledge.certificate import Certificate, K
 from llmkit.knowledge.stored import StoredRows
 from llmkit.knowledge.vectors import FEW, Hits, as_arrays
 
+_NEARLY_ALL = 0.9  # above this share of allowed rows, a search is as good as without a filter
+
 
 class CodedIndex:
     """Approximate search over rows that are all there; what is found is as good as its certificate says.
 
-    Filters act inside: few allowed rows are all scored, exactly; of many, more lists are looked into the fewer they
-    are, until enough are found.
+    Filters act inside: few allowed rows are all scored, exactly; for many, more lists are looked into the fewer they
+    are, until looking into twice as many changes nothing.
     """
 
     def __init__(self, rows: StoredRows, index: Any, certificate: Certificate) -> None:
@@ -63,20 +65,33 @@ class CodedIndex:
         return as_arrays(self.rows, self.rows.scan(queries, k, within), k)
 
     def _near(self, queries: NDArray[np.float32], k: int, mask: Bitmap) -> list[Hits]:
-        """What the codes propose, scored again."""
+        """What the codes propose, scored again.
+
+        Which lists hold the allowed rows nearest to a query is not known: the filter may leave out just those around
+        it. So twice as many are looked into until that changes nothing.
+        """
         told = self.certificate
         more = max(1.0, k / K)
         depth = min(int(told.depth * more), mask.count)
         least = told.lists or self.rows.runs.size
-        probes = min(least, int(told.probes * np.sqrt(more) * self.rows.runs.size / mask.count) + 1)
-        found = np.empty((len(queries), depth), dtype=np.int64)
-        left = np.arange(len(queries))
-        while len(left):
-            found[left] = propose(self._index, told.structure, queries[left], depth, probes, mask)
-            if probes >= least:
-                break
-            left = left[(found[left] < 0).any(axis=1)]  # too few allowed rows where we looked
-            probes = min(least, probes * 4)
+        probes = min(least, int(told.probes * np.sqrt(more) * self.rows.runs.size / mask.count))
+        found = self._scored(queries, k, depth, probes, mask)
+        if mask.count > _NEARLY_ALL * mask.size:
+            return found
+        left = list(range(len(queries)))
+        while left and probes < least:
+            probes = min(least, probes * 2)
+            wider = self._scored(queries[left], k, depth, probes, mask)
+            changed = []
+            for query, best in zip(left, wider, strict=True):
+                if len(best[1]) < min(k, mask.count) or not np.array_equal(best[1], found[query][1]):
+                    changed.append(query)
+                found[query] = best
+            left = changed
+        return found
+
+    def _scored(self, queries: NDArray[np.float32], k: int, depth: int, probes: int, mask: Bitmap) -> list[Hits]:
+        found = propose(self._index, self.certificate.structure, queries, depth, probes, mask)
         if found.max(initial=-1) >= self.rows.runs.size:
             raise KnowledgeError("the vector index names rows that are not there: run `llmkit kb repair`")
         return [self.rows.ranked(query, row[row >= 0], k) for query, row in zip(queries, found, strict=True)]

@@ -27,11 +27,16 @@ _TAIL = 0.5  # rows since the index, beside those in it, from which on it is mad
 
 
 def due(kb: KnowledgeBase) -> bool:
-    """Whether so many rows are searched without an index that it is time to make one."""
+    """Whether so many rows are searched without an index that it is time to make one.
+
+    One that was there once, and is not since something it covered was purged or damaged, is due at once.
+    """
     settings = kb.vector_settings
     index = index_file.named(kb.catalog)
     covered = index.rows if index else 0
     rows = sum(len(segment) for segment in segments.listed(kb.catalog))
+    if rows and index is None and "indexed" in kb.catalog.meta():
+        return True
     return rows - covered > max(settings.small, _TAIL * covered)
 
 
@@ -85,6 +90,7 @@ def build(
     del index
     with kb.catalog.transaction() as db:
         index_file.replace(db, made)
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', '1')")
     index_file.drop_unlisted(folder, kb.catalog)
     kb.__dict__.pop("index", None)
     return certificate, tried
