@@ -23,7 +23,7 @@ from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.knowledge.vectors import half_precision
 
 _DEPTHS = (20, 40, 80, 160, 320, 640)
-_PROBES = (4, 8, 16, 32, 64, 128, 256)
+_PROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _TIMED = 24
 
 

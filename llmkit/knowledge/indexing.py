@@ -16,7 +16,7 @@ from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.retrievers import fit_query
 from llmkit.knowledge.stored import StoredRows
 from llmkit.knowledge.unit import unit_vectors
-from llmkit.knowledge.vector_settings import VectorSettings
+from llmkit.knowledge.vector_settings import VectorSettings, write_down, written
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -31,7 +31,7 @@ def due(kb: KnowledgeBase) -> bool:
 
     One that was there once, and is not since something it covered was purged or damaged, is due at once.
     """
-    settings = kb.vector_settings
+    settings = written(kb.catalog)
     index = index_file.named(kb.catalog)
     covered = index.rows if index else 0
     rows = sum(len(segment) for segment in segments.listed(kb.catalog))
@@ -67,7 +67,7 @@ def build_index(
     kb.check_writable()
     with writer_lock(kb.path), Writer(kb, "index"):
         if settings is not None:
-            kb.write_down(settings)
+            write_down(kb.catalog, settings)
         return build(kb, tell)
 
 
@@ -84,7 +84,7 @@ def build(
     if questions is None:
         tell(f"encoding sentences of {min(_QUERIES, rows.live.count)} chunks as held-out queries")
         questions = held_out(kb, rows)
-    index, certificate, tried = choose(rows, questions, kb.vector_settings, tell)
+    index, certificate, tried = choose(rows, questions, written(kb.catalog), tell)
     folder = kb.path / index_file.FOLDER
     made = index_file.write(folder, index, rows.runs.size, rows.runs.last, kb.generation, certificate)
     del index

@@ -125,7 +125,7 @@ def _without(kb: KnowledgeBase, segment: Segment, rows: NDArray[np.int64], gener
     if not kept.any():
         return None
     folder = kb.path / "vectors"
-    return segments.write(folder, segments.read(folder, segment, kb.dim)[kept], segment.ids[kept], generation)
+    return segments.write(folder, segments.kept(folder, segment, kb.dim, kept), segment.ids[kept], generation)
 
 
 def _erase_name(db: sqlite3.Connection, name: str) -> None:

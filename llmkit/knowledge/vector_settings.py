@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import json
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from llmkit.part import Part
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.catalog import Catalog
 
 
 class VectorSettings(Part):
@@ -23,3 +27,13 @@ class VectorSettings(Part):
     """How vectors are shortened; the shortest that reaches `recall` where nothing is said."""
     small: int = Field(default=20_000, ge=0)
     """Up to so many vectors everything is scanned, exactly, and no index is made."""
+
+
+def written(catalog: Catalog) -> VectorSettings:
+    """How the vectors of a knowledge base are to be searched."""
+    return VectorSettings.model_validate(json.loads(catalog.meta().get("vectors", "{}")))
+
+
+def write_down(catalog: Catalog, settings: VectorSettings) -> None:
+    """Change it, from the next index on."""
+    catalog.set_meta({"vectors": json.dumps(settings.config())})

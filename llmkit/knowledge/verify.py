@@ -168,7 +168,7 @@ def _encode_again(kb: KnowledgeBase) -> None:
         vectors = np.concatenate([*parts, *(segments.read(folder, segment, kb.dim) for segment in kept)])
         order = np.argsort(all_rows)
         rows, parts, kept = all_rows[order], [vectors[order]], []
-    made = [segments.write(folder, np.concatenate(parts), rows, kb.generation)] if len(rows) else []
+    made = [segments.write(folder, parts, rows, kb.generation)] if len(rows) else []
     old = [segment for segment in listed if segment not in kept]
     with kb.catalog.transaction() as db:
         segments.replace(db, old, made)
