@@ -94,9 +94,12 @@ class Perturbed:
         moved = passages - passages[place.astype(int)]
         self.spread = np.linalg.cholesky(np.cov(moved.T) + 1e-9 * np.eye(DIM)).astype(np.float32)
         low, high = 0.02, 4.0
+        rng = np.random.default_rng(1)
+        counts = np.maximum(1, rng.poisson(n / len(passages), 300))
+        bases = np.repeat(passages[rng.choice(len(passages), 300, replace=False)], counts, axis=0)
         for _ in range(14 if n > len(passages) else 0):
             self.power = (low + high) / 2
-            if self._siblings() > np.median(self.real):  # too near: move further, which a larger power does
+            if self._siblings(bases, counts) > np.median(self.real):  # too near: move further
                 low = self.power
             else:
                 high = self.power
@@ -109,13 +112,11 @@ class Perturbed:
         moved = near * bases + np.sqrt(1 - near**2) * noise
         return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
 
-    def _siblings(self) -> float:
+    def _siblings(self, bases: np.ndarray, counts: np.ndarray) -> float:
         """Median cosine to the nearest of those that come from the same passage, for some passages."""
-        rng = np.random.default_rng(1)
-        count = self.n / len(self.passages)
+        moved = self._move(bases, np.random.default_rng(1))
         found = []
-        for base in self.passages[rng.choice(len(self.passages), 300, replace=False)]:
-            some = self._move(np.repeat(base[None], max(1, rng.poisson(count)), axis=0), rng)
+        for some in np.split(moved, np.cumsum(counts)[:-1]):
             similar = some @ some.T
             np.fill_diagonal(similar, -1)
             found += [max(row.max(), 0.3) for row in similar]  # alone: its neighbour comes from elsewhere
