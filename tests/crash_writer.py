@@ -21,8 +21,10 @@ from pathlib import Path
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.catalog import Catalog
+from llmkit.knowledge.indexing import build_index
 from llmkit.knowledge.purge import compact, forget
 from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.types import Document
 
 
@@ -38,6 +40,7 @@ def steps(kb: KnowledgeBase) -> Iterator[None]:
     """Every kind of change, each at least once; what it makes is a function of nothing else."""
     yield kb.add([Document("a", "The apple of garden one. New."), Document("d", "The quince of garden four.")])
     yield kb.delete(["b"])
+    yield build_index(kb, VectorSettings(recall=1))
     yield kb.add([Document(f"m{n}", f"Melon number {n} by the river.") for n in range(6)])
     yield rollback(kb, 1)
     yield kb.add([Document("e", "The bridge of stone.")])

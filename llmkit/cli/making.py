@@ -16,7 +16,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
     Args:
         path: its folder.
         roots: what will be read; looked for before a folder is made for nothing.
-        settings: encoder (a word, or YAML), max_tokens, language, near_duplicates; None where nothing was said.
+        settings: encoder (a word, or YAML), max_tokens, language, near_duplicates, recall; None where nothing was said.
 
     Raises:
         DataError: a root that is not there.
@@ -25,6 +25,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
     from llmkit import config
     from llmkit.errors import ConfigError, DataError
     from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.vector_settings import VectorSettings
     from llmkit.text.splitter import StructureSplitter
 
     for root in roots:
@@ -42,22 +43,33 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
                 kb.close()
                 raise ConfigError(
                     f"{path} was made with {name.replace('_', '-')} {_told(known)}, not {_told(value)}: "
-                    "leave the option out, or ingest into a new knowledge base"
+                    f"{_advice(path, name, value)}"
                 )
         return kb
     encoder: Any = given.pop("encoder", None) or config.build_part("encoder", "local")
     splitter = StructureSplitter(max_tokens=given.pop("max_tokens", None))
+    if "recall" in given:
+        given["vectors"] = VectorSettings(recall=given.pop("recall"))
     return KnowledgeBase.create(path, encoder=encoder, splitter=splitter, **given)
 
 
 def _made_with(kb: KnowledgeBase, name: str) -> Any:
     from llmkit.knowledge.settings import near_duplicates
+    from llmkit.knowledge.vector_settings import written
 
+    if name == "recall":
+        return written(kb.catalog).recall
     if name == "encoder":
         return kb.encoder
     if name == "max_tokens":
         return kb.splitter.max_tokens
     return kb.language if name == "language" else near_duplicates(kb.catalog.meta())
+
+
+def _advice(path: Path, name: str, value: Any) -> str:
+    if name == "recall":
+        return f"`llmkit kb index --kb {path} --recall {value}` changes it"
+    return "leave the option out, or ingest into a new knowledge base"
 
 
 def _told(value: Any) -> str:

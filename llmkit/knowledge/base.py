@@ -4,6 +4,7 @@
 
     catalog.sqlite     the truth: sources, documents, chunks, generations
     vectors/*.npy      derived, named by the catalogue
+    index/*.faiss      derived from the vectors, once there are many
     lexical/           derived, caught up from the catalogue
 
 A knowledge base that is open shows one generation, whole, until `refresh`; another process may write meanwhile.
@@ -29,13 +30,13 @@ from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
-from llmkit.knowledge.opening import open_vectors
+from llmkit.knowledge.opening import Vectors, open_vectors
 from llmkit.knowledge.same_encoder import same_encoder
 from llmkit.knowledge.segments import sync_folder
 from llmkit.knowledge.settings import language as words_in
 from llmkit.knowledge.settings import settings
 from llmkit.knowledge.unit import unit_vectors
-from llmkit.knowledge.vectors import FlatIndex
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.protocols import Encoder
 from llmkit.registry import one_of
 from llmkit.text.splitter import StructureSplitter
@@ -76,6 +77,7 @@ class KnowledgeBase:
         splitter: StructureSplitter | None = None,
         language: str = AUTO,
         near_duplicates: float | None = None,
+        vectors: VectorSettings | None = None,
     ) -> Self:
         """Make an empty knowledge base and open it. What is given here is its own from now on.
 
@@ -84,7 +86,7 @@ class KnowledgeBase:
             ConfigError: a setting that cannot be; see :func:`llmkit.knowledge.settings.settings`.
         """
         path = Path(path).expanduser()
-        made_with = settings(encoder, splitter, language, near_duplicates)
+        made_with = settings(encoder, splitter, language, near_duplicates, vectors)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -295,7 +297,7 @@ class KnowledgeBase:
         raise KnowledgeError(f"{self.path} has no document {name!r}" + (f" of version {version}" if version else ""))
 
     @cached_property
-    def index(self) -> FlatIndex:
+    def index(self) -> Vectors:
         """Vectors of the generation that is open."""
         return open_vectors(self)
 

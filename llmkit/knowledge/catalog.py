@@ -52,6 +52,9 @@ CREATE TABLE signatures (
     document INTEGER PRIMARY KEY REFERENCES documents (seq) ON DELETE CASCADE, minhash BLOB NOT NULL);
 CREATE TABLE segments (
     file TEXT PRIMARY KEY, rows INTEGER NOT NULL, sha256 TEXT NOT NULL, ids BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE vector_indexes (
+    file TEXT PRIMARY KEY, rows INTEGER NOT NULL, last INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    certificate TEXT NOT NULL) WITHOUT ROWID;
 """
 _CHUNK = """SELECT c.row, d.id, c.ordinal, c.start, c.end, c.text, c.tokens, c.title, c.heading, c.page, c.part,
                    d.version, d.metadata, d.access

@@ -20,9 +20,9 @@ from llmkit.knowledge.access import labels
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.lexical import Found, LexicalIndex, best_first
+from llmkit.knowledge.opening import Vectors
 from llmkit.knowledge.same_encoder import same_encoder
 from llmkit.knowledge.unit import unit_vectors
-from llmkit.knowledge.vectors import FlatIndex
 from llmkit.knowledge.views import open_view
 from llmkit.protocols import Encoder
 
@@ -116,7 +116,7 @@ class ReaderView(KnowledgeBase):
         return len(self.visible)
 
     @property
-    def index(self) -> FlatIndex:
+    def index(self) -> Vectors:
         """Vectors of the generation that is open, all of them: never searched but within what is visible."""
         return self.owner.index if self.owner.generation == self.generation else self._own.index
 
@@ -188,7 +188,7 @@ class ReaderView(KnowledgeBase):
         self, queries: NDArray[np.float32], width: int, allowed: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The one place where a reader's vectors are searched; it must not depend on anything that was trained."""
-        return self.index.search(queries, max(1, min(width, len(allowed))), allowed)
+        return self.index.search(queries, max(1, min(width, len(allowed))), allowed, exact=True)
 
     def _ranked(
         self,

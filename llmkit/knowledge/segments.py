@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +20,34 @@ from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.catalog import Catalog
+from llmkit.knowledge.runs import Runs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """One vector file as the catalogue names it."""
 
     file: str
-    ids: NDArray[np.int64]
+    runs: Runs
     """Chunk rows, ascending; every id is larger than those of the segments before."""
     sha256: str
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The chunk rows one by one."""
+        return self.runs.ids()
+
+    def __len__(self) -> int:
+        return self.runs.size
 
 
 def listed(catalog: Catalog) -> list[Segment]:
     """The segments of the last commit, in order of their ids."""
     found = [
-        Segment(file, np.frombuffer(ids, dtype="<i8"), digest)
+        Segment(file, Runs.decoded(ids), digest)
         for file, ids, digest in catalog.rows("SELECT file, ids, sha256 FROM segments WHERE rows > 0")
     ]
-    return sorted(found, key=lambda segment: int(segment.ids[0]))
+    return sorted(found, key=lambda segment: segment.runs.last)
 
 
 def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
@@ -52,9 +62,9 @@ def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise KnowledgeError(f"{path} is damaged ({error}): {RECOVER}") from error
-    if vectors.dtype != np.float32 or vectors.shape != (len(segment.ids), dim):
+    if vectors.dtype != np.float32 or vectors.shape != (len(segment), dim):
         raise KnowledgeError(
-            f"{path} holds {vectors.dtype} {vectors.shape}, the catalogue says ({len(segment.ids)}, {dim}): {RECOVER}"
+            f"{path} holds {vectors.dtype} {vectors.shape}, the catalogue says ({len(segment)}, {dim}): {RECOVER}"
         )
     return vectors
 
@@ -62,10 +72,21 @@ def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
 RECOVER = "llmkit kb repair encodes its passages again; or restore the file from a copy"
 
 
-def write(folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], generation: int) -> Segment:
-    """Write a segment so that it is on disk before its transaction commits.
+_BLOCK = 16384  # rows copied at once
 
-    The name carries the generation it is written for; a file that no transaction names is dropped at the next open.
+
+def kept(folder: Path, segment: Segment, dim: int, flags: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+    """The vectors of a segment whose flag is set, a block at a time."""
+    vectors = read(folder, segment, dim)
+    for at in range(0, len(vectors), _BLOCK):
+        yield vectors[at : at + _BLOCK][flags[at : at + _BLOCK]]
+
+
+def write(folder: Path, parts: Iterable[NDArray[np.float32]], ids: NDArray[np.int64], generation: int) -> Segment:
+    """Write a segment of these vectors, one part behind the other; it is on disk before its transaction commits.
+
+    Parts may be memory-mapped: they are copied a block at a time. The name carries the generation it is written for; a
+    file that no transaction names is dropped at the next open.
     """
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,14 +94,21 @@ def write(folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], ge
     name = f"{generation:08d}-{int(ids[0])}.npy"
     temporary = folder / f"{name}.tmp"
     with temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
+        for number, part in enumerate(parts):
+            if number == 0:
+                shape = len(ids), part.shape[1]
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for at in range(0, len(part), _BLOCK):
+                file.write(np.ascontiguousarray(part[at : at + _BLOCK], dtype="<f4").data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / name)
     sync_folder(folder)
     with (folder / name).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Segment(name, ids, digest)
+    runs = Runs()
+    runs.append(ids)
+    return Segment(name, runs, digest)
 
 
 def to_merge(segments: list[Segment], rows: int) -> list[Segment]:
@@ -90,9 +118,9 @@ def to_merge(segments: list[Segment], rows: int) -> list[Segment]:
     """
     taken = 0
     for segment in reversed(segments):
-        if len(segment.ids) > 2 * rows:
+        if len(segment) > 2 * rows:
             break
-        rows += len(segment.ids)
+        rows += len(segment)
         taken += 1
     return segments[len(segments) - taken :]
 
@@ -100,7 +128,7 @@ def to_merge(segments: list[Segment], rows: int) -> list[Segment]:
 def replace(db: sqlite3.Connection, old: Sequence[Segment], new: Sequence[Segment]) -> None:
     """Name new segments in the open transaction, instead of old ones."""
     db.executemany("DELETE FROM segments WHERE file = ?", [(segment.file,) for segment in old])
-    rows = [(one.file, len(one.ids), one.sha256, one.ids.astype("<i8").tobytes()) for one in new]
+    rows = [(one.file, len(one), one.sha256, one.runs.encoded()) for one in new]
     db.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
 
 

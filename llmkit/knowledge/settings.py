@@ -7,12 +7,19 @@ from collections.abc import Mapping
 
 from llmkit.errors import ConfigError
 from llmkit.knowledge.analyzers import AUTO, ENGLISH, check_language
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.part import Part
 from llmkit.protocols import Encoder
 from llmkit.text.splitter import StructureSplitter
 
 
-def settings(encoder: Encoder, splitter: StructureSplitter | None, words_in: str, near: float | None) -> dict[str, str]:
+def settings(
+    encoder: Encoder,
+    splitter: StructureSplitter | None,
+    words_in: str,
+    near: float | None,
+    vectors: VectorSettings | None,
+) -> dict[str, str]:
     """The settings of a new knowledge base.
 
     Args:
@@ -21,6 +28,7 @@ def settings(encoder: Encoder, splitter: StructureSplitter | None, words_in: str
         words_in: ISO 639-1 code of the language words are stemmed in; ``auto``: told from the first texts.
         near: least Jaccard similarity of word 5-grams from which on a document is a near duplicate of another and is
             not indexed; None: every document is.
+        vectors: how they are to be searched once there are many, and with what recall.
 
     Raises:
         ConfigError: the encoder is not a part, the language is not known, or the similarity is not a share.
@@ -35,6 +43,7 @@ def settings(encoder: Encoder, splitter: StructureSplitter | None, words_in: str
         "dim": str(encoder.dim),
         "splitter": json.dumps((splitter or StructureSplitter()).config()),
         "language": check_language(words_in),
+        "vectors": json.dumps((vectors or VectorSettings()).config()),
     }
     return found if near is None else {**found, "near_duplicates": repr(float(near))}
 

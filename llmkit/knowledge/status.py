@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmkit.errors import LlmkitError
+from llmkit.knowledge import index_file, segments
+from llmkit.knowledge.indexing import describe
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
+
+
+_DEAD = 0.2  # share of an index from which on it is worth saying
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,11 @@ class Status:
     characters: dict[str, int]
     """The ledger: characters by what became of them."""
     bytes: dict[str, int] = field(default_factory=dict)
-    """Size on disk: catalogue, vectors, lexical index."""
+    """Size on disk: catalogue, vectors, their index, lexical index."""
+    vectors: str = ""
+    """How vectors are searched, and with what recall."""
+    index: dict[str, Any] | None = None
+    """The certificate of the vector index, where there is one."""
     notes: tuple[str, ...] = ()
     """What the user should know: about its encoder, its lexical index."""
 
@@ -81,8 +90,10 @@ def status(kb: KnowledgeBase) -> Status:
     sizes = {
         "catalogue": sum(path.stat().st_size for path in kb.path.glob("catalog.sqlite*")),
         "vectors": sum(path.stat().st_size for path in kb.path.glob("vectors/*")),
+        "index": sum(path.stat().st_size for path in kb.path.glob("index/*")),
         "lexical": sum(path.stat().st_size for path in kb.path.glob("lexical/**/*") if path.is_file()),
     }
+    index = index_file.named(kb.catalog)
     return Status(
         path=str(kb.path),
         generation=kb.generation,
@@ -96,6 +107,8 @@ def status(kb: KnowledgeBase) -> Status:
         files=dict(counts),
         characters=dict(characters),
         bytes=sizes if kb.reader is None else {},
+        vectors=_searched(kb, index),
+        index=asdict(index.certificate) if index else None,
         notes=notes,
     )
 
@@ -107,6 +120,17 @@ def _duplicates(kb: KnowledgeBase, source: str | None = None) -> list[tuple[str,
            WHERE d.died IS NULL AND (? IS NULL OR d.source = ?) ORDER BY d.seq""",
         (source, source),
     )
+
+
+def _searched(kb: KnowledgeBase, index: index_file.IndexFile | None) -> str:
+    if index is None:
+        return "searched exactly: a scan of half-precision codes in memory"
+    since = sum(len(segment) for segment in segments.listed(kb.catalog)) - index.rows
+    dead = kb.catalog.rows("SELECT count(*) FROM chunks WHERE died IS NOT NULL AND row <= ?", (index.last,))[0][0]
+    told = describe(index.certificate) + (f"; {since} newer ones exactly" if since else "")
+    if dead > _DEAD * index.rows:
+        told += f"; {dead / index.rows:.0%} of those in the index are of older generations: `llmkit kb compact`"
+    return told
 
 
 def _looked_at(kb: KnowledgeBase) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments
+from llmkit.knowledge import index_file, indexing, segments
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
 from llmkit.knowledge.lexical_damage import damaged_files
@@ -32,7 +32,7 @@ _BATCH = 4096
 class Finding:
     """Something that is not as it should be."""
 
-    part: Literal["catalogue", "vectors", "lexical"]
+    part: Literal["catalogue", "vectors", "index", "lexical"]
     what: str
     repairable: bool
     """Whether :func:`repair` makes it whole from the catalogue."""
@@ -47,7 +47,7 @@ def verify(kb: KnowledgeBase) -> list[Finding]:
         KnowledgeError: it is open for a reader who may not see everything.
     """
     kb.check_owner()
-    return [*_catalogue(kb), *_vectors(kb), *_lexical(kb)]
+    return [*_catalogue(kb), *_vectors(kb), *_index(kb), *_lexical(kb)]
 
 
 def repair(kb: KnowledgeBase) -> list[Finding]:
@@ -68,6 +68,8 @@ def repair(kb: KnowledgeBase) -> list[Finding]:
             raise KnowledgeError(f"{kb.path} cannot be repaired: {'; '.join(lost)}. Restore it from a copy")
         if any(finding.part == "vectors" for finding in found):
             _encode_again(kb)
+        if any(finding.part == "index" for finding in found):
+            _index_again(kb)
         if any(finding.part == "lexical" for finding in found):
             kb.__dict__.pop("lexical", None)
             catch_up(kb, rebuild_from_nothing(kb.path / "lexical", kb.language))
@@ -153,6 +155,16 @@ def _damage(kb: KnowledgeBase, segment: Segment) -> Iterator[str]:
         yield f"{segment.file} is not what was written: its SHA-256 differs"
 
 
+def _index(kb: KnowledgeBase) -> Iterator[Finding]:
+    folder = kb.path / index_file.FOLDER
+    yield from (Finding("index", what, repairable=True) for what in index_file.damage(folder, kb.catalog))
+    index = index_file.named(kb.catalog)
+    if index is not None:
+        ids = np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in segments.listed(kb.catalog))])
+        if len(ids) < index.rows or ids[index.rows - 1] != index.last:
+            yield Finding("index", f"{index.file} is of other rows than there are", repairable=True)
+
+
 def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     try:
         index = LexicalIndex(kb.path / "lexical", kb.language)
@@ -204,9 +216,19 @@ def _encode_again(kb: KnowledgeBase) -> None:
         vectors = np.concatenate([*parts, *(segments.read(folder, segment, kb.dim) for segment in kept)])
         order = np.argsort(all_rows)
         rows, parts, kept = all_rows[order], [vectors[order]], []
-    made = [segments.write(folder, np.concatenate(parts), rows, kb.generation)] if len(rows) else []
+    made = [segments.write(folder, parts, rows, kb.generation)] if len(rows) else []
     old = [segment for segment in listed if segment not in kept]
     with kb.catalog.transaction() as db:
         segments.replace(db, old, made)
+        index_file.replace(db, None)
     segments.unlink(folder, [segment for segment in old if segment.file not in {one.file for one in made}])
     segments.drop_unlisted(folder, kb.catalog)
+    _index_again(kb)
+
+
+def _index_again(kb: KnowledgeBase) -> None:
+    """Drop the vector index and whatever files there are, and make it anew where the knowledge base needs one."""
+    with kb.catalog.transaction() as db:
+        index_file.replace(db, None)
+    index_file.drop_unlisted(kb.path / index_file.FOLDER, kb.catalog)
+    indexing.keep_up(kb)

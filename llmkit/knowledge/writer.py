@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import access, segments
+from llmkit.knowledge import access, index_file, indexing, segments
 from llmkit.knowledge.analyzers import AUTO, guess
 from llmkit.knowledge.batch import Batch, insert
 from llmkit.knowledge.level import caught_up, open_level
@@ -54,6 +54,7 @@ class Writer:
         if threshold is not None:
             self._twins = Twins(self, threshold)
         segments.drop_unlisted(self.kb.path / "vectors", self.kb.catalog)
+        index_file.drop_unlisted(self.kb.path / index_file.FOLDER, self.kb.catalog)
         # both as of the last commit, before anything is added
         self.kb.__dict__["lexical"] = open_level(self.kb, writing=True)
         _ = self.kb.index
@@ -64,6 +65,7 @@ class Writer:
     ) -> None:
         if kind is None:
             self.flush()
+            indexing.keep_up(self.kb)
 
     def live(self, name: str) -> tuple[int, str, str] | None:
         """(seq, source, version) of a live document, in the catalogue or in this batch."""
@@ -169,6 +171,7 @@ class Writer:
         if language and language != kb.lexical.language:  # it holds nothing yet
             kb.__dict__["lexical"] = LexicalIndex(kb.path / "lexical", language)
         follow(kb, generation, merged, died, ids, vectors, [chunk.indexed_text for chunk in chunks])
+        indexing.keep_up(kb)
 
     def _language(self, chunks: list[Chunk]) -> str:
         """The language to write down with the first chunks; empty where it was given, or is known."""
@@ -258,7 +261,7 @@ def store_vectors(
     merged = segments.to_merge(segments.listed(kb.catalog), len(ids))
     parts = [segments.read(folder, segment, kb.dim) for segment in merged]
     all_ids = np.concatenate([*(segment.ids for segment in merged), ids])
-    made = segments.write(folder, np.concatenate([*parts, vectors]), all_ids, generation)
+    made = segments.write(folder, [*parts, vectors], all_ids, generation)
     segments.replace(db, merged, [made])
     return merged
 
