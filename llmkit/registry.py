@@ -24,6 +24,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "openai": "llmkit.encoders.openai:OpenAIEncoder",
         "hashing": "llmkit.encoders.hashing:HashingEncoder",
     },
+    "reranker": {
+        "local": "llmkit.encoders.cross_encoder:LocalCrossEncoder",
+    },
     "splitter": {
         "structure": "llmkit.text.splitter:StructureSplitter",
     },

@@ -33,22 +33,47 @@ def build(folder: Path, pooling: Pooling) -> bytes:
     Raises:
         ModelError: an architecture that is not BERT's, or a tensor that is missing.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_config(folder)
+    return BertGraph(folder, config, load(folder / "model.safetensors")).encoder(pooling)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of an architecture that the graph can hold.
+
+    Raises:
+        ModelError: another one.
+    """
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kind, activation = config.get("model_type"), config.get("hidden_act", "gelu")
     if kind not in _FAMILY or activation != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
         raise ModelError(
             f"{folder}: the torch-free runtime reads BERT-family encoders with GELU and absolute positions, not "
             f"{kind!r} with {activation!r}; use {{type: sentence-transformer, model: {folder}}} instead"
         )
-    return _Graph(folder, config).serialize(pooling)
+    return config
 
 
-class _Graph:
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        from safetensors.numpy import load_file
+def load(file: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file by name.
 
-        self.folder, self.config = folder, config
-        self.tensors = load_file(folder / "model.safetensors")
+    Raises:
+        ModelError: the file is not safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors: dict[str, Any] = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from error
+    return tensors
+
+
+class BertGraph:
+    """The graph while it is being written."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
+        self.folder, self.config, self.tensors = folder, config, tensors
         self.prefix = next(
             (p for p in ("", "bert.", "roberta.") if f"{p}embeddings.word_embeddings.weight" in self.tensors), ""
         )
@@ -56,32 +81,45 @@ class _Graph:
         self.constants: list[Any] = []
         self.count = 0
 
-    def serialize(self, pooling: Pooling) -> bytes:
-        from onnx import TensorProto, helper
+    def encoder(self, pooling: Pooling) -> bytes:
+        """The whole graph of an encoder, serialised."""
+        pooled = self.pool(self.trunk(), pooling)
+        length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
+        floor = self.op("Max", length, self.const(np.float32(1e-12)))
+        unit = self.op("Div", pooled, floor)
+        return self.finish(
+            ["input_ids", "attention_mask"], unit, "embedding", ["batch", int(self.config["hidden_size"])]
+        )
 
-        hidden = int(self.config["hidden_size"])
-        x = self.embeddings()
+    def trunk(self, *, pairs: bool = False) -> str:
+        """Token states of the last layer, (batch, length, hidden); with `pairs`, ``token_type_ids`` are read."""
+        x = self.embeddings(pairs)
         bias = self.mask_bias()
         for layer in range(int(self.config["num_hidden_layers"])):
             x = self.layer(f"encoder.layer.{layer}", x, bias)
-        pooled = self.mean(x) if pooling == "mean" else self.op("Gather", x, self.const(np.int64(0)), axis=1)
-        length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
-        floor = self.op("Max", length, self.const(np.float32(1e-12)))
-        self.nodes.append(helper.make_node("Div", [pooled, floor], ["embedding"]))
+        return x
+
+    def pool(self, x: str, pooling: Pooling) -> str:
+        """(batch, hidden)."""
+        return self.mean(x) if pooling == "mean" else self.op("Gather", x, self.const(np.int64(0)), axis=1)
+
+    def finish(self, inputs: list[str], result: str, name: str, shape: list[str | int]) -> bytes:
+        """Name the result, declare inputs (int64, batch x length) and output (float32), serialise."""
+        from onnx import TensorProto, helper
+
+        self.nodes.append(helper.make_node("Identity", [result], [name]))
         graph = helper.make_graph(
             self.nodes,
-            "encoder",
-            [
-                helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-                for name in ("input_ids", "attention_mask")
-            ],
-            [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", hidden])],
+            name,
+            [helper.make_tensor_value_info(one, TensorProto.INT64, ["batch", "length"]) for one in inputs],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
         return bytes(model.SerializeToString())
 
-    def embeddings(self) -> str:
+    def embeddings(self, pairs: bool) -> str:
+        """Word, position and type embeddings, normalised."""
         words = self.op("Gather", self.weight("embeddings.word_embeddings.weight"), "input_ids", axis=0)
         length = self.op("Gather", self.op("Shape", "input_ids"), self.const(np.int64(1)), axis=0)
         if self.config["model_type"] == "bert":
@@ -92,8 +130,9 @@ class _Graph:
             seen = self.op("CumSum", "attention_mask", self.const(np.int64(1)))
             positions = self.op("Add", self.op("Mul", seen, "attention_mask"), self.const(np.int64(pad)))
             placed = self.op("Gather", self.weight("embeddings.position_embeddings.weight"), positions, axis=0)
-        first_type = self.tensor("embeddings.token_type_embeddings.weight")[0]
-        total = self.op("Add", self.op("Add", words, placed), self.const(first_type))
+        types = self.tensor("embeddings.token_type_embeddings.weight")
+        typed = self.op("Gather", self.const(types), "token_type_ids", axis=0) if pairs else self.const(types[0])
+        total = self.op("Add", self.op("Add", words, placed), typed)
         return self.norm("embeddings.LayerNorm", total)
 
     def mask_bias(self) -> str:
@@ -106,6 +145,7 @@ class _Graph:
         return self.op("Mul", absent, self.const(np.float32(-1e9)))
 
     def layer(self, name: str, x: str, bias: str) -> str:
+        """Attention and feed-forward of one layer."""
         heads = int(self.config["num_attention_heads"])
         size = int(self.config["hidden_size"]) // heads
         split = self.const(np.array([0, 0, heads, size], np.int64))
@@ -126,6 +166,7 @@ class _Graph:
         return self.norm(f"{name}.output.LayerNorm", self.op("Add", self.dense(f"{name}.output.dense", inner), x))
 
     def mean(self, x: str) -> str:
+        """Mean over the tokens that the mask shows."""
         from onnx import TensorProto
 
         mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
@@ -135,15 +176,18 @@ class _Graph:
         return self.op("Div", total, self.op("ReduceSum", wide, axis, keepdims=0))
 
     def gelu(self, x: str) -> str:
+        """The exact GELU, by erf."""
         erf = self.op("Erf", self.op("Div", x, self.const(np.float32(math.sqrt(2.0)))))
         half = self.op("Mul", x, self.op("Add", erf, self.const(np.float32(1.0))))
         return self.op("Mul", half, self.const(np.float32(0.5)))
 
     def dense(self, name: str, x: str) -> str:
+        """A linear layer by its name."""
         product = self.op("MatMul", x, self.const(np.ascontiguousarray(self.tensor(f"{name}.weight").T)))
         return self.op("Add", product, self.weight(f"{name}.bias"))
 
     def norm(self, name: str, x: str) -> str:
+        """A layer normalisation by its name."""
         scale = self.tensors.get(f"{self.prefix}{name}.weight", self.tensors.get(f"{self.prefix}{name}.gamma"))
         if scale is None:  # the oldest checkpoints call them gamma and beta
             scale = self.tensor(f"{name}.weight")
@@ -152,15 +196,18 @@ class _Graph:
         return self.op("LayerNormalization", x, self.const(scale), self.const(shift), axis=-1, epsilon=epsilon)
 
     def weight(self, name: str) -> str:
+        """A tensor as a constant."""
         return self.const(self.tensor(name))
 
     def tensor(self, name: str) -> Any:
+        """A tensor by its name below the prefix."""
         try:
             return self.tensors[self.prefix + name]
         except KeyError:
             raise ModelError(f"{self.folder / 'model.safetensors'} has no tensor {self.prefix + name!r}") from None
 
     def const(self, value: Any) -> str:
+        """A constant; its name."""
         from onnx import numpy_helper
 
         value = np.asarray(value)
@@ -171,6 +218,7 @@ class _Graph:
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """A node; the name of what it gives."""
         from onnx import helper
 
         name = self.fresh(kind)
@@ -178,5 +226,6 @@ class _Graph:
         return name
 
     def fresh(self, stem: str) -> str:
+        """A name not used before."""
         self.count += 1
         return f"{stem}_{self.count}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ from pydantic import Field
 from llmkit import cpu, weights
 from llmkit.encoders import capabilities
 from llmkit.encoders.bert_graph import Pooling, build
+from llmkit.encoders.graphs import kept_graph
 from llmkit.encoders.identity import identity
 from llmkit.encoders.runtimes import Runner, batches, open_runtime
 from llmkit.errors import DataError, ModelError
@@ -145,19 +144,7 @@ class LocalEncoder(Part):
     def _graph(self) -> tuple[Path, str]:
         """The ONNX graph, built once a model and kept, and the SHA-256 of the weights it was built from."""
         file = self.folder / "model.safetensors"
-        stat = file.stat()
-        seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {self._pooling} 1"
-        cache = weights.home() / "graphs" / hashlib.sha256(seen.encode()).hexdigest()[:16]
-        digest_file, graph = cache / "sha256", cache / "encoder.onnx"
-        if not digest_file.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            made = cache / f"encoder.{os.getpid()}.tmp"
-            made.write_bytes(build(self.folder, self._pooling))
-            made.replace(graph)
-            digest_file.write_text(digest, encoding="ascii")
-        return graph, digest_file.read_text(encoding="ascii")
+        return kept_graph([file], self._pooling, lambda: build(self.folder, self._pooling))
 
     @cached_property
     def _run(self) -> Runner:
