@@ -11,6 +11,9 @@ from llmkit.errors import unknown
 SUBCOMMANDS = {
     "mine": "Hard negatives for training data, screened for right answers.",
     "retriever": "A retriever from questions and passages, by one recipe.",
+    "questions": "Questions from your own documents, checked by a round trip.",
+    "reranker": "A small cross-encoder that reorders what was found.",
+    "adopt": "A trained encoder taken into use, if it helps beyond doubt.",
 }
 
 

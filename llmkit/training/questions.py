@@ -27,27 +27,33 @@ Kind = Literal["heading", "definition", "cloze", "model"]
 
 _WORDS = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _ENGLISH = re.compile(r"\b(?:the|of|and|to|in|is|are|was|were|for|with|by|on|that|this|it|from|as|at)\b", re.IGNORECASE)
-_MARKUP = re.compile(r"[|{}<>=\\`#*\[\]]|https?:|\.\.\.|…")
+_MARKUP = re.compile(r"[|{}<>=\\#*\[\]]|https?:|\.\.\.|…")
 _DEFINITION = re.compile(
     r"(?P<who>(?:(?:The|A|An)\s+)?[A-Za-z][\w’'-]*(?:\s+[\w’'-]+){0,5}?)\s+"
-    r"(?P<verb>is|are|was|were)\s+(?P<what>(?:an?|the|one\s+of)\s+.+)",
+    r"(?P<verb>is|are|was|were)\s+(?P<what>(?:an?|the|one\s+of)\s+(?!hundred|thousand|million|few|lot|little|bit|same|result|reason)\w.+)",
     re.DOTALL,
 )
 _NOT_DEFINED = frozenset(
     """it its this that these those there here he she they we you i his her their our your my who which what when where
     one another some all each both many most such if while as because although but and or so then example""".split()
 )
+_FINITE = frozenset("is are was were has have had be do does did can must should will".split())
+_ASKING = frozenset("how why what when where who which".split())
 _CLAUSE = frozenset("that which who when where if while because although and or but to not".split())
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _SPANS = (
-    ("date", re.compile(rf"\b(?:\d{{1,2}} (?:{_MONTHS})|(?:{_MONTHS})(?: \d{{1,2}},?)?) \d{{4}}\b"), "what date"),
-    ("year", re.compile(r"(?<=\b[Ii]n )(?:1[0-9]|20)\d{2}\b(?![-–.,]\d)"), "what year"),
+    (re.compile(rf"\b(?:\d{{1,2}} (?:{_MONTHS})|(?:{_MONTHS})(?: \d{{1,2}},?)?) \d{{4}}\b"), "what date"),
+    (re.compile(r"(?<=\b[Ii]n )(?:1[0-9]|20)\d{2}\b(?![-–.,]\d)"), "what year"),
     (
-        "number",
         re.compile(r"(?<![\w.,$€£/:-])\d{1,3}(?:,\d{3})*(?:\.\d+)?(?= [a-z]{3,})(?! (?:and|or|to|of|in|is|are)\b)"),
         "how many",
     ),
-    ("name", re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?: (?:[A-Z][a-z]+|of|the|de|von)){0,3}(?: [A-Z][a-z]+)"), "whom or what"),
+    (
+        re.compile(
+            r"(?<=[a-z,] )(?:(?<=\bthe )|\b)[A-Z][a-z]+(?: (?:[A-Z][a-z]+|of|the|de|von)){0,3} [A-Z][a-z]+\b(?![-’'.])"
+        ),
+        "what",
+    ),
 )
 _GENERIC = frozenset(
     """introduction overview summary conclusion conclusions background references notes contents index appendix
@@ -102,10 +108,13 @@ def _from_heading(chunk: Chunk, seen: set[tuple[str, tuple[str, ...]]]) -> Itera
     words = _WORDS.findall(heading)
     if not 1 <= len(words) <= 12 or _MARKUP.search(heading) or (len(words) == 1 and words[0].lower() in _GENERIC):
         return
+    asking = words[0].lower() in _ASKING
     if heading.endswith("?"):
         text = heading
-    elif words[0].lower() in {"how", "why", "what", "when", "where", "who", "which"}:
+    elif asking and len(words) > 2 and words[1].lower() in _FINITE | {"to"}:
         text = f"{heading}?"
+    elif not asking and _FINITE & {word.lower() for word in words}:
+        return  # a statement: asking about it would give the answer away
     else:
         text = f"What is said about {_lowered(heading)}?"
     yield Question(text, "", "heading", chunk)
@@ -117,7 +126,11 @@ def _from_sentences(chunk: Chunk, left: Counter[str]) -> Iterator[Question]:
         words = _WORDS.findall(sentence)
         if not 6 <= len(words) <= 32 or not sentence.endswith(".") or _MARKUP.search(sentence):
             left["sentences too short, too long or not prose"] += 1
-        elif not _ENGLISH.search(sentence) or sum(map(str.isascii, sentence)) < 0.9 * len(sentence):
+        elif (
+            len(_ENGLISH.findall(sentence)) < 2
+            or sum(map(str.islower, words)) < 0.6 * len(words)
+            or sum(map(str.isascii, sentence)) < 0.9 * len(sentence)
+        ):
             left["sentences that are not English"] += 1
         else:
             yield from _definition(sentence, chunk)
@@ -132,18 +145,27 @@ def _definition(sentence: str, chunk: Chunk) -> Iterator[Question]:
     if words[0] in _NOT_DEFINED or _CLAUSE & set(words) or words[-1] in _NOT_DEFINED:
         return
     answer = match["what"].rstrip(".")
-    yield Question(f"What {match['verb']} {_lowered(match['who'])}?", answer, "definition", chunk)
+    yield Question(_plain(f"What {match['verb']} {_lowered(match['who'])}?"), answer, "definition", chunk)
 
 
 def _cloze(sentence: str, chunk: Chunk) -> Iterator[Question]:
-    taken: list[tuple[int, int]] = []
-    for _, pattern, ask in _SPANS:
-        for match in pattern.finditer(sentence):
-            if any(match.start() < end and start < match.end() for start, end in taken):
-                continue
-            taken.append(match.span())
-            asked = f"{sentence[: match.start()]}{ask}{sentence[match.end() :].rstrip('.')}?"
-            yield Question(asked, match.group(), "cloze", chunk)
+    for clause in re.split(r"[;:] ", sentence.rstrip(".")):
+        if len(_WORDS.findall(clause)) < 5:
+            continue
+        taken: list[tuple[int, int]] = []
+        for pattern, ask in _SPANS:
+            for match in pattern.finditer(clause):
+                if any(match.start() < end and start < match.end() for start, end in taken):
+                    continue
+                taken.append(match.span())
+                before = clause[: match.start()]
+                before = before.removesuffix("the ") if ask == "what" else before
+                asked = f"{before}{ask}{clause[match.end() :]}?"
+                yield Question(_plain(asked[:1].upper() + asked[1:]), match.group(), "cloze", chunk)
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
 
 
 def _lowered(text: str) -> str:

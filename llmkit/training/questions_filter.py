@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmkit.evaluation.metrics.normal import contains
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.hybrid import Hybrid
 from llmkit.training.questions import Question
@@ -57,7 +58,7 @@ def sift(kb: KnowledgeBase, questions: Sequence[Question], *, top: int = 3, most
         own = next((rank for rank, hit in enumerate(hits) if hit.chunk.row == one.chunk.row), None)
         if own is None or own >= top:
             dropped[f"own passage not among the first {top}"] += 1
-        elif one.answer and sum(one.answer in " ".join(hit.chunk.text.split()) for hit in hits) > most:
+        elif one.answer and sum(contains(hit.chunk.text, one.answer) for hit in hits) > most:
             dropped[f"answer in more than {most} of {_DEPTH} passages"] += 1
         elif any(hit.chunk.text == one.chunk.text and hit.chunk.row != one.chunk.row for hit in hits):
             dropped["passage stands in the documents more than once"] += 1
@@ -86,7 +87,7 @@ def parted(questions: Iterable[Question], share: float, seed: int) -> tuple[list
 
 
 def write(questions: Sequence[Question], path: Path) -> None:
-    """One JSON object a line, in DPR's fields: ``question``, ``answers``, ``positive_ctxs``; and where it comes from."""
+    """One JSON object a line, as training reads it (``{type: mined}``), with the kind and the document beside it."""
     part = path.with_name(f"{path.name}.tmp")
     with part.open("w", encoding="utf-8") as file:
         for one in questions:
@@ -97,10 +98,10 @@ def write(questions: Sequence[Question], path: Path) -> None:
 def _row(one: Question) -> dict[str, Any]:
     chunk = one.chunk
     return {
-        "question": one.text,
+        "query": one.text,
         "answers": [one.answer] if one.answer else [],
-        "positive_ctxs": [{"title": chunk.context, "text": chunk.text, "passage_id": chunk.id}],
-        "hard_negative_ctxs": [],
+        "positives": [{"id": chunk.id, "title": chunk.context, "text": chunk.text}],
+        "negatives": [],
         "kind": one.kind,
         "document": chunk.document,
     }
