@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
-from llmkit.knowledge import history
+from llmkit.knowledge import history, spaces
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
@@ -60,6 +60,7 @@ class KnowledgeBase:
         self._meta = catalog.meta()
         self._lock = threading.RLock()
         self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
+        self._space: tuple[int, spaces.Space] | None = None
 
     @classmethod
     def create(cls, path: str | Path, *, encoder: Encoder, splitter: StructureSplitter | None = None) -> Self:
@@ -120,14 +121,21 @@ class KnowledgeBase:
         self.close()
 
     @property
+    def space(self) -> spaces.Space:
+        """The encoder of the generation that is shown; an adoption changes it from its generation on."""
+        if self._space is None or self._space[0] != self.generation:
+            self._space = self.generation, spaces.at(self.catalog, self.generation)
+        return self._space[1]
+
+    @property
     def identity(self) -> str:
         """Identity of the encoder the vectors were made with."""
-        return self._meta["identity"]
+        return self.space.identity
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(self._meta["dim"])
+        return self.space.dim
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -136,7 +144,7 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not the same model any more.
         """
-        encoder: Any = self._given or one_of("encoder").parse(json.loads(self._meta["encoder"]))
+        encoder: Any = self._given or one_of("encoder").parse(json.loads(self.space.encoder))
         if encoder.identity != self.identity:
             if not same_space(encoder.identity, self.identity):
                 raise KnowledgeError(
@@ -285,6 +293,17 @@ class KnowledgeBase:
     def refresh_generation(self) -> None:
         """Move on to the last generation, so that text and vectors stay in step."""
         if self.as_of is None and self.catalog.generation() != self.generation:
+            before = self.space
             self.generation = self.catalog.generation()
             self._permitted.clear()
             self.__dict__.pop("index", None)
+            if self.space != before:  # another process adopted an encoder
+                self._given = None
+                self.__dict__.pop("encoder", None)
+
+    def moved(self, generation: int, encoder: Encoder | None) -> None:
+        """Show a generation that was committed with another encoder; None: the one that is written down."""
+        self.generation, self._given = generation, encoder
+        self._permitted.clear()
+        self.__dict__.pop("encoder", None)
+        self.reread()

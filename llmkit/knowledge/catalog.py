@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from llmkit.errors import KnowledgeError
 from llmkit.types import Chunk, Document
 
-FORMAT = 1
+FORMAT = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE generations (id INTEGER PRIMARY KEY, at TEXT NOT NULL, note TEXT NOT NULL);
@@ -45,6 +45,9 @@ CREATE INDEX chunks_by_key ON chunks (key);
 CREATE INDEX chunks_by_death ON chunks (died) WHERE died IS NOT NULL;
 CREATE TABLE segments (
     file TEXT PRIMARY KEY, rows INTEGER NOT NULL, sha256 TEXT NOT NULL, ids BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE spaces (
+    born INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, encoder TEXT NOT NULL, identity TEXT NOT NULL,
+    dim INTEGER NOT NULL);
 """
 _CHUNK = """SELECT c.row, d.id, c.ordinal, c.start, c.end, c.text, c.tokens, c.title, c.heading, c.page, c.part,
                    d.version, d.metadata

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments
+from llmkit.knowledge import segments, spaces
 from llmkit.knowledge.vectors import FlatIndex
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def _load(kb: KnowledgeBase) -> FlatIndex:
     index = FlatIndex(kb.dim)
     newest = kb.catalog.rows("SELECT row FROM chunks WHERE born <= ? ORDER BY row DESC LIMIT 1", (kb.generation,))
     last = newest[0][0] if newest else 0
-    for segment in segments.listed(kb.catalog):
+    for segment in spaces.within(segments.listed(kb.catalog), spaces.every(kb.catalog), kb.space):
         vectors = segments.read(kb.path / "vectors", segment, kb.dim)
         shown = int(np.searchsorted(segment.ids, last, side="right"))
         index.add(segment.ids[:shown], vectors[:shown])

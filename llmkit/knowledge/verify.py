@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments
+from llmkit.knowledge import segments, spaces
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
+from llmkit.registry import one_of
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -133,27 +135,39 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
 
 def _encode_again(kb: KnowledgeBase) -> None:
     """Write the damaged segments anew, and vectors for chunks that have none; the generation stays what it is."""
-    listed = segments.listed(kb.catalog)
+    every = spaces.every(kb.catalog)
+    for space, after in zip(every, [*every[1:], None], strict=True):
+        _encode_space(kb, space, after.first_row if after else None)
+    segments.drop_unlisted(kb.path / "vectors", kb.catalog)
+
+
+def _encode_space(kb: KnowledgeBase, space: spaces.Space, end: int | None) -> None:
+    """The same for the rows of one encoder, from its first to before `end`."""
+    listed = spaces.within(segments.listed(kb.catalog), spaces.every(kb.catalog), space)
     bad = [segment for segment in listed if any(_damage(kb, segment))]
-    known = {row for (row,) in kb.catalog.rows("SELECT row FROM chunks")}
+    inside = "SELECT row FROM chunks WHERE row >= ? AND row < ?"
+    known = {row for (row,) in kb.catalog.rows(inside, (space.first_row, end or 2**62))}
     whole = {int(row) for segment in listed if segment not in bad for row in segment.ids}
     if whole - known:
         bad, whole = listed, set()
     rows = np.array(sorted(known - whole), dtype=np.int64)
-    parts = [
-        unit_vectors(
-            kb.encoder.encode_passages([chunk.indexed_text for chunk in kb.chunks(rows[at : at + _BATCH])]),
-            len(rows[at : at + _BATCH]),
-            kb.dim,
-            f"the encoder {kb.encoder.identity}",
-        )
-        for at in range(0, len(rows), _BATCH)
-    ]
+    parts = []
+    if len(rows):
+        encoder: Any = kb.encoder if space == kb.space else one_of("encoder").parse(json.loads(space.encoder))
+        parts = [
+            unit_vectors(
+                encoder.encode_passages([chunk.indexed_text for chunk in kb.chunks(rows[at : at + _BATCH])]),
+                len(rows[at : at + _BATCH]),
+                space.dim,
+                f"the encoder {encoder.identity}",
+            )
+            for at in range(0, len(rows), _BATCH)
+        ]
     kept = [segment for segment in listed if segment not in bad]
     folder = kb.path / "vectors"
     if kept and len(rows):  # ids must ascend from segment to segment: everything goes into one
         all_rows = np.concatenate([rows, *(segment.ids for segment in kept)])
-        vectors = np.concatenate([*parts, *(segments.read(folder, segment, kb.dim) for segment in kept)])
+        vectors = np.concatenate([*parts, *(segments.read(folder, segment, space.dim) for segment in kept)])
         order = np.argsort(all_rows)
         rows, parts, kept = all_rows[order], [vectors[order]], []
     made = [segments.write(folder, np.concatenate(parts), rows, kb.generation)] if len(rows) else []
@@ -161,4 +175,3 @@ def _encode_again(kb: KnowledgeBase) -> None:
     with kb.catalog.transaction() as db:
         segments.replace(db, old, made)
     segments.unlink(folder, [segment for segment in old if segment.file not in {one.file for one in made}])
-    segments.drop_unlisted(folder, kb.catalog)

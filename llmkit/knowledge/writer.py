@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments
+from llmkit.knowledge import segments, spaces
 from llmkit.knowledge.level import caught_up, open_level
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
@@ -188,16 +188,26 @@ class Writer:
         return unit_vectors(vectors, len(texts), self.kb.dim, f"the encoder {encoder.identity}")
 
     def _key(self, chunk: Chunk) -> bytes:
-        space = self.kb.identity.rpartition("/")[0]
-        return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
+        return passage_key(self.kb.identity, chunk)
 
     def _known(self, keys: list[bytes]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
         for at in range(0, len(keys), 500):
             some = keys[at : at + 500]
             marks = ",".join("?" * len(some))
-            found |= dict(self.kb.catalog.rows(f"SELECT key, row FROM chunks WHERE key IN ({marks})", some))  # noqa: S608
+            found |= dict(
+                self.kb.catalog.rows(
+                    f"SELECT key, row FROM chunks WHERE key IN ({marks}) AND row >= ?",  # noqa: S608
+                    (*some, self.kb.space.first_row),
+                )
+            )
         return found
+
+
+def passage_key(identity: str, chunk: Chunk) -> bytes:
+    """Under what a vector is found again: the encoder but for its precision, and the text."""
+    space = identity.rpartition("/")[0]
+    return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
 
 
 def fresh_rows(kb: KnowledgeBase, count: int) -> NDArray[np.int64]:
@@ -214,7 +224,8 @@ def store_vectors(
     if not len(ids):
         return []
     folder = kb.path / "vectors"
-    merged = segments.to_merge(segments.listed(kb.catalog), len(ids))
+    mine = spaces.within(segments.listed(kb.catalog), spaces.every(kb.catalog), kb.space)
+    merged = segments.to_merge(mine, len(ids))
     parts = [segments.read(folder, segment, kb.dim) for segment in merged]
     all_ids = np.concatenate([*(segment.ids for segment in merged), ids])
     made = segments.write(folder, np.concatenate([*parts, vectors]), all_ids, generation)
