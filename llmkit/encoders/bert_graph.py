@@ -6,7 +6,7 @@
                                                          │  x layers
         ┌── Q·Kᵀ/√d + mask ─ softmax ─ ·V ─ dense ─ + ─ LayerNorm ─ dense ─ GELU ─ dense ─ + ─ LayerNorm
         │
-        └── mean over the mask (or the first token) ─ unit length ─► embedding
+        └── mean or maximum over the mask, or the first token ─ unit length ─► embedding
 
 The graph takes ``input_ids`` and ``attention_mask``, int64 (batch, length), and gives ``embedding``, float32
 (batch, hidden). Devlin et al. 2019; mean pooling and normalisation as in Reimers & Gurevych 2019.
@@ -21,14 +21,24 @@ from typing import Any, Literal
 
 import numpy as np
 
+from llmkit.encoders import tensors
 from llmkit.errors import ModelError
 
-Pooling = Literal["mean", "cls"]
-_FAMILY = {"bert": "", "roberta": "roberta.", "xlm-roberta": "roberta."}
+Pooling = Literal["mean", "cls", "max"]
+_FAMILY = {"bert", "roberta", "xlm-roberta", "dpr"}
+_PREFIXES = ("", "bert.", "roberta.", "question_encoder.bert_model.", "ctx_encoder.bert_model.")
 
 
-def build(folder: Path, pooling: Pooling) -> bytes:
+def build(folder: Path, pooling: Pooling, *, unit: bool = True) -> bytes:
     """The ONNX graph of the encoder in `folder` (``config.json``, ``model.safetensors``), serialised.
+
+    Facebook's DPR towers are read as they are: BERT below ``question_encoder.bert_model.`` or
+    ``ctx_encoder.bert_model.``.
+
+    Args:
+        folder: of the encoder.
+        pooling: how token vectors become one.
+        unit: give vectors of unit length; otherwise as pooled, for models trained with the inner product.
 
     Raises:
         ModelError: an architecture that is not BERT's, or a tensor that is missing.
@@ -40,23 +50,23 @@ def build(folder: Path, pooling: Pooling) -> bytes:
             f"{folder}: the torch-free runtime reads BERT-family encoders with GELU and absolute positions, not "
             f"{kind!r} with {activation!r}; use {{type: sentence-transformer, model: {folder}}} instead"
         )
-    return _Graph(folder, config).serialize(pooling)
+    if config.get("projection_dim"):
+        raise ModelError(
+            f"{folder}: DPR towers with a projection (projection_dim {config['projection_dim']}) are not read"
+        )
+    return _Graph(folder, config).serialize(pooling, unit)
 
 
 class _Graph:
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        from safetensors.numpy import load_file
-
         self.folder, self.config = folder, config
-        self.tensors = load_file(folder / "model.safetensors")
-        self.prefix = next(
-            (p for p in ("", "bert.", "roberta.") if f"{p}embeddings.word_embeddings.weight" in self.tensors), ""
-        )
+        self.tensors = tensors.load(folder)
+        self.prefix = next((p for p in _PREFIXES if f"{p}embeddings.word_embeddings.weight" in self.tensors), "")
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.count = 0
 
-    def serialize(self, pooling: Pooling) -> bytes:
+    def serialize(self, pooling: Pooling, unit: bool) -> bytes:
         from onnx import TensorProto, helper
 
         hidden = int(self.config["hidden_size"])
@@ -64,10 +74,13 @@ class _Graph:
         bias = self.mask_bias()
         for layer in range(int(self.config["num_hidden_layers"])):
             x = self.layer(f"encoder.layer.{layer}", x, bias)
-        pooled = self.mean(x) if pooling == "mean" else self.op("Gather", x, self.const(np.int64(0)), axis=1)
-        length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
-        floor = self.op("Max", length, self.const(np.float32(1e-12)))
-        self.nodes.append(helper.make_node("Div", [pooled, floor], ["embedding"]))
+        pooled = self.pooled(x, pooling)
+        if unit:
+            length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
+            floor = self.op("Max", length, self.const(np.float32(1e-12)))
+            self.nodes.append(helper.make_node("Div", [pooled, floor], ["embedding"]))
+        else:
+            self.nodes.append(helper.make_node("Identity", [pooled], ["embedding"]))
         graph = helper.make_graph(
             self.nodes,
             "encoder",
@@ -84,7 +97,7 @@ class _Graph:
     def embeddings(self) -> str:
         words = self.op("Gather", self.weight("embeddings.word_embeddings.weight"), "input_ids", axis=0)
         length = self.op("Gather", self.op("Shape", "input_ids"), self.const(np.int64(1)), axis=0)
-        if self.config["model_type"] == "bert":
+        if self.config["model_type"] in ("bert", "dpr"):
             positions = self.op("Range", self.const(np.int64(0)), length, self.const(np.int64(1)))
             placed = self.op("Gather", self.weight("embeddings.position_embeddings.weight"), positions, axis=0)
         else:  # RoBERTa counts positions of real tokens, from pad + 1
@@ -125,6 +138,19 @@ class _Graph:
         inner = self.gelu(self.dense(f"{name}.intermediate.dense", x))
         return self.norm(f"{name}.output.LayerNorm", self.op("Add", self.dense(f"{name}.output.dense", inner), x))
 
+    def pooled(self, x: str, pooling: Pooling) -> str:
+        if pooling == "cls":
+            return self.op("Gather", x, self.const(np.int64(0)), axis=1)
+        return self.mean(x) if pooling == "mean" else self.maximum(x)
+
+    def maximum(self, x: str) -> str:
+        from onnx import TensorProto
+
+        mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+        wide = self.op("Unsqueeze", mask, self.const(np.array([-1], np.int64)))
+        absent = self.op("Mul", self.op("Sub", self.const(np.float32(1.0)), wide), self.const(np.float32(-1e9)))
+        return self.op("ReduceMax", self.op("Add", x, absent), self.const(np.array([1], np.int64)), keepdims=0)
+
     def mean(self, x: str) -> str:
         from onnx import TensorProto
 
@@ -158,7 +184,7 @@ class _Graph:
         try:
             return self.tensors[self.prefix + name]
         except KeyError:
-            raise ModelError(f"{self.folder / 'model.safetensors'} has no tensor {self.prefix + name!r}") from None
+            raise ModelError(f"{tensors.file_of(self.folder)} has no tensor {self.prefix + name!r}") from None
 
     def const(self, value: Any) -> str:
         from onnx import numpy_helper
