@@ -6,7 +6,7 @@
                                                          │  x layers
         ┌── Q·Kᵀ/√d + mask ─ softmax ─ ·V ─ dense ─ + ─ LayerNorm ─ dense ─ GELU ─ dense ─ + ─ LayerNorm
         │
-        └── mean over the mask (or the first token) ─ unit length ─► embedding
+        └── mean or maximum over the mask, or the first token ─ unit length ─► embedding
 
 The graph takes ``input_ids`` and ``attention_mask``, int64 (batch, length), and gives ``embedding``, float32
 (batch, hidden). Devlin et al. 2019; mean pooling and normalisation as in Reimers & Gurevych 2019.
@@ -21,20 +21,34 @@ from typing import Any, Literal
 
 import numpy as np
 
+from llmkit.encoders import tensors
 from llmkit.errors import ModelError
 
-Pooling = Literal["mean", "cls"]
-_FAMILY = {"bert": "", "roberta": "roberta.", "xlm-roberta": "roberta."}
+Pooling = Literal["mean", "cls", "max"]
+_FAMILY = {"bert", "roberta", "xlm-roberta", "dpr"}
+_PREFIXES = ("", "bert.", "roberta.", "question_encoder.bert_model.", "ctx_encoder.bert_model.")
 
 
-def build(folder: Path, pooling: Pooling) -> bytes:
+def build(folder: Path, pooling: Pooling, *, unit: bool = True) -> bytes:
     """The ONNX graph of the encoder in `folder` (``config.json``, ``model.safetensors``), serialised.
+
+    Facebook's DPR towers are read as they are: BERT below ``question_encoder.bert_model.`` or
+    ``ctx_encoder.bert_model.``.
+
+    Args:
+        folder: of the encoder.
+        pooling: how token vectors become one.
+        unit: give vectors of unit length; otherwise as pooled, for models trained with the inner product.
 
     Raises:
         ModelError: an architecture that is not BERT's, or a tensor that is missing.
     """
     config = read_config(folder)
-    return BertGraph(folder, config, load(folder / "model.safetensors")).encoder(pooling)
+    if config.get("projection_dim"):
+        raise ModelError(
+            f"{folder}: DPR towers with a projection (projection_dim {config['projection_dim']}) are not read"
+        )
+    return BertGraph(folder, config, tensors.load(folder)).encoder(pooling, unit)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -53,43 +67,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load(file: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file by name.
-
-    Raises:
-        ModelError: the file is not safetensors.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors: dict[str, Any] = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from error
-    return tensors
-
-
 class BertGraph:
     """The graph while it is being written."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
-        self.folder, self.config, self.tensors = folder, config, tensors
-        self.prefix = next(
-            (p for p in ("", "bert.", "roberta.") if f"{p}embeddings.word_embeddings.weight" in self.tensors), ""
-        )
+    def __init__(self, folder: Path, config: dict[str, Any], values: dict[str, Any]) -> None:
+        self.folder, self.config, self.tensors = folder, config, values
+        self.prefix = next((p for p in _PREFIXES if f"{p}embeddings.word_embeddings.weight" in self.tensors), "")
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.count = 0
 
-    def encoder(self, pooling: Pooling) -> bytes:
+    def encoder(self, pooling: Pooling, unit: bool) -> bytes:
         """The whole graph of an encoder, serialised."""
-        pooled = self.pool(self.trunk(), pooling)
-        length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
-        floor = self.op("Max", length, self.const(np.float32(1e-12)))
-        unit = self.op("Div", pooled, floor)
-        return self.finish(
-            ["input_ids", "attention_mask"], unit, "embedding", ["batch", int(self.config["hidden_size"])]
-        )
+        pooled = self.pooled(self.trunk(), pooling)
+        if unit:
+            length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
+            pooled = self.op("Div", pooled, self.op("Max", length, self.const(np.float32(1e-12))))
+        shape: list[str | int] = ["batch", int(self.config["hidden_size"])]
+        return self.finish(["input_ids", "attention_mask"], pooled, "embedding", shape)
 
     def trunk(self, *, pairs: bool = False) -> str:
         """Token states of the last layer, (batch, length, hidden); with `pairs`, ``token_type_ids`` are read."""
@@ -99,10 +94,6 @@ class BertGraph:
             x = self.layer(f"encoder.layer.{layer}", x, bias)
         return x
 
-    def pool(self, x: str, pooling: Pooling) -> str:
-        """(batch, hidden)."""
-        return self.mean(x) if pooling == "mean" else self.op("Gather", x, self.const(np.int64(0)), axis=1)
-
     def finish(self, inputs: list[str], result: str, name: str, shape: list[str | int]) -> bytes:
         """Name the result, declare inputs (int64, batch x length) and output (float32), serialise."""
         from onnx import TensorProto, helper
@@ -110,7 +101,7 @@ class BertGraph:
         self.nodes.append(helper.make_node("Identity", [result], [name]))
         graph = helper.make_graph(
             self.nodes,
-            name,
+            "encoder",
             [helper.make_tensor_value_info(one, TensorProto.INT64, ["batch", "length"]) for one in inputs],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
             self.constants,
@@ -122,7 +113,7 @@ class BertGraph:
         """Word, position and type embeddings, normalised."""
         words = self.op("Gather", self.weight("embeddings.word_embeddings.weight"), "input_ids", axis=0)
         length = self.op("Gather", self.op("Shape", "input_ids"), self.const(np.int64(1)), axis=0)
-        if self.config["model_type"] == "bert":
+        if self.config["model_type"] in ("bert", "dpr"):
             positions = self.op("Range", self.const(np.int64(0)), length, self.const(np.int64(1)))
             placed = self.op("Gather", self.weight("embeddings.position_embeddings.weight"), positions, axis=0)
         else:  # RoBERTa counts positions of real tokens, from pad + 1
@@ -165,6 +156,21 @@ class BertGraph:
         inner = self.gelu(self.dense(f"{name}.intermediate.dense", x))
         return self.norm(f"{name}.output.LayerNorm", self.op("Add", self.dense(f"{name}.output.dense", inner), x))
 
+    def pooled(self, x: str, pooling: Pooling) -> str:
+        """One vector a text, (batch, hidden)."""
+        if pooling == "cls":
+            return self.op("Gather", x, self.const(np.int64(0)), axis=1)
+        return self.mean(x) if pooling == "mean" else self.maximum(x)
+
+    def maximum(self, x: str) -> str:
+        """Maximum over the tokens that the mask shows."""
+        from onnx import TensorProto
+
+        mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+        wide = self.op("Unsqueeze", mask, self.const(np.array([-1], np.int64)))
+        absent = self.op("Mul", self.op("Sub", self.const(np.float32(1.0)), wide), self.const(np.float32(-1e9)))
+        return self.op("ReduceMax", self.op("Add", x, absent), self.const(np.array([1], np.int64)), keepdims=0)
+
     def mean(self, x: str) -> str:
         """Mean over the tokens that the mask shows."""
         from onnx import TensorProto
@@ -204,7 +210,7 @@ class BertGraph:
         try:
             return self.tensors[self.prefix + name]
         except KeyError:
-            raise ModelError(f"{self.folder / 'model.safetensors'} has no tensor {self.prefix + name!r}") from None
+            raise ModelError(f"{tensors.file_of(self.folder)} has no tensor {self.prefix + name!r}") from None
 
     def const(self, value: Any) -> str:
         """A constant; its name."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmkit import assets, cpu, weights
-from llmkit.encoders import capabilities
-from llmkit.encoders.bert_graph import Pooling, load, read_config
-from llmkit.encoders.cross_graph import build_cross_encoder, merged
+from llmkit.encoders import capabilities, tensors
+from llmkit.encoders.bert_graph import Pooling, read_config
+from llmkit.encoders.cross_graph import build_cross_encoder
 from llmkit.encoders.graphs import kept_graph
 from llmkit.encoders.pairs import PairTokenizer, typed
 from llmkit.encoders.runtimes import Runner, batches, open_runtime
@@ -40,12 +40,9 @@ class Card(BaseModel):
     prior: float = Field(default=0.0, ge=0)
     """Weight of the retriever's own score, scaled to [0, 1] over a question's hits, beside the model's."""
     base: str | None = None
-    """With ``adapter.safetensors``: the model that it is added to, as `llmkit models list` names it."""
-    base_sha256: str | None = None
+    """With ``delta.safetensors``: the model that it is added to, as `llmkit models list` names it."""
     layers: int | None = None
-    """With an adapter: how many layers of the base are used."""
-    scale: float = 1.0
-    """With an adapter: alpha / rank."""
+    """With a delta: how many layers of the base are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class LocalCrossEncoder(Part):
     type: ClassVar[str] = "local"
 
     model: str
-    """A folder with config.json, model.safetensors, tokenizer.json; or with reranker.json and adapter.safetensors."""
+    """A folder with config.json, model.safetensors, tokenizer.json; or reranker.json, delta.safetensors, head.safetensors."""
     max_tokens: int | None = Field(default=None, ge=16)
     """Longest pair, special tokens included; none: what the model was trained on (256 where it does not say)."""
     long: Literal["window", "cut"] = "window"
@@ -123,7 +120,8 @@ class LocalCrossEncoder(Part):
         """
         shipped = assets.weights_folder(self.model)
         folder = shipped if shipped is not None else weights.find(self.model)
-        wanted = [CARD] if (folder / "adapter.safetensors").is_file() else ["config.json", "model.safetensors"]
+        delta = (folder / "delta.safetensors").is_file()
+        wanted = [CARD, "head.safetensors"] if delta else ["config.json", "model.safetensors"]
         for name in wanted:
             if not (folder / name).is_file():
                 raise ModelError(f"{folder} is not a cross-encoder: it has no {name}")
@@ -189,23 +187,15 @@ class LocalCrossEncoder(Part):
 
     @cached_property
     def _graph(self) -> tuple[Path, str]:
-        files = [self._base / "model.safetensors", *([self.folder / "adapter.safetensors"] if self.card.base else [])]
-        settings = f"cross-encoder {self.card.model_dump_json()}"
-        return kept_graph(files, settings, self._build)
+        names = ["delta.safetensors", "head.safetensors"] if self.card.base else ["model.safetensors"]
+        settings = f"cross-encoder {self.card.model_dump_json()} {self._base / 'config.json'}"
+        return kept_graph([self.folder / name for name in names], settings, self._build)
 
     def _build(self) -> bytes:
-        tensors = load(self._base / "model.safetensors")
+        values = tensors.load(self.folder)
         if self.card.base:
-            found = weights.sha256(self._base / "model.safetensors")
-            if found != self.card.base_sha256:
-                raise ModelError(
-                    f"{self.folder} is an adapter for {self.card.base} with SHA-256 {self.card.base_sha256}, "
-                    f"{self._base} has {found}: `llmkit models pull {self.card.base}`"
-                )
-            prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-            plain = {name.removeprefix(prefix): value for name, value in tensors.items()}
-            tensors = merged(plain, load(self.folder / "adapter.safetensors"), self.card.scale)
-        return build_cross_encoder(self.folder, self._config, tensors, self.card.pooling)
+            values |= tensors.read(self.folder / "head.safetensors")
+        return build_cross_encoder(self.folder, self._config, values, self.card.pooling)
 
     @cached_property
     def _run(self) -> Runner:

@@ -20,16 +20,16 @@ from llmkit.encoders.bert_graph import BertGraph, Pooling
 from llmkit.errors import ModelError
 
 
-def build_cross_encoder(folder: Path, config: dict[str, Any], tensors: dict[str, Any], pooling: Pooling) -> bytes:
+def build_cross_encoder(folder: Path, config: dict[str, Any], values: dict[str, Any], pooling: Pooling) -> bytes:
     """The ONNX graph; inputs ``input_ids``, ``attention_mask``, ``token_type_ids``; output ``score`` (batch, 1).
 
     Raises:
         ModelError: no classification head, or one with more than one label.
     """
-    graph = BertGraph(folder, config, tensors)
+    graph = BertGraph(folder, config, values)
     prefix, graph.prefix = graph.prefix, ""  # heads stand beside the encoder, not below it
-    outer = "classifier.out_proj" if "classifier.out_proj.weight" in tensors else "classifier"
-    head = tensors.get(f"{outer}.weight")
+    outer = "classifier.out_proj" if "classifier.out_proj.weight" in values else "classifier"
+    head = values.get(f"{outer}.weight")
     if head is None:
         raise ModelError(
             f"{folder} is an encoder without a classification head, not a cross-encoder: it scores no pairs. "
@@ -39,8 +39,8 @@ def build_cross_encoder(folder: Path, config: dict[str, Any], tensors: dict[str,
         raise ModelError(f"{folder} has {len(head)} labels; a reranker has one, the relevance")
     graph.prefix = prefix
     pairs = int(config.get("type_vocab_size", 2)) > 1
-    x = graph.pool(graph.trunk(pairs=pairs), pooling)
-    inner = next((name for name in (f"{prefix}pooler.dense", "classifier.dense") if f"{name}.weight" in tensors), None)
+    x = graph.pooled(graph.trunk(pairs=pairs), pooling)
+    inner = next((name for name in (f"{prefix}pooler.dense", "classifier.dense") if f"{name}.weight" in values), None)
     graph.prefix = ""
     if pooling == "cls" and inner is not None:
         x = graph.op("Tanh", graph.dense(inner, x))
@@ -48,28 +48,3 @@ def build_cross_encoder(folder: Path, config: dict[str, Any], tensors: dict[str,
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
     return graph.finish(inputs, score, "score", ["batch", 1])
 
-
-def merged(tensors: dict[str, Any], delta: dict[str, Any], scale: float) -> dict[str, Any]:
-    """Tensors with a low-rank delta added: ``W + scale · B·A`` (Hu et al. 2021), and what else the delta holds.
-
-    Args:
-        tensors: of the base, by name.
-        delta: ``NAME.lora_A`` (rank, in), ``NAME.lora_B`` (out, rank) for ``NAME.weight``; other names replace.
-        scale: alpha / rank.
-
-    Raises:
-        ModelError: the delta belongs to another model.
-    """
-    done = dict(tensors)
-    for name, value in delta.items():
-        stem, _, kind = name.rpartition(".")
-        if kind == "lora_B":
-            continue
-        if kind != "lora_A":
-            done[name] = value.astype(np.float32)
-            continue
-        base, up = tensors.get(f"{stem}.weight"), delta.get(f"{stem}.lora_B")
-        if base is None or up is None or base.shape != (up.shape[0], value.shape[1]):
-            raise ModelError(f"the adapter's {stem} does not fit the model it is added to")
-        done[f"{stem}.weight"] = base + scale * (up.astype(np.float32) @ value.astype(np.float32))
-    return done
