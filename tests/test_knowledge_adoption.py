@@ -22,7 +22,9 @@ OLD, NEW = HashingEncoder(dim=64), HashingEncoder(dim=96)
 
 
 def documents(n, start=0):
-    return [Document(f"d{i}", f"Pump {i} of hall {i * i} was serviced in week {i + 7}.") for i in range(start, start + n)]
+    return [
+        Document(f"d{i}", f"Pump {i} of hall {i * i} was serviced in week {i + 7}.") for i in range(start, start + n)
+    ]
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ class LocalCrossEncoder(Part):
     type: ClassVar[str] = "local"
 
     model: str
-    """A folder with config.json, model.safetensors, tokenizer.json; or reranker.json, delta.safetensors, head.safetensors."""
+    """A folder with config.json, model.safetensors and tokenizer.json, or with what `llmkit train reranker` saved."""
     max_tokens: int | None = Field(default=None, ge=16)
     """Longest pair, special tokens included; none: what the model was trained on (256 where it does not say)."""
     long: Literal["window", "cut"] = "window"

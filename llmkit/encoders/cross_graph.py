@@ -14,8 +14,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llmkit.encoders.bert_graph import BertGraph, Pooling
 from llmkit.errors import ModelError
 
@@ -47,4 +45,3 @@ def build_cross_encoder(folder: Path, config: dict[str, Any], values: dict[str, 
     score = graph.dense(outer, x)
     inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if pairs else [])]
     return graph.finish(inputs, score, "score", ["batch", 1])
-

@@ -92,9 +92,7 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
     (recipe.out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
     if progress.best_step == 0:
-        note(
-            f"no evaluation beat the untrained base ({recipe.measure} {progress.best:.3f}): it was saved as it was"
-        )
+        note(f"no evaluation beat the untrained base ({recipe.measure} {progress.best:.3f}): it was saved as it was")
     return Trained(recipe.out, record)
 
 
