@@ -137,9 +137,7 @@ class RetrieverRecipe(Section):
         if self.train != "all" and not _LAST.fullmatch(self.train):
             raise ValueError(f"train: 'all' or 'last-N', not {self.train!r}")
         if self.dim is not None and self.matryoshka and self.dim not in self.matryoshka:
-            raise ValueError(
-                f"dim {self.dim} is not among matryoshka {list(self.matryoshka)}: cut where the loss cuts"
-            )
+            raise ValueError(f"dim {self.dim} is not among matryoshka {list(self.matryoshka)}: cut where the loss cuts")
         if self.init == "random" and (
             self.lora or self.weights == "changed" or self.embeddings == "frozen" or self.train != "all"
         ):
