@@ -8,11 +8,15 @@ import click
 
 
 @click.command("schema")
-@click.argument("what", type=click.Choice(["pipeline", "task"]))
+@click.argument("what", type=click.Choice(["pipeline", "task", "retriever"]))
 def command(what: str) -> None:
     """JSON schema of a configuration, with every part and key that ships."""
+    from pydantic import BaseModel
+
     from llmkit.evaluation.task import Task
     from llmkit.pipeline import Pipeline
     from llmkit.registry import json_schema
+    from llmkit.training.recipe import RetrieverRecipe
 
-    click.echo(json.dumps(json_schema(Task if what == "task" else Pipeline), indent=2, ensure_ascii=False))
+    models: dict[str, type[BaseModel]] = {"pipeline": Pipeline, "task": Task, "retriever": RetrieverRecipe}
+    click.echo(json.dumps(json_schema(models[what]), indent=2, ensure_ascii=False))

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmkit.errors import DataError
+from llmkit.evaluation.datasets import Documents
 from llmkit.evaluation.metrics.normal import contains
 from llmkit.evaluation.rows import BadRow
-from llmkit.training.examples import Example, key
+from llmkit.training.examples import Example, Passage, key
 
 Absent = Literal["tell", "drop"]
 _SHOWN = 10
@@ -144,3 +145,8 @@ def _joined(first: Example, second: Example) -> Example:
         scored |= {p.key: s for p, s in zip((*one.positives, *one.negatives), one.scores, strict=True)}
     scores = tuple(scored[name] for name in (*positives, *negatives)) if scored else ()
     return Example(first.query, tuple(positives.values()), tuple(negatives.values()), answers, first.place, scores)
+
+
+def passages(documents: Documents) -> list[Passage]:
+    """The corpus of a source; bad rows have been told with the examples."""
+    return [Passage(one.text, one.title, one.id) for one in documents if not isinstance(one, BadRow)]

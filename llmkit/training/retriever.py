@@ -13,14 +13,12 @@ from typing import Any
 from llmkit import __version__, cpu, weights
 from llmkit.encoders import tensors
 from llmkit.encoders.dual import DualEncoder
-from llmkit.errors import DataError
-from llmkit.evaluation import rows
-from llmkit.evaluation.rows import BadRow
 from llmkit.extras import need
 from llmkit.training import reading, saving
 from llmkit.training.dev import DevSet
 from llmkit.training.examples import Example, Passage
 from llmkit.training.loop import Loop, Tell, Told, peak_mb
+from llmkit.training.pool import corpus as corpus_of
 from llmkit.training.recipe import RetrieverRecipe
 from llmkit.training.towers import Tokens, Towers
 
@@ -144,15 +142,8 @@ def _data(recipe: RetrieverRecipe, note: Note) -> tuple[list[Example], DevSet, s
 
 def _corpus(recipe: RetrieverRecipe) -> list[Passage]:
     if recipe.corpus is not None:
-        found = []
-        for item in rows.jsonl(recipe.corpus.expanduser()):
-            if isinstance(item, BadRow) or not isinstance(item[1].get("text"), str):
-                raise DataError(str(item) if isinstance(item, BadRow) else f"{item[0]}: a passage needs 'text'")
-            row = item[1]
-            found.append(Passage(row["text"], str(row.get("title") or ""), str(row.get("id", row.get("_id", "")))))
-        return found
-    documents = [d for d in (recipe.dev or recipe.data).documents() if not isinstance(d, BadRow)]
-    return [Passage(d.text, d.title, d.id) for d in documents]
+        return corpus_of(recipe.corpus)
+    return reading.passages((recipe.dev or recipe.data).documents())
 
 
 def _plain(recipe: RetrieverRecipe) -> dict[str, Any]:
