@@ -70,10 +70,17 @@ class VectorIndex(Protocol):
         """Add rows: ids (n,), vectors (n, dim)."""
         ...
 
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Leave rows out of every later search; unknown ids are ignored."""
+        ...
+
     def search(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None, *, exact: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Scores and ids, both (n, k), best first; id -1 fills where fewer than k rows are allowed."""
+        """Scores and ids, both (n, k), best first; id -1 fills where fewer than k rows are allowed.
+
+        With `exact`, the answer is that of brute force over the allowed rows, and depends on no other row.
+        """
         ...
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.catalog import Catalog
+from llmkit.knowledge.indexing import build_index
 from llmkit.knowledge.purge import compact, forget
 from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.types import Document
 
 
@@ -25,6 +27,7 @@ def work(kb: KnowledgeBase) -> None:
     """Every kind of change, each at least once; what it makes is a function of nothing else."""
     kb.add([Document("a", "The apple of garden one. New."), Document("d", "The quince of garden four.")])
     kb.delete(["b"])
+    build_index(kb, VectorSettings(recall=0.01))
     kb.add([Document(f"m{n}", f"Melon number {n} by the river.") for n in range(6)])
     rollback(kb, 1)
     kb.add([Document("e", "The bridge of stone.")])

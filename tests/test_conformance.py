@@ -64,18 +64,6 @@ class TestFlatIndex(VectorIndexSuite):
     def make(self):
         return FlatIndex
 
-    def test_removed_rows_are_never_found(self, make):
-        vectors = unit(100, 8)
-        index = make(8)
-        index.add(np.arange(100, dtype=np.int64), vectors)
-        index.remove(np.arange(0, 100, 2, dtype=np.int64))
-        index.remove(np.array([1000, -5], dtype=np.int64))
-        for queries in (vectors[:1], vectors):
-            _, found = index.search(queries, 60)
-            assert set(found[found >= 0].tolist()) <= set(range(1, 100, 2))
-            assert (found >= 0).sum(axis=1).tolist() == [50] * len(queries)
-        assert len(index) == 50
-
     def test_it_tells_what_it_holds(self, make):
         index = make(4)
         asked = np.array([0, 1, 2, 5, 9], dtype=np.int64)

@@ -10,11 +10,13 @@ import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge import index_file
 from llmkit.knowledge.adoption import adopt
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.purge import compact, forget
 from llmkit.knowledge.retrievers import Dense
 from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.knowledge.verify import repair, verify
 from llmkit.types import Document
 
@@ -172,3 +174,23 @@ def test_killed_in_the_middle_the_old_encoder_is_what_opens(kb, where):
         adopt(again, NEW)
         assert verify(again) == []
         assert best(again)[0][0] == "d11"
+
+
+def test_a_vector_index_is_made_anew_for_the_new_encoder_and_older_generations_are_searched_exactly(tmp_path):
+    settings = VectorSettings(small=16)
+    with KnowledgeBase.create(tmp_path / "kb", encoder=OLD, vectors=settings) as base:
+        base.add(documents(60))
+        old, before, generation = index_file.named(base.catalog), best(base), base.generation
+        assert old is not None
+        adopt(base, NEW)
+        new = index_file.named(base.catalog)
+        assert new is not None
+        assert new.file != old.file
+        assert verify(base) == []
+        assert best(base)[0][0] == "d11"
+        with KnowledgeBase.open(base.path, as_of=generation) as past:
+            assert best(past) == before
+            assert past.notes == []
+        rollback(base, generation)
+        assert best(base) == before
+        assert verify(base) == []

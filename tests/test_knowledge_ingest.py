@@ -73,7 +73,7 @@ def found(kb, query):
 def check_in_step(kb):
     """Catalogue, vectors and terms say the same, and every vector is the one of its own chunk."""
     live = kb.catalog.live_rows(kb.generation)
-    assert kb.index.ids[kb.index._live].tolist() == live.tolist()
+    assert kb.index.ids().tolist() == live.tolist()
     assert kb.lexical.generation == kb.generation
     if len(live):
         chunks = kb.chunks(live)

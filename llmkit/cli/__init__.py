@@ -19,7 +19,7 @@ COMMANDS = {
     "ask": "Ask your documents; answers come with citations.",
     "search": "Find passages, without an answer.",
     "status": "What a knowledge base holds, file by file.",
-    "kb": "Care for a knowledge base: history, roll back, compact, forget, verify, repair.",
+    "kb": "Care for a knowledge base: history, roll back, compact, forget, index, verify, repair.",
     "eval": "Run pipelines on a task and score them.",
     "compare": "Compare runs sample by sample, with intervals.",
     "gate": "For CI: fail only where a run is worse beyond doubt.",

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     help="Of a new knowledge base: a type word, or YAML as in '{type: local, model: /my/model}'.",
 )  # fmt: skip
 @click.option("--max-tokens", type=int, help="Of a new knowledge base: longest chunk, in the encoder's tokens.")
+@click.option(
+    "--recall", type=click.FloatRange(0, 1, min_open=True),
+    help="Of a new knowledge base: the recall@10 its vector index must reach with 95 % confidence; 1 searches exactly. "
+    "[default: 0.99]",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that parse.")
 @click.option("--max-mb", type=click.FloatRange(min=0), help="Largest file that is read, in MB.")
 @click.option("--max-seconds", type=click.FloatRange(min=0), help="Longest time for parsing one file.")
@@ -38,6 +43,7 @@ def command(
     into: str,
     encoder: str,
     max_tokens: int | None,
+    recall: float | None,
     workers: int,
     max_mb: float | None,
     max_seconds: float | None,
@@ -58,7 +64,7 @@ def command(
         rate = f"{progress.files / bar.seconds:.0f} files/s, {progress.chunks / bar.seconds:.0f} chunks/s"
         bar.show(progress.files, progress.total, rate, more=progress.name[-60:])
 
-    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, paths) as kb, bar:
+    with _knowledge_base(Path(into).expanduser(), encoder, max_tokens, recall, paths) as kb, bar:
         summary = kb.ingest(paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse)
     if as_json:
         print_json({**asdict(summary), "notes": kb.untold()})
@@ -72,21 +78,31 @@ def command(
         sys.exit(1)
 
 
-def _knowledge_base(path: Path, encoder: str, max_tokens: int | None, paths: tuple[str, ...]) -> KnowledgeBase:
+def _knowledge_base(
+    path: Path, encoder: str, max_tokens: int | None, recall: float | None, paths: tuple[str, ...]
+) -> KnowledgeBase:
     """The knowledge base at `path`, made if it is not there."""
     from llmkit import config
-    from llmkit.errors import DataError
+    from llmkit.errors import ConfigError, DataError
     from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.vector_settings import VectorSettings
     from llmkit.text.splitter import StructureSplitter
 
     for given in paths:  # before a folder is made for nothing
         if not Path(given).expanduser().exists():
             raise DataError(f"there is no file or folder {given}")
     if (path / "catalog.sqlite").is_file():
-        return KnowledgeBase.open(path)
+        kb = KnowledgeBase.open(path)
+        if recall not in (None, kb.vector_settings.recall):
+            raise ConfigError(
+                f"{path} was made with recall {kb.vector_settings.recall}, not {recall}: "
+                f"`llmkit kb index --kb {path} --recall {recall}` changes it"
+            )
+        return kb
     value = config.parse(f"encoder: {encoder}", "--encoder").values["encoder"]
     part: Any = config.build_part("encoder", value)
-    return KnowledgeBase.create(path, encoder=part, splitter=StructureSplitter(max_tokens=max_tokens))
+    vectors = VectorSettings() if recall is None else VectorSettings(recall=recall)
+    return KnowledgeBase.create(path, encoder=part, splitter=StructureSplitter(max_tokens=max_tokens), vectors=vectors)
 
 
 def _report(summary: IngestSummary, into: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import json_option, kb_option, print_json
+from llmkit.cli.show import json_option, kb_option, notes, print_json
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -114,6 +114,48 @@ def verify(kb: str, as_json: bool) -> None:
         if not found:
             click.echo(f"{kb} is whole")
     sys.exit(1 if found else 0)
+
+
+@command.command("index")
+@click.option(
+    "--recall", type=click.FloatRange(0, 1, min_open=True),
+    help="The recall@10 to reach with 95 % confidence, from now on; 1 searches exactly.",
+)  # fmt: skip
+@click.option("--codes", type=click.Choice(["any", "pq", "rabitq", "pq2", "rabitq2", "rabitq4", "sq8", "float16"]),
+    help="How vectors are shortened, from now on; any: the shortest that reaches the recall.",
+)  # fmt: skip
+@click.option("--structure", type=click.Choice(["any", "ivf", "hnsw", "flat"]),
+    help="Lists, a graph, or a scan of everything, from now on; any: by size.",
+)  # fmt: skip
+@kb_option
+@json_option
+def index(recall: float | None, codes: str | None, structure: str | None, kb: str, as_json: bool) -> None:
+    """Make the vector index now, and show every one that was tried with the recall it is certain to have."""
+    from llmkit.knowledge.indexing import build_index, describe
+
+    given = {"recall": recall, "codes": codes, "structure": structure}
+    changes = {name: None if value == "any" else value for name, value in given.items() if value is not None}
+    with _open(kb) as base:
+        settings = base.vector_settings.replace(**changes) if changes else None
+        chosen, tried = build_index(base, settings, lambda text: click.echo(text, err=True))
+        notes(base.untold())
+    if as_json:
+        print_json({"chosen": asdict(chosen), "tried": [asdict(one) for one in tried]})
+        return
+    rows = [("index", "bytes a vector", "recall@10", "at least", "queries", "probes", "depth", "ms", "")]
+    for one in tried:
+        exact = one.structure == "flat"
+        rows.append(
+            (
+                f"{one.structure}/{one.codes}", f"{one.bytes_per_vector:.0f}", f"{one.recall:.4f}",
+                f"{one.lower:.4f}", "" if exact else str(one.queries),
+                f"{one.probes}/{one.lists}" if one.lists else str(one.probes or ""), str(one.depth or ""),
+                "" if exact else f"{one.milliseconds:.2f}",
+                "chosen" if one == chosen else f"does not reach {one.target} for certain",
+            )
+        )  # fmt: skip
+    click.echo(aligned(rows))
+    click.echo(describe(chosen))
 
 
 @command.command("repair")

@@ -30,6 +30,7 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
     click.echo(f"documents   {total.documents} in {total.chunks} chunks")
     if total.embedded < total.chunks:
         click.echo(f"NO VECTOR   {total.chunks - total.embedded} chunks: {RECOVER}")
+    click.echo(f"vectors     {total.vectors}")
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(total.files.items())) or "none"
     click.echo(f"files       {by_status}")
     for fate, count in sorted(total.characters.items(), key=lambda item: -item[1]):

@@ -15,7 +15,7 @@ import numpy as np
 
 from llmkit.encoders.identity import same_space
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import history, segments, spaces
+from llmkit.knowledge import history, index_file, segments, spaces
 from llmkit.knowledge.level import open_level
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.rollback import copy_document, rows_of
@@ -86,6 +86,7 @@ def adopt(kb: KnowledgeBase, encoder: Encoder, on_progress: Callable[[int, int],
             )
             begins = int(ids[0]) if len(ids) else int(fresh_rows(kb, 1)[0])
             spaces.record(db, spaces.Space.of_encoder(generation, begins, encoder))
+            index_file.replace(db, None)  # it covers rows of the old encoder; a new one is made when it is due
             if len(ids):
                 segments.replace(db, [], [segments.write(kb.path / "vectors", vectors, ids, generation)])
         kb.moved(generation, encoder)

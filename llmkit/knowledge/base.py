@@ -4,6 +4,7 @@
 
     catalog.sqlite     the truth: sources, documents, chunks, generations
     vectors/*.npy      derived, named by the catalogue
+    index/*.faiss      derived from the vectors, once there are many
     lexical/           derived, caught up from the catalogue
 
 A knowledge base that is open shows one generation, whole, until `refresh`; another process may write meanwhile.
@@ -29,9 +30,9 @@ from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
-from llmkit.knowledge.opening import open_vectors
+from llmkit.knowledge.opening import Vectors, open_vectors
 from llmkit.knowledge.unit import unit_vectors
-from llmkit.knowledge.vectors import FlatIndex
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.part import Part
 from llmkit.protocols import Encoder
 from llmkit.registry import one_of
@@ -63,8 +64,21 @@ class KnowledgeBase:
         self._space: tuple[int, spaces.Space] | None = None
 
     @classmethod
-    def create(cls, path: str | Path, *, encoder: Encoder, splitter: StructureSplitter | None = None) -> Self:
-        """Make an empty knowledge base and open it. The encoder and the splitter are its own from now on.
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder,
+        splitter: StructureSplitter | None = None,
+        vectors: VectorSettings | None = None,
+    ) -> Self:
+        """Make an empty knowledge base and open it. What it is given is its own from now on.
+
+        Args:
+            path: a folder that is empty or not there.
+            encoder: of passages and queries.
+            splitter: of documents into chunks.
+            vectors: how they are to be searched once there are many, and with what recall.
 
         Raises:
             KnowledgeError: something is there already, or the folder cannot be made.
@@ -77,6 +91,7 @@ class KnowledgeBase:
             "identity": encoder.identity,
             "dim": str(encoder.dim),
             "splitter": json.dumps((splitter or StructureSplitter()).config()),
+            "vectors": json.dumps((vectors or VectorSettings()).config()),
         }
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -158,6 +173,16 @@ class KnowledgeBase:
     def splitter(self) -> StructureSplitter:
         """The splitter the knowledge base was made with."""
         return one_of("splitter").parse(json.loads(self._meta["splitter"]))  # type: ignore[return-value]
+
+    @property
+    def vector_settings(self) -> VectorSettings:
+        """How its vectors are to be searched."""
+        return VectorSettings.model_validate(json.loads(self._meta.get("vectors", "{}")))
+
+    def write_down(self, vectors: VectorSettings) -> None:
+        """Change how its vectors are to be searched, from the next index on."""
+        self.catalog.set_meta({"vectors": json.dumps(vectors.config())})
+        self._meta = self.catalog.meta()
 
     @property
     def count(self) -> int:
@@ -281,7 +306,7 @@ class KnowledgeBase:
         raise KnowledgeError(f"{self.path} has no document {name!r}" + (f" of version {version}" if version else ""))
 
     @cached_property
-    def index(self) -> FlatIndex:
+    def index(self) -> Vectors:
         """Vectors of the generation that is open."""
         return open_vectors(self)
 

@@ -48,6 +48,9 @@ CREATE TABLE segments (
 CREATE TABLE spaces (
     born INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, encoder TEXT NOT NULL, identity TEXT NOT NULL,
     dim INTEGER NOT NULL);
+CREATE TABLE vector_indexes (
+    file TEXT PRIMARY KEY, rows INTEGER NOT NULL, last INTEGER NOT NULL, sha256 TEXT NOT NULL,
+    certificate TEXT NOT NULL) WITHOUT ROWID;
 """
 _CHUNK = """SELECT c.row, d.id, c.ordinal, c.start, c.end, c.text, c.tokens, c.title, c.heading, c.page, c.part,
                    d.version, d.metadata

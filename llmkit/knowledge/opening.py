@@ -6,16 +6,23 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments, spaces
+from llmkit.knowledge import codes, index_file, segments, spaces
+from llmkit.knowledge.coded import CodedIndex
+from llmkit.knowledge.indexed import IndexedVectors
+from llmkit.knowledge.stored import StoredRows
 from llmkit.knowledge.vectors import FlatIndex
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.index_file import IndexFile
+
+Vectors = FlatIndex | IndexedVectors
 
 
-def open_vectors(kb: KnowledgeBase) -> FlatIndex:
+def open_vectors(kb: KnowledgeBase) -> Vectors:
     """Vectors of the generation that `kb` shows.
 
     Raises:
@@ -23,21 +30,70 @@ def open_vectors(kb: KnowledgeBase) -> FlatIndex:
     """
     for _ in range(5):
         try:
-            return _load(kb)
+            return _load(kb, _usable(kb))
         except FileNotFoundError as error:  # merged away by a writer between our two looks
             missing = error
             time.sleep(0.05)
+    if index_file.FOLDER in str(missing.filename):
+        kb.notes.append(f"the vector index {missing.filename} is missing, vectors are searched exactly: {_MEND}")
+        return _load(kb, None)
     raise KnowledgeError(f"the vector file {missing.filename} is missing: {segments.RECOVER}")
 
 
-def _load(kb: KnowledgeBase) -> FlatIndex:
-    index = FlatIndex(kb.dim)
+_MEND = "llmkit kb repair makes it anew"
+
+
+def _usable(kb: KnowledgeBase) -> IndexFile | None:
+    """The index file, where it is of the encoder of the generation shown: of older ones there is none."""
+    newest = spaces.every(kb.catalog)[-1]
+    index = index_file.named(kb.catalog)
+    return index if index is not None and kb.space == newest and index.last >= newest.first_row else None
+
+
+def _load(kb: KnowledgeBase, index: IndexFile | None) -> Vectors:
+    """Rows that an index covers stay on disk; those after it are read."""
     newest = kb.catalog.rows("SELECT row FROM chunks WHERE born <= ? ORDER BY row DESC LIMIT 1", (kb.generation,))
-    last = newest[0][0] if newest else 0
-    for segment in spaces.within(segments.listed(kb.catalog), spaces.every(kb.catalog), kb.space):
+    shown = newest[0][0] if newest else 0
+    covered, rest = StoredRows(kb.dim), []
+    for segment in spaces.listed(kb.catalog, kb.space):
         vectors = segments.read(kb.path / "vectors", segment, kb.dim)
-        shown = int(np.searchsorted(segment.ids, last, side="right"))
-        index.add(segment.ids[:shown], vectors[:shown])
+        inside = int(np.searchsorted(segment.ids, index.last, side="right")) if index else 0
+        covered.append(segment.ids[:inside], vectors[:inside])
+        end = int(np.searchsorted(segment.ids, shown, side="right"))
+        rest.append((segment.ids[inside:end], vectors[inside:end]))
+    found = _head(kb, index, covered, shown) if index else FlatIndex(kb.dim)
+    if found is None:
+        return _load(kb, None)
+    for ids, vectors in rest:
+        found.add(ids, vectors)
     dead = kb.catalog.rows("SELECT row FROM chunks WHERE died IS NOT NULL AND died <= ?", (kb.generation,))
-    index.remove(np.fromiter((row for (row,) in dead), dtype=np.int64, count=len(dead)))
-    return index
+    found.remove(np.fromiter((row for (row,) in dead), dtype=np.int64, count=len(dead)))
+    return found
+
+
+def _head(kb: KnowledgeBase, index: IndexFile, rows: StoredRows, shown: int) -> IndexedVectors | None:
+    """The rows of the index file; None, and a note, where it cannot be read or is not of these rows."""
+    path = kb.path / index_file.FOLDER / index.file
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    if (rows.runs.size, rows.runs.last) != (index.rows, index.last):
+        kb.notes.append(f"the vector index {index.file} is of other rows, vectors are searched exactly: {_MEND}")
+        return None
+    try:
+        mapped = codes.mapped(path, index.certificate.structure)
+    except RuntimeError as error:
+        said = str(error).rpartition("Error: ")[2][:120]
+        kb.notes.append(f"the vector index {index.file} cannot be read ({said}), vectors are searched exactly: {_MEND}")
+        return None
+    rows.bury(_after(rows, shown))
+    if index.certificate.structure == "flat":
+        return IndexedVectors(FlatIndex(kb.dim, rows, mapped), index.certificate)
+    return IndexedVectors(CodedIndex(rows, mapped, index.certificate), index.certificate)
+
+
+def _after(rows: StoredRows, shown: int) -> NDArray[np.int64]:
+    """Ids of rows that an older generation does not show."""
+    if rows.runs.last <= shown:
+        return np.empty(0, dtype=np.int64)
+    ids = rows.runs.ids()
+    return ids[ids > shown]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import history, segments, spaces
+from llmkit.knowledge import history, index_file, segments, spaces
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import rebuild_from_nothing
 from llmkit.knowledge.lock import writer_lock
@@ -103,8 +103,11 @@ def _purge(
             _keep_greater(db, "oldest", oldest)
             db.execute("DELETE FROM sources WHERE died IS NOT NULL AND died <= ?", (oldest,))
         segments.replace(db, touched, [made for one in touched if (made := _without(kb, one, rows, generation))])
+        if touched:  # codes of what is gone are in it; the writer makes it anew before it ends
+            index_file.replace(db, None)
     kb.generation = generation
     segments.unlink(kb.path / "vectors", touched)
+    index_file.drop_unlisted(kb.path / index_file.FOLDER, kb.catalog)
     kb.__dict__.pop("index", None)
     kb.lexical.update(generation, rows.tolist(), ())
     return rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmkit.knowledge import history, segments, spaces
+from llmkit.knowledge import history, index_file, segments, spaces
 from llmkit.knowledge.level import open_level
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.writer import Writer, bury, follow, fresh_rows, store_vectors
@@ -72,6 +72,7 @@ def _over_an_adoption(kb: KnowledgeBase, target: int, space: spaces.Space) -> No
             copy_document(db, seq, generation, [next(new) for _ in rows_of(kb, seq)])
         begins = int(fresh_rows(kb, 1)[0]) if not len(ids) else int(ids[0])
         spaces.record(db, replace(space, born=generation, first_row=begins))
+        index_file.replace(db, None)  # it covers rows of the other encoder; a new one is made when it is due
         if len(ids):
             segments.replace(db, [], [segments.write(kb.path / "vectors", vectors, ids, generation)])
     kb.moved(generation, None)

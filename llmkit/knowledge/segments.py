@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +20,34 @@ from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.catalog import Catalog
+from llmkit.knowledge.runs import Runs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """One vector file as the catalogue names it."""
 
     file: str
-    ids: NDArray[np.int64]
+    runs: Runs
     """Chunk rows, ascending; every id is larger than those of the segments before."""
     sha256: str
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The chunk rows one by one."""
+        return self.runs.ids()
+
+    def __len__(self) -> int:
+        return self.runs.size
 
 
 def listed(catalog: Catalog) -> list[Segment]:
     """The segments of the last commit, in order of their ids."""
     found = [
-        Segment(file, np.frombuffer(ids, dtype="<i8"), digest)
+        Segment(file, Runs.decoded(ids), digest)
         for file, ids, digest in catalog.rows("SELECT file, ids, sha256 FROM segments WHERE rows > 0")
     ]
-    return sorted(found, key=lambda segment: int(segment.ids[0]))
+    return sorted(found, key=lambda segment: segment.runs.last)
 
 
 def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
@@ -52,9 +62,9 @@ def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise KnowledgeError(f"{path} is damaged ({error}): {RECOVER}") from error
-    if vectors.dtype != np.float32 or vectors.shape != (len(segment.ids), dim):
+    if vectors.dtype != np.float32 or vectors.shape != (len(segment), dim):
         raise KnowledgeError(
-            f"{path} holds {vectors.dtype} {vectors.shape}, the catalogue says ({len(segment.ids)}, {dim}): {RECOVER}"
+            f"{path} holds {vectors.dtype} {vectors.shape}, the catalogue says ({len(segment)}, {dim}): {RECOVER}"
         )
     return vectors
 
@@ -78,7 +88,9 @@ def write(folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], ge
     sync_folder(folder)
     with (folder / name).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Segment(name, ids, digest)
+    runs = Runs()
+    runs.append(ids)
+    return Segment(name, runs, digest)
 
 
 def to_merge(segments: list[Segment], rows: int) -> list[Segment]:
@@ -88,9 +100,9 @@ def to_merge(segments: list[Segment], rows: int) -> list[Segment]:
     """
     taken = 0
     for segment in reversed(segments):
-        if len(segment.ids) > 2 * rows:
+        if len(segment) > 2 * rows:
             break
-        rows += len(segment.ids)
+        rows += len(segment)
         taken += 1
     return segments[len(segments) - taken :]
 
@@ -98,7 +110,7 @@ def to_merge(segments: list[Segment], rows: int) -> list[Segment]:
 def replace(db: sqlite3.Connection, old: Sequence[Segment], new: Sequence[Segment]) -> None:
     """Name new segments in the open transaction, instead of old ones."""
     db.executemany("DELETE FROM segments WHERE file = ?", [(segment.file,) for segment in old])
-    rows = [(one.file, len(one.ids), one.sha256, one.ids.astype("<i8").tobytes()) for one in new]
+    rows = [(one.file, len(one), one.sha256, one.runs.encoded()) for one in new]
     db.executemany("INSERT INTO segments VALUES (?, ?, ?, ?)", rows)
 
 

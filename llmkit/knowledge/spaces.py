@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmkit.knowledge import segments
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.segments import Segment
 from llmkit.part import Part
@@ -53,12 +54,13 @@ def at(catalog: Catalog, generation: int) -> Space:
 
 def of_segment(spaces: Sequence[Space], segment: Segment) -> Space:
     """That of a vector file: no file holds rows of two."""
-    return [space for space in spaces if space.first_row <= int(segment.ids[0])][-1]
+    return [space for space in spaces if space.first_row <= segment.runs.last][-1]
 
 
-def within(segments: Sequence[Segment], spaces: Sequence[Space], space: Space) -> list[Segment]:
-    """The vector files of one space."""
-    return [segment for segment in segments if of_segment(spaces, segment) == space]
+def listed(catalog: Catalog, space: Space) -> list[Segment]:
+    """The vector files of one space, in order of their rows."""
+    known = every(catalog)
+    return [segment for segment in segments.listed(catalog) if of_segment(known, segment) == space]
 
 
 def record(db: sqlite3.Connection, space: Space) -> None:

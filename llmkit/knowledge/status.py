@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmkit.errors import LlmkitError
+from llmkit.knowledge import index_file, spaces
+from llmkit.knowledge.indexing import describe
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -57,7 +59,11 @@ class Status:
     characters: dict[str, int]
     """The ledger: characters by what became of them."""
     bytes: dict[str, int] = field(default_factory=dict)
-    """Size on disk: catalogue, vectors, lexical index."""
+    """Size on disk: catalogue, vectors, their index, lexical index."""
+    vectors: str = ""
+    """How vectors are searched, and with what recall."""
+    index: dict[str, Any] | None = None
+    """The certificate of the vector index, where there is one."""
     notes: tuple[str, ...] = ()
     """What the user should know: about its encoder, its lexical index."""
 
@@ -77,8 +83,10 @@ def status(kb: KnowledgeBase) -> Status:
     sizes = {
         "catalogue": sum(path.stat().st_size for path in kb.path.glob("catalog.sqlite*")),
         "vectors": sum(path.stat().st_size for path in kb.path.glob("vectors/*")),
+        "index": sum(path.stat().st_size for path in kb.path.glob("index/*")),
         "lexical": sum(path.stat().st_size for path in kb.path.glob("lexical/*")),
     }
+    index = index_file.named(kb.catalog)
     return Status(
         path=str(kb.path),
         generation=kb.generation,
@@ -90,8 +98,17 @@ def status(kb: KnowledgeBase) -> Status:
         files=dict(counts),
         characters=dict(characters),
         bytes=sizes,
+        vectors=_searched(kb, index),
+        index=asdict(index.certificate) if index else None,
         notes=notes,
     )
+
+
+def _searched(kb: KnowledgeBase, index: index_file.IndexFile | None) -> str:
+    if index is None:
+        return "searched exactly: a scan of half-precision codes in memory"
+    since = sum(len(segment) for segment in spaces.listed(kb.catalog, kb.space)) - index.rows
+    return describe(index.certificate) + (f"; {since} newer ones exactly" if since else "")
 
 
 def _looked_at(kb: KnowledgeBase) -> tuple[str, ...]:

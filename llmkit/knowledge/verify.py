@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments, spaces
+from llmkit.knowledge import index_file, indexing, segments, spaces
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
 from llmkit.knowledge.lock import writer_lock
@@ -29,7 +29,7 @@ _BATCH = 4096
 class Finding:
     """Something that is not as it should be."""
 
-    part: Literal["catalogue", "vectors", "lexical"]
+    part: Literal["catalogue", "vectors", "index", "lexical"]
     what: str
     repairable: bool
     """Whether :func:`repair` makes it whole from the catalogue."""
@@ -40,7 +40,7 @@ def verify(kb: KnowledgeBase) -> list[Finding]:
 
     Reads everything and changes nothing.
     """
-    return [*_catalogue(kb), *_vectors(kb), *_lexical(kb)]
+    return [*_catalogue(kb), *_vectors(kb), *_index(kb), *_lexical(kb)]
 
 
 def repair(kb: KnowledgeBase) -> list[Finding]:
@@ -61,6 +61,8 @@ def repair(kb: KnowledgeBase) -> list[Finding]:
             raise KnowledgeError(f"{kb.path} cannot be repaired: {'; '.join(lost)}. Restore it from a copy")
         if any(finding.part == "vectors" for finding in found):
             _encode_again(kb)
+        if any(finding.part == "index" for finding in found):
+            _index_again(kb)
         if any(finding.part == "lexical" for finding in found):
             kb.__dict__.pop("lexical", None)
             catch_up(kb, rebuild_from_nothing(kb.path / "lexical"))
@@ -111,6 +113,17 @@ def _damage(kb: KnowledgeBase, segment: Segment) -> Iterator[str]:
         yield f"{segment.file} is not what was written: its SHA-256 differs"
 
 
+def _index(kb: KnowledgeBase) -> Iterator[Finding]:
+    folder = kb.path / index_file.FOLDER
+    yield from (Finding("index", what, repairable=True) for what in index_file.damage(folder, kb.catalog))
+    index = index_file.named(kb.catalog)
+    if index is not None:
+        mine = spaces.listed(kb.catalog, spaces.every(kb.catalog)[-1])
+        ids = np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in mine)])
+        if len(ids) < index.rows or ids[index.rows - 1] != index.last:
+            yield Finding("index", f"{index.file} is of other rows than there are", repairable=True)
+
+
 def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     try:
         index = LexicalIndex(kb.path / "lexical")
@@ -139,11 +152,12 @@ def _encode_again(kb: KnowledgeBase) -> None:
     for space, after in zip(every, [*every[1:], None], strict=True):
         _encode_space(kb, space, after.first_row if after else None)
     segments.drop_unlisted(kb.path / "vectors", kb.catalog)
+    _index_again(kb)
 
 
 def _encode_space(kb: KnowledgeBase, space: spaces.Space, end: int | None) -> None:
     """The same for the rows of one encoder, from its first to before `end`."""
-    listed = spaces.within(segments.listed(kb.catalog), spaces.every(kb.catalog), space)
+    listed = spaces.listed(kb.catalog, space)
     bad = [segment for segment in listed if any(_damage(kb, segment))]
     inside = "SELECT row FROM chunks WHERE row >= ? AND row < ?"
     known = {row for (row,) in kb.catalog.rows(inside, (space.first_row, end or 2**62))}
@@ -174,4 +188,13 @@ def _encode_space(kb: KnowledgeBase, space: spaces.Space, end: int | None) -> No
     old = [segment for segment in listed if segment not in kept]
     with kb.catalog.transaction() as db:
         segments.replace(db, old, made)
+        index_file.replace(db, None)
     segments.unlink(folder, [segment for segment in old if segment.file not in {one.file for one in made}])
+
+
+def _index_again(kb: KnowledgeBase) -> None:
+    """Drop the vector index and whatever files there are, and make it anew where the knowledge base needs one."""
+    with kb.catalog.transaction() as db:
+        index_file.replace(db, None)
+    index_file.drop_unlisted(kb.path / index_file.FOLDER, kb.catalog)
+    indexing.keep_up(kb)

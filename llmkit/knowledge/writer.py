@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments, spaces
+from llmkit.knowledge import index_file, indexing, segments, spaces
 from llmkit.knowledge.level import caught_up, open_level
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
@@ -68,6 +68,7 @@ class Writer:
     def __enter__(self) -> Self:
         self.kb.refresh()
         segments.drop_unlisted(self.kb.path / "vectors", self.kb.catalog)
+        index_file.drop_unlisted(self.kb.path / index_file.FOLDER, self.kb.catalog)
         # both as of the last commit, before anything is added
         self.kb.__dict__["lexical"] = open_level(self.kb, writing=True)
         _ = self.kb.index
@@ -78,6 +79,7 @@ class Writer:
     ) -> None:
         if kind is None:
             self.flush()
+            indexing.keep_up(self.kb)
 
     def live(self, name: str) -> tuple[int, str, str] | None:
         """(seq, source, version) of a live document, in the catalogue or in this batch."""
@@ -160,6 +162,7 @@ class Writer:
             merged = store_vectors(kb, db, ids, vectors, generation)
         self.commits += 1
         follow(kb, generation, merged, died, ids, vectors, [chunk.indexed_text for chunk in chunks])
+        indexing.keep_up(kb)
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
         """Vectors (n, dim) of the chunks; what was ever encoded here before is copied, not encoded again."""
@@ -224,7 +227,7 @@ def store_vectors(
     if not len(ids):
         return []
     folder = kb.path / "vectors"
-    mine = spaces.within(segments.listed(kb.catalog), spaces.every(kb.catalog), kb.space)
+    mine = spaces.listed(kb.catalog, kb.space)
     merged = segments.to_merge(mine, len(ids))
     parts = [segments.read(folder, segment, kb.dim) for segment in merged]
     all_ids = np.concatenate([*(segment.ids for segment in merged), ids])

@@ -47,6 +47,36 @@ class VectorIndexSuite:
                 assert (found[:, kept:] == -1).all()
                 assert (np.diff(scores[:, :kept], axis=1) <= 1e-6).all()
 
+    def test_removed_rows_are_never_found(self, make: Make) -> None:
+        """Whatever their number, for one query and for many; removing what is not there is no error."""
+        vectors = unit(400, 8)
+        index = make(8)
+        index.add(np.arange(300, dtype=np.int64), vectors[:300])
+        index.add(np.arange(300, 400, dtype=np.int64), vectors[300:])
+        index.remove(np.arange(0, 400, 2, dtype=np.int64))
+        index.remove(np.array([1000, -5, 0], dtype=np.int64))
+        for queries in (vectors[:1], vectors):
+            _, found = index.search(queries, 250)
+            assert set(found[found >= 0].tolist()) <= set(range(1, 400, 2))
+            assert (found >= 0).sum(axis=1).tolist() == [200] * len(queries)
+        index.remove(np.arange(400, dtype=np.int64))
+        assert (index.search(vectors[:2], 3)[1] == -1).all()
+
+    def test_an_exact_answer_depends_on_nothing_it_does_not_name(self, make: Make) -> None:
+        """With `exact`, scores and order are the same to the last bit whatever other rows are stored."""
+        vectors, queries = unit(700, 24, seed=5), unit(9, 24, seed=6)
+        mine = np.sort(np.random.default_rng(7).choice(700, 90, replace=False)).astype(np.int64)
+        large, small = make(24), make(24)
+        large.add(np.arange(600, dtype=np.int64), vectors[:600])
+        large.add(np.arange(600, 700, dtype=np.int64), vectors[600:])
+        small.add(mine, vectors[mine])
+        for k in (1, 10, 100):
+            got, want = large.search(queries, k, mine, exact=True), small.search(queries, k, mine, exact=True)
+            assert got[0].tobytes() == want[0].tobytes()
+            assert got[1].tobytes() == want[1].tobytes()
+        _, everything = large.search(queries, 10, exact=True)
+        assert everything.tolist() == np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :10].tolist()
+
     def test_rows_that_hardly_differ_are_still_ranked(self, make: Make) -> None:
         """Scores are those of brute force to single precision, among hundreds of near ties."""
         vectors = unit(1, 24) + 1e-4 * np.random.default_rng(3).normal(size=(800, 24)).astype(np.float32)
