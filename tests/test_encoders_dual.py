@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from llmkit.encoders.dual import DualEncoder
 from llmkit.encoders.local import LocalEncoder
+from llmkit.encoders.sentence_transformer import SentenceTransformerEncoder
 from llmkit.errors import DataError, ModelError
 from llmkit.testing.encoder_suite import EncoderSuite
 
@@ -53,7 +54,7 @@ class TestDual(EncoderSuite):
     def encoder(self, dpr):
         return DualEncoder(
             model=str(dpr[0]), passage_model=str(dpr[1]), query_prefix="what ", passage_prefix="the ", truncate_dim=16,
-            max_tokens=36, precision="f32",
+            longest=36, precision="f32",
         )  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def test_dpr_checkpoints_give_torchs_inner_products_in_unit_vectors(dpr, runtime
     passage = transformers.DPRContextEncoder.from_pretrained(dpr[1])
     q = torch_vectors(query, dpr[0], TEXTS, "dpr")
     p = torch_vectors(passage, dpr[1], TEXTS, "dpr")
-    settings = {"model": str(dpr[0]), "passage_model": str(dpr[1]), "max_tokens": 32, "precision": "f32"}
+    settings = {"model": str(dpr[0]), "passage_model": str(dpr[1]), "longest": 32, "precision": "f32"}
     cosine = DualEncoder(**settings, runtime=runtime)
     assert (cosine.encode_queries(TEXTS) * unit(q)).sum(1).min() >= 0.9999
     assert (cosine.encode_passages(TEXTS) * unit(p)).sum(1).min() >= 0.9999
@@ -89,13 +90,13 @@ def test_pooling_prefix_and_cut_agree_with_torch(tmp_path, pooling):
 
     folder = tiny.bert(tmp_path)
     model = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False)
-    settings = {"model": str(folder), "pooling": pooling, "query_prefix": "red ", "max_tokens": 32, "truncate_dim": 16}
+    settings = {"model": str(folder), "pooling": pooling, "query_prefix": "red ", "longest": 32, "truncate_dim": 16}
     encoder = DualEncoder(**settings, precision="f32")
     expected = unit(torch_vectors(model, folder, TEXTS, pooling, "red ")[:, :16])
     assert (encoder.encode_queries(TEXTS) * expected).sum(1).min() >= 0.9999
     identities = {encoder.identity} | {
         encoder.replace(**change).identity
-        for change in ({"query_prefix": ""}, {"passage_prefix": "x "}, {"truncate_dim": 8}, {"max_tokens": 30})
+        for change in ({"query_prefix": ""}, {"passage_prefix": "x "}, {"truncate_dim": 8}, {"longest": 30})
     }
     assert len(identities) == 5, "every setting that moves a vector is part of the identity"
 
@@ -115,9 +116,12 @@ def test_a_router_of_sentence_transformers_is_read_and_agrees(tmp_path):
     )
     model = library.SentenceTransformer(modules=[router], device="cpu", prompts={"query": "red ", "document": "blue "})
     model.save_pretrained(str(tmp_path / "router"))
-    encoder = DualEncoder(model=str(tmp_path / "router"), max_tokens=32, precision="f32")
+    encoder = DualEncoder(model=str(tmp_path / "router"), longest=32, precision="f32")
     assert (encoder.encode_queries(TEXTS) * unit(model.encode_query(TEXTS))).sum(1).min() >= 0.9999
     assert (encoder.encode_passages(TEXTS) * unit(model.encode_document(TEXTS))).sum(1).min() >= 0.9999
+    slow = SentenceTransformerEncoder(model=str(tmp_path / "router"), max_tokens=32)
+    assert (encoder.encode_queries(TEXTS) * slow.encode_queries(TEXTS)).sum(1).min() >= 0.9999
+    assert (encoder.encode_passages(TEXTS) * slow.encode_passages(TEXTS)).sum(1).min() >= 0.9999
 
 
 def test_a_delta_is_its_base_with_what_changed_and_refuses_another_base(tmp_path):
@@ -160,13 +164,13 @@ def test_a_delta_is_its_base_with_what_changed_and_refuses_another_base(tmp_path
 def test_mistakes_are_named(tmp_path, dpr):
     folder = tiny.bert(tmp_path / "m")
     with pytest.raises(ModelError, match="truncate_dim 64 is more than the 32"):
-        _ = DualEncoder(model=str(folder), truncate_dim=64, max_tokens=32).dim
+        _ = DualEncoder(model=str(folder), truncate_dim=64, longest=32).dim
     other = tiny.bert(tmp_path / "other", hidden_size=16)
     with pytest.raises(ModelError, match="do not agree"):
-        DualEncoder(model=str(folder), passage_model=str(other), max_tokens=32).encode_queries(["pump"])
+        DualEncoder(model=str(folder), passage_model=str(other), longest=32).encode_queries(["pump"])
     (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Dense", "path": ""}]))
     with pytest.raises(ModelError, match="module Dense"):
-        _ = DualEncoder(model=str(folder), max_tokens=32).dim
+        _ = DualEncoder(model=str(folder), longest=32).dim
     (other / "model.safetensors").rename(other / "pytorch_model.bin")
     with pytest.raises(ModelError, match="pickle"):
-        DualEncoder(model=str(other), max_tokens=32).encode_queries(["pump"])
+        DualEncoder(model=str(other), longest=32).encode_queries(["pump"])

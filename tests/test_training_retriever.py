@@ -16,11 +16,14 @@ import yaml
 
 from llmkit import config
 from llmkit.encoders.dual import DualEncoder
-from llmkit.errors import ConfigError, DataError
+from llmkit.errors import ConfigError, DataError, ModelError
+from llmkit.knowledge.base import KnowledgeBase
 from llmkit.training.examples import Example, Passage
 from llmkit.training.recipe import RetrieverRecipe, load_recipe
+from llmkit.types import Document
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
+pytestmark = pytest.mark.slow
 
 from llmkit.training import losses
 from llmkit.training.batching import epoch, targets
@@ -70,8 +73,32 @@ def test_training_helps_and_what_is_saved_serves_the_same_without_torch(recipe):
     texts = [row["passage"] for row in tiny.rows(12)]
     cosine = (encoder.encode_passages(texts) * towers.vectors("passage", tokens("passage", texts))).sum(1)
     assert cosine.min() >= 0.9999
-    assert encoder.max_tokens is None
+    assert encoder.max_tokens == 32
     assert "/32/f32" in encoder.identity
+    with KnowledgeBase.create(done.folder.parent / "kb", encoder=encoder) as kb:
+        kb.add([Document(str(i), text) for i, text in enumerate(texts)])
+        (hits,) = config.build_part("retriever", "dense").retrieve(kb, [tiny.rows(12)[3]["question"]], 3)
+    assert len(hits) == 3
+    with KnowledgeBase.open(done.folder.parent / "kb") as kb:
+        assert kb.encoder.identity == encoder.identity
+
+
+def test_tensors_missing_or_too_many_in_a_trained_folder_are_errors(recipe):
+    from safetensors.numpy import load_file, save_file
+
+    folder = train(built(recipe, epochs=1)).folder
+    file = folder / "model.safetensors"
+    whole = load_file(file)
+    save_file(whole | {"pooler.dense.weight": whole["encoder.layer.0.output.dense.bias"]}, file)
+    with pytest.raises(ModelError, match="does not use"):
+        DualEncoder(model=str(folder)).encode_queries(["pump"])
+    save_file({name: value for name, value in whole.items() if "layer.1.output.dense.bias" not in name}, file)
+    with pytest.raises(ModelError, match="has no tensor"):
+        DualEncoder(model=str(folder)).encode_queries(["pump"])
+    said = json.loads((folder / "retriever.json").read_text())
+    (folder / "retriever.json").write_text(json.dumps({**said, "format": 2}))
+    with pytest.raises(ModelError, match="format"):
+        DualEncoder(model=str(folder)).encode_queries(["pump"])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,13 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
     from llmkit.pipeline import load_pipeline
 
     path = Path(file)
-    if config.read(assets.find("pipelines", file) if not path.is_file() else path).values.get("recipe") == "retriever":
+    kind = config.read(assets.find("pipelines", file) if not path.is_file() else path).values.get("recipe")
+    if kind == "reranker":
+        from llmkit.training import reranker_recipe
+
+        asked = reranker_recipe.load_recipe(file, overrides)
+        return f"recipe is fine: a reranker from {asked.base}, for {asked.out}"
+    if kind == "retriever":
         from llmkit.training.recipe import load_recipe
 
         recipe = load_recipe(file, overrides)

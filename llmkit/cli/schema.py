@@ -8,7 +8,7 @@ import click
 
 
 @click.command("schema")
-@click.argument("what", type=click.Choice(["pipeline", "task", "retriever"]))
+@click.argument("what", type=click.Choice(["pipeline", "task", "retriever", "reranker"]))
 def command(what: str) -> None:
     """JSON schema of a configuration, with every part and key that ships."""
     from pydantic import BaseModel
@@ -17,6 +17,12 @@ def command(what: str) -> None:
     from llmkit.pipeline import Pipeline
     from llmkit.registry import json_schema
     from llmkit.training.recipe import RetrieverRecipe
+    from llmkit.training.reranker_recipe import RerankerRecipe
 
-    models: dict[str, type[BaseModel]] = {"pipeline": Pipeline, "task": Task, "retriever": RetrieverRecipe}
+    models: dict[str, type[BaseModel]] = {
+        "pipeline": Pipeline,
+        "task": Task,
+        "retriever": RetrieverRecipe,
+        "reranker": RerankerRecipe,
+    }
     click.echo(json.dumps(json_schema(models[what]), indent=2, ensure_ascii=False))

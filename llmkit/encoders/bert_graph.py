@@ -29,7 +29,7 @@ _FAMILY = {"bert", "roberta", "xlm-roberta", "dpr"}
 _PREFIXES = ("", "bert.", "roberta.", "question_encoder.bert_model.", "ctx_encoder.bert_model.")
 
 
-def build(folder: Path, pooling: Pooling, *, unit: bool = True) -> bytes:
+def build(folder: Path, pooling: Pooling, *, unit: bool = True, whole: bool = False) -> bytes:
     """The ONNX graph of the encoder in `folder` (``config.json``, ``model.safetensors``), serialised.
 
     Facebook's DPR towers are read as they are: BERT below ``question_encoder.bert_model.`` or
@@ -39,16 +39,22 @@ def build(folder: Path, pooling: Pooling, *, unit: bool = True) -> bytes:
         folder: of the encoder.
         pooling: how token vectors become one.
         unit: give vectors of unit length; otherwise as pooled, for models trained with the inner product.
+        whole: every tensor of the file must be used; other files may have heads of other tasks.
 
     Raises:
-        ModelError: an architecture that is not BERT's, or a tensor that is missing.
+        ModelError: an architecture that is not BERT's, a tensor that is missing, or one too many.
     """
     config = read_config(folder)
     if config.get("projection_dim"):
         raise ModelError(
             f"{folder}: DPR towers with a projection (projection_dim {config['projection_dim']}) are not read"
         )
-    return BertGraph(folder, config, tensors.load(folder)).encoder(pooling, unit)
+    graph = BertGraph(folder, config, tensors.load(folder))
+    serialized = graph.encoder(pooling, unit)
+    unused = sorted(set(graph.tensors) - graph.used)
+    if whole and unused:
+        raise ModelError(f"{tensors.file_of(folder)} has the tensor {unused[0]!r}, which this encoder does not use")
+    return serialized
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -73,6 +79,7 @@ class BertGraph:
     def __init__(self, folder: Path, config: dict[str, Any], values: dict[str, Any]) -> None:
         self.folder, self.config, self.tensors = folder, config, values
         self.prefix = next((p for p in _PREFIXES if f"{p}embeddings.word_embeddings.weight" in self.tensors), "")
+        self.used: set[str] = set()
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.count = 0
@@ -194,10 +201,11 @@ class BertGraph:
 
     def norm(self, name: str, x: str) -> str:
         """A layer normalisation by its name."""
-        scale = self.tensors.get(f"{self.prefix}{name}.weight", self.tensors.get(f"{self.prefix}{name}.gamma"))
-        if scale is None:  # the oldest checkpoints call them gamma and beta
-            scale = self.tensor(f"{name}.weight")
-        shift = self.tensors.get(f"{self.prefix}{name}.bias", self.tensors.get(f"{self.prefix}{name}.beta"))
+        old = f"{self.prefix}{name}.gamma" in self.tensors  # the oldest checkpoints call them gamma and beta
+        scale, shift = (
+            self.tensor(f"{name}.{'gamma' if old else 'weight'}"),
+            self.tensor(f"{name}.{'beta' if old else 'bias'}"),
+        )
         epsilon = float(self.config.get("layer_norm_eps", 1e-12))
         return self.op("LayerNormalization", x, self.const(scale), self.const(shift), axis=-1, epsilon=epsilon)
 
@@ -207,6 +215,7 @@ class BertGraph:
 
     def tensor(self, name: str) -> Any:
         """A tensor by its name below the prefix."""
+        self.used.add(self.prefix + name)
         try:
             return self.tensors[self.prefix + name]
         except KeyError:

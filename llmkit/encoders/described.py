@@ -25,6 +25,8 @@ class Side:
     pooling: Pooling | None
     """None: nothing is said."""
     prefix: str = ""
+    trained: bool = False
+    """By llmkit: the folder holds this tower and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _trained(folder: Path) -> Described:
         raise ModelError(f"{folder / _MARK}: {where}: {first['msg']}; it is not of this version of llmkit") from error
     shared = said.towers == "shared"
     query, passage = (folder, folder) if shared else (folder / "query", folder / "passage")
-    sides = Side(query, said.pooling, said.query_prefix), Side(passage, said.pooling, said.passage_prefix)
+    sides = Side(query, said.pooling, said.query_prefix, True), Side(passage, said.pooling, said.passage_prefix, True)
     return Described(said.name, *sides, said.max_tokens, said.dim)
 
 

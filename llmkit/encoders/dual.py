@@ -54,8 +54,8 @@ class DualEncoder(Part):
     """dot: the model was trained with the inner product of vectors of any length, as Facebook's DPR; needs max_norm."""
     max_norm: float | None = Field(default=None, gt=0)
     """With dot: no passage vector is longer. Part of the identity; a passage beyond it is refused, with its length."""
-    max_tokens: int | None = Field(default=None, ge=8)
-    """Longest text, special tokens and prefix included; none: as the retriever was trained, else 256."""
+    longest: int | None = Field(default=None, ge=8)
+    """Tokens of the longest text, special tokens and prefix included; none: as the retriever was trained, else 256."""
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     """auto: what the CPU runs fastest, as `llmkit doctor` shows it."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
@@ -99,6 +99,11 @@ class DualEncoder(Part):
         how += [f"dim={self._cut}"] if self._cut else []
         how += [f"dot<{self.max_norm}"] if self.max_norm else []
         return identity(self._described.name, revision, ",".join(how), query.max_tokens, self.choice.precision)
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text, special tokens and prefix included."""
+        return self.longest or self._described.max_tokens or 256
 
     @property
     def special_tokens(self) -> int:
@@ -173,12 +178,13 @@ class DualEncoder(Part):
     def _tower(self, side: Side, prefix: str | None) -> Tower:
         return Tower(
             side.folder,
-            self.max_tokens or self._described.max_tokens or 256,
+            self.max_tokens,
             self.choice,
             self.threads,
             side.pooling if self.pooling == "auto" else self.pooling,
             unit=self.similarity == "cosine",
             prefix=side.prefix if prefix is None else prefix,
+            trained=side.trained,
         )
 
 

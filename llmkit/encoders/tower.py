@@ -39,6 +39,8 @@ class Tower:
     """Vectors of unit length; otherwise as pooled."""
     prefix: str = ""
     """Put before every text."""
+    trained: bool = False
+    """Written by `llmkit train retriever`: no tensor may be missing, and none be too many."""
 
     def check(self) -> None:
         """Raises ModelError where a file is missing."""
@@ -148,7 +150,8 @@ class Tower:
         if not digest_file.is_file():
             cache.mkdir(parents=True, exist_ok=True)
             made = cache / f"encoder.{os.getpid()}.tmp"
-            made.write_bytes(build(self.folder, self.pooling, unit=self.unit))
+            whole = self.trained and file.name == "model.safetensors"
+            made.write_bytes(build(self.folder, self.pooling, unit=self.unit, whole=whole))
             made.replace(graph)
             digest_file.write_text(tensors.digest(self.folder), encoding="ascii")
         return graph, digest_file.read_text(encoding="ascii")
