@@ -77,11 +77,11 @@ def latency(reranker: LocalCrossEncoder) -> None:
     text = " ".join((words * 6)[:100])
     hits = [Hit(Chunk("d", i, 0, len(text), f"{i} {text}", 120), 1.0 - i / 100) for i in range(DEPTH)]
     query = "who could close the gate of the hall?"
-    reranker.rerank(query, hits, 5)
+    reranker.rerank_all([query], [hits], 5)
     spent = []
     for _ in range(15):
         started = time.perf_counter()
-        reranker.rerank(query, hits, 5)
+        reranker.rerank_all([query], [hits], 5)
         spent.append(1000 * (time.perf_counter() - started))
     print(f"{reranker.identity}: {DEPTH} passages of 100 words, median {statistics.median(spent):.0f} ms of 15 runs")
 

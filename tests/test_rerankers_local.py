@@ -96,6 +96,9 @@ def test_a_long_passage_is_read_whole_and_its_best_window_counts(tmp_path):
     assert (short.windowed, short.cut) == (0, 1)
     assert short.scores[0] == pytest.approx(reranker.score(["pump leaks"], [pieces[0]]).scores[0], abs=1e-5)
     assert reranker.score(["cold " * 40], ["pump"]).cut == 1
+    hits = [[Hit(Chunk("d", 0, 0, 9, long, 9), 1.0), Hit(Chunk("d", 1, 0, 9, "cold", 9), 1.0)]]
+    assert reranker.cut(["pump"], hits) == 0
+    assert reranker.replace(long="cut").cut(["pump"], hits) == 1
 
 
 def test_hits_are_reordered_with_the_retrievers_score_as_prior(tmp_path):
@@ -106,10 +109,10 @@ def test_hits_are_reordered_with_the_retrievers_score_as_prior(tmp_path):
     ]
     reranker = LocalCrossEncoder(model=str(tmp_path), max_tokens=32, precision="f32")
     own = reranker.score(["pump"] * 3, [hit.chunk.indexed_text for hit in hits]).scores
-    ranked = reranker.rerank("pump", hits, 2)
+    (ranked,) = reranker.rerank_all(["pump"], [hits], 2)
     assert [hit.chunk.ordinal for hit in ranked] == np.argsort(-own)[:2].tolist()
     assert set(ranked[0].scores) == {"dense", "reranker"}
-    trusting = reranker.replace(prior=1000.0).rerank("pump", hits, 3)
+    (trusting,) = reranker.replace(prior=1000.0).rerank_all(["pump"], [hits], 3)
     assert [hit.chunk.ordinal for hit in trusting] == [0, 1, 2]
     assert reranker.rerank_all(["pump", "valve"], [hits, []], 3)[1] == []
     assert scaled([2.0, 2.0]).tolist() == [1.0, 1.0]

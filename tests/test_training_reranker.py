@@ -148,8 +148,12 @@ def test_a_killed_run_goes_on_and_ends_where_the_whole_one_ends(base, tmp_path, 
 def test_a_loss_that_is_no_number_stops_and_says_where(base, tmp_path):
     from llmkit.training.reranker import train
 
-    with pytest.raises(DataError, match=r"the loss is nan at step \d+ \(rows row"):
+    with pytest.raises(DataError, match=r"the (loss|gradient) is (nan|inf) at step \d+ \(rows row"):
         train(recipe(base, tmp_path / "out", lr=1e20, head_lr=1e20, clip=1e30), groups(80, 1), groups(16, 2))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match="not a trained reranker"):
+        train(recipe(base, tmp_path / "taken"), groups(80, 1), groups(16, 2))
     with pytest.raises(DataError, match="too few"):
         train(recipe(base, tmp_path / "out"), groups(4, 1), groups(16, 2))
 

@@ -78,12 +78,11 @@ class LocalCrossEncoder(Part):
     threads: int | None = Field(default=None, ge=1)
     """Threads; none: OMP_NUM_THREADS, or all CPUs."""
 
-    def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
-        """At most k of the hits, best first; equal scores keep their order. ``scores["reranker"]`` is the model's."""
-        return self.rerank_all([query], [hits], k)[0]
-
     def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
-        """Like `rerank` for many questions, in one run."""
+        """For each query at most k of its hits, best first; equal scores keep their order.
+
+        ``score`` is the model's and the retriever's together, ``scores["reranker"]`` the model's alone.
+        """
         pairs = [(query, hit) for query, found in zip(queries, hits, strict=True) for hit in found]
         scored = self.score([query for query, _ in pairs], [hit.chunk.indexed_text for _, hit in pairs]).scores
         prior, ranked, at = self.card.prior if self.prior is None else self.prior, [], 0
@@ -99,6 +98,12 @@ class LocalCrossEncoder(Part):
                 ]
             )
         return ranked
+
+    def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
+        """Of how many pairs something is not read: a long question, or a long passage with ``long: cut``."""
+        pairs = [(query, hit.chunk.indexed_text) for query, found in zip(queries, hits, strict=True) for hit in found]
+        asked, passages = [query for query, _ in pairs], [text for _, text in pairs]
+        return self._pairs.sequences(asked, passages, self.longest, self.long == "window").cut
 
     def score(self, queries: Sequence[str], passages: Sequence[str]) -> PairScores:
         """Score pairs: the first query with the first passage and so on."""

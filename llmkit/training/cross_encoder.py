@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from llmkit import extras, weights
 from llmkit.encoders.cross_encoder import CARD, Card
 from llmkit.encoders.pairs import PairTokenizer, typed
 from llmkit.encoders.runtimes import batches
-from llmkit.errors import ModelError
+from llmkit.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from llmkit.training.reranker_recipe import RerankerRecipe
@@ -96,11 +98,21 @@ class CrossEncoder:
         self.bert.train(on)
 
     def save(self, folder: Path) -> None:
-        """Write what :class:`~llmkit.encoders.cross_encoder.LocalCrossEncoder` reads, with `weights` of the recipe."""
+        """Write what :class:`~llmkit.encoders.cross_encoder.LocalCrossEncoder` reads; whole or not at all."""
+        made = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir(parents=True)
+        self._write(made)
+        old = folder.with_name(f"{folder.name}.{os.getpid()}.old")
+        if folder.exists():
+            folder.rename(old)
+        made.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _write(self, folder: Path) -> None:
         from safetensors.numpy import save_file
 
         recipe = self.recipe
-        folder.mkdir(parents=True, exist_ok=True)
         kind = np.float16 if recipe.weights_dtype == "f16" else np.float32
         head = {f"classifier.{name}": _array(one, np.float32) for name, one in self.head.named_parameters()}
         card = Card(pooling="mean", max_tokens=recipe.max_tokens, prior=max(0.0, float(self.prior.detach())))
@@ -168,6 +180,12 @@ class CrossEncoder:
                 sides[f"{name}.lora_B"].detach() @ sides[f"{name}.lora_A"].detach()
             )
         return {name: one for name, one in found.items() if ".lora_" not in name and not name.endswith("position_ids")}
+
+
+def may_write(folder: Path) -> None:
+    """Raises DataError where the folder holds something else than a trained reranker."""
+    if folder.exists() and not (folder / CARD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists and is not a trained reranker: give another `out`")
 
 
 def digest(values: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ from llmkit.errors import DataError
 from llmkit.training import checkpoint
 from llmkit.training.candidates import Group
 from llmkit.training.checkpoint import Progress
-from llmkit.training.cross_encoder import CrossEncoder, digest
+from llmkit.training.cross_encoder import CrossEncoder, digest, may_write
 from llmkit.training.reranker_recipe import RerankerRecipe
 
 Scores = NDArray[np.float32]
@@ -73,6 +73,7 @@ class _Training:
                 f"{len(self.groups)} questions with a right and a wrong passage and {len(dev)} for dev: too few for "
                 f"batches of {recipe.batch}; more data, or a smaller batch"
             )
+        may_write(recipe.out.expanduser())
         torch.set_num_threads(recipe.threads or cpu.threads())
         self.net = CrossEncoder(recipe)
         self.parameters = dict(self.net.named())
@@ -86,7 +87,7 @@ class _Training:
         self.path = place.with_name(f"{place.name}.checkpoint.safetensors")
         self.best = place.with_name(f"{place.name}.best.safetensors")
         shaping = recipe.model_dump_json(exclude={"out", "threads", "checkpoint_every"})
-        self.mark = digest([shaping, *(f"{g.query}\0{g.place}" for g in [*self.groups, *dev])])
+        self.mark = digest([shaping, *(text for g in [*self.groups, *dev] for text in (g.query, *g.passages))])
 
     def run(self) -> Trained:
         """From wherever the last sitting ended."""
@@ -170,15 +171,18 @@ class _Training:
         own = self.net.score(queries, passages, self.precision)
         value = self._loss(own + self.net.prior * torch.tensor(prior), width)
         found = float(value.detach())
-        if not math.isfinite(found):
+        self.optimizer.zero_grad()
+        length = found
+        if math.isfinite(found):
+            value.backward()
+            length = float(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), recipe.clip))
+        if not math.isfinite(length):
+            what = "gradient" if math.isfinite(found) else "loss"
             rows = ", ".join(group.place or group.query[:40] for group in some[:8])
             raise DataError(
-                f"the loss is {found} at step {progress.step} (rows {rows}): a lower lr, or precision: f32; "
+                f"the {what} is {length} at step {progress.step} (rows {rows}): a lower lr, or precision: f32; "
                 f"the last checkpoint is {self.path}"
             )
-        self.optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), recipe.clip)
         self.optimizer.step()
         progress.step += 1
         progress.losses.append(found)
