@@ -28,20 +28,14 @@ def command(candidate: str, kb: str, questions: str, tried: int, dry_run: bool, 
     CANDIDATE is the folder of a trained retriever, or an encoder as YAML. The knowledge base is encoded anew as one
     generation; older ones stay as they are, and `llmkit kb rollback` goes back. Exit code 1: the old one stays.
     """
-    import yaml
-
     from llmkit import config
     from llmkit.knowledge.adoption import adopt
     from llmkit.knowledge.base import KnowledgeBase
     from llmkit.training.adoption import trial
     from llmkit.training.reading import read
 
-    spec = {"type": "dual", "model": candidate} if Path(candidate).is_dir() else yaml.safe_load(candidate)
-    encoder = config.build_part("encoder", spec)
-    plain = Path(questions).expanduser()
-    source = config.build_part(
-        "examples", {"type": "mined", "path": str(plain)} if plain.is_file() else yaml.safe_load(questions)
-    )
+    encoder = config.build_part("encoder", _spec(candidate, "encoder", "dual", "model"))
+    source = config.build_part("examples", _spec(questions, "examples", "mined", "path"))
     held_out = read(source.examples())  # type: ignore[attr-defined]
     done = None
     with KnowledgeBase.open(kb) as base:
@@ -67,3 +61,15 @@ def command(candidate: str, kb: str, questions: str, tried: int, dry_run: bool, 
             )
     if not judged.verdict.adopted:
         sys.exit(1)
+
+
+def _spec(text: str, family: str, kind: str, field: str) -> object:
+    """A path as a part of that kind, a word or YAML as it is."""
+    from llmkit import config
+    from llmkit.registry import names
+
+    if Path(text).expanduser().exists():
+        return {"type": kind, field: text}
+    if not text.lstrip().startswith("{") and text not in names(family):
+        raise click.UsageError(f"there is no {text}: give a path, or YAML as in '{{type: {kind}, {field}: …}}'")
+    return config.parse(f"part: {text}").values["part"]
