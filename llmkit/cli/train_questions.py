@@ -76,7 +76,7 @@ def command(
             with Bar("passages", quiet=as_json) as bar:
                 chat = load_chat(model)
                 made, left = by_model(
-                    chunks, chat, per_passage=per_passage, on_progress=lambda n, of: bar.show(n, of, "")
+                    chunks, chat, per_passage=per_passage, on_progress=lambda n, of: bar.show(n, of, "asked")
                 )
         sifted = questions_filter.sift(base, made, top=top)
         notes(base.untold())
@@ -130,7 +130,7 @@ def _knowledge(docs: tuple[str, ...], kb: str | None, quiet: bool) -> Iterator[K
     ):
         with Bar("files", quiet=quiet) as bar:
             summary = base.ingest(
-                docs, on_progress=lambda seen: bar.show(seen.files, seen.total, "", more=seen.name[-60:])
+                docs, on_progress=lambda seen: bar.show(seen.files, seen.total, "read", more=seen.name[-60:])
             )
         notes(f"{name}: {status}: {reason}" for name, status, reason in summary.problems[:20])
         if len(summary.problems) > 20:
