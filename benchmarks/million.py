@@ -1,6 +1,8 @@
 """A knowledge base of ten thousand, a hundred thousand and a million vectors: build, open, memory, latency, recall.
 
     python benchmarks/million.py [--sizes 10000 100000 1000000] [--data ../shared/data] [--recall 0.97]
+    python benchmarks/million.py --structure hnsw --sizes 10000 100000
+    python benchmarks/million.py --plot docs/million.svg --sizes
 
 Vectors. 14,815 real passages (NQ, SciFact, CISI, CoSQA) are encoded once with the default encoder and kept in
 `.llmkit/million`. Up to that many, they are taken as they are. For more, each vector is a real one b, moved:
@@ -92,9 +94,12 @@ class Perturbed:
         moved = passages - passages[place.astype(int)]
         self.spread = np.linalg.cholesky(np.cov(moved.T) + 1e-9 * np.eye(DIM)).astype(np.float32)
         low, high = 0.02, 4.0
+        rng = np.random.default_rng(1)
+        counts = np.maximum(1, rng.poisson(n / len(passages), 300))
+        bases = np.repeat(passages[rng.choice(len(passages), 300, replace=False)], counts, axis=0)
         for _ in range(14 if n > len(passages) else 0):
             self.power = (low + high) / 2
-            if self._siblings() > np.median(self.real):  # too near: move further, which a larger power does
+            if self._siblings(bases, counts) > np.median(self.real):  # too near: move further
                 low = self.power
             else:
                 high = self.power
@@ -107,13 +112,11 @@ class Perturbed:
         moved = near * bases + np.sqrt(1 - near**2) * noise
         return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
 
-    def _siblings(self) -> float:
+    def _siblings(self, bases: np.ndarray, counts: np.ndarray) -> float:
         """Median cosine to the nearest of those that come from the same passage, for some passages."""
-        rng = np.random.default_rng(1)
-        count = self.n / len(self.passages)
+        moved = self._move(bases, np.random.default_rng(1))
         found = []
-        for base in self.passages[rng.choice(len(self.passages), 300, replace=False)]:
-            some = self._move(np.repeat(base[None], max(1, rng.poisson(count)), axis=0), rng)
+        for some in np.split(moved, np.cumsum(counts)[:-1]):
             similar = some @ some.T
             np.fill_diagonal(similar, -1)
             found += [max(row.max(), 0.3) for row in similar]  # alone: its neighbour comes from elsewhere
@@ -129,7 +132,7 @@ class Perturbed:
             yield self._move(self.passages[rng.integers(len(self.passages), size=min(BLOCK, self.n - at))], rng)
 
 
-def fill(path: Path, n: int, data: Path, recall: float) -> dict:
+def fill(path: Path, n: int, data: Path, recall: float, structure: str | None) -> dict:
     """Make the knowledge base without its index; returns quantiles of neighbour cosines, real and synthetic."""
     from llmkit.encoders.hashing import HashingEncoder
     from llmkit.knowledge import segments
@@ -139,11 +142,11 @@ def fill(path: Path, n: int, data: Path, recall: float) -> dict:
     passages, _ = embeddings(data)
     made = Perturbed(passages, n)
     with KnowledgeBase.create(
-        path, encoder=HashingEncoder(dim=DIM), vectors=VectorSettings(recall=recall, small=0)
+        path, encoder=HashingEncoder(dim=DIM), vectors=VectorSettings(recall=recall, structure=structure, small=0)
     ) as kb:
         for at, block in enumerate(made.blocks()):
             ids = np.arange(1 + at * BLOCK, 1 + at * BLOCK + len(block), dtype=np.int64)
-            segment = segments.write(path / "vectors", block, ids, at + 1)
+            segment = segments.write(path / "vectors", [block], ids, at + 1)
             with kb.catalog.commit("vectors") as (generation, db):
                 cursor = db.execute(
                     "INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, born)"
@@ -237,10 +240,10 @@ def query(path: Path, data: Path) -> dict:
         return found
 
     first = times(1, 100)
-    times(1, 500)
-    one, many = times(1, 1000), times(64, 30)
+    times(1, 200)
+    one, many = times(1, 400), times(64, 15)
     after = memory()
-    asked = questions[:600]
+    asked = questions[:300]
     found = [set(rows.tolist()) for rows, _ in kb.search_vectors(asked, 10)]
     _, true = kb.index.search(asked, 10, exact=True)
     hits = [len(a & set(b.tolist())) / 10 for a, b in zip(found, true, strict=True)]
@@ -248,7 +251,7 @@ def query(path: Path, data: Path) -> dict:
     rng = np.random.default_rng(5)
     for share in (0.001, 0.01, 0.5):
         allowed = np.sort(rng.choice(n, max(10, int(share * n)), replace=False) + 1).astype(np.int64)
-        some = asked[:200]
+        some = asked[:50]
         begun = time.perf_counter()
         got = [kb.index.search(q[None], 10, allowed)[1][0] for q in some]
         spent = 1000 * (time.perf_counter() - begun) / len(some)
@@ -267,6 +270,7 @@ def query(path: Path, data: Path) -> dict:
 def child(stage: str, path: Path, arguments: argparse.Namespace, n: int) -> dict:
     command = [sys.executable, __file__, "--stage", stage, "--path", str(path), "--sizes", str(n)]
     command += ["--data", str(arguments.data), "--recall", str(arguments.recall)]
+    command += ["--structure", arguments.structure] if arguments.structure else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -294,32 +298,82 @@ def report(n: int, filled: dict, built: dict, asked: dict) -> None:
         print(f"  filter that passes {float(share):.1%}: recall@10 {found['recall']:.4f}, {found['ms']:.2f} ms")
 
 
+def plot(kept: dict[int, dict]) -> str:
+    """One log-log plot of every figure over the number of vectors, as SVG."""
+    lines = {
+        "build, s": ("#7a4fbf", lambda one: one["build"]["seconds"]),
+        "peak memory of the build, MB": ("#b07aa1", lambda one: one["build"]["peak_anonymous"]),
+        "memory, bytes a vector": ("#d1495b", lambda one: one["query"]["bytes"]),
+        "batch of 64, p50 ms": ("#2e7d32", lambda one: one["query"]["batch_p50"]),
+        "one query, p95 ms": ("#66a182", lambda one: one["query"]["p95"]),
+        "one query, p50 ms": ("#1f77b4", lambda one: one["query"]["p50"]),
+        "open, s": ("#e08e0b", lambda one: one["query"]["open"]),
+    }
+    sizes = sorted(kept)
+    values = [pick(kept[n]) for _, pick in lines.values() for n in sizes]
+    low, high = np.floor(np.log10(min(values))), np.ceil(np.log10(max(values)))
+    first, last = np.log10(sizes[0]), np.log10(sizes[-1])
+
+    def x(n: float) -> float:
+        return 60 + 420 * (np.log10(n) - first) / max(last - first, 1e-9)
+
+    def y(value: float) -> float:
+        return 380 - 350 * (np.log10(value) - low) / (high - low)
+
+    drawn = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 430" font-family="sans-serif" font-size="12">']
+    drawn.append('<rect width="760" height="430" fill="white"/>')
+    for power in range(int(low), int(high) + 1):
+        at = y(10.0**power)
+        drawn.append(f'<path d="M60 {at:.1f}H480" stroke="#ddd"/><text x="54" y="{at + 4:.1f}" text-anchor="end">')
+        drawn.append(f"{10.0**power:g}</text>")
+    for n in sizes:
+        drawn.append(f'<path d="M{x(n):.1f} 30V380" stroke="#ddd"/>')
+        drawn.append(f'<text x="{x(n):.1f}" y="398" text-anchor="middle">{n:,}</text>')
+    drawn.append('<text x="270" y="420" text-anchor="middle">vectors of 384 numbers</text>')
+    labels: list[float] = []
+    for name, (colour, pick) in sorted(lines.items(), key=lambda item: -item[1][1](kept[sizes[-1]])):
+        points = " ".join(f"{x(n):.1f},{y(pick(kept[n])):.1f}" for n in sizes)
+        drawn.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        at = max(y(pick(kept[sizes[-1]])), labels[-1] + 15 if labels else 0)
+        labels.append(at)
+        drawn.append(f'<text x="490" y="{at + 4:.1f}" fill="{colour}">{name}: {pick(kept[sizes[-1]]):.3g}</text>')
+    return "\n".join([*drawn, "</svg>", ""])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("LLMKIT_DATA") or "../shared/data"))
     parser.add_argument("--recall", type=float, default=0.97)
+    parser.add_argument("--structure", choices=("ivf", "hnsw", "flat"), help="this one; chosen by size where not given")
+    parser.add_argument("--plot", type=Path, metavar="SVG", help="draw what is kept")
     parser.add_argument("--keep", type=Path, default=KEPT / "results.json", help="where the figures are kept")
     parser.add_argument("--stage", choices=("fill", "build", "query"), help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
         call = {
-            "fill": lambda: fill(arguments.path, arguments.sizes[0], arguments.data, arguments.recall),
+            "fill": lambda: fill(
+                arguments.path, arguments.sizes[0], arguments.data, arguments.recall, arguments.structure
+            ),
             "build": lambda: build(arguments.path, arguments.data),
             "query": lambda: query(arguments.path, arguments.data),
         }[arguments.stage]
         print(json.dumps(call()))
         return
-    embeddings(arguments.data)
+    if arguments.sizes:
+        embeddings(arguments.data)
     kept = json.loads(arguments.keep.read_text()) if arguments.keep.is_file() else {}
     for n in arguments.sizes:
         with tempfile.TemporaryDirectory(dir=KEPT) as folder:
             path = Path(folder) / "kb"
             stages = [child(stage, path, arguments, n) for stage in ("fill", "build", "query")]
         report(n, *stages)
-        kept[str(n)] = dict(zip(("fill", "build", "query"), stages, strict=True))
+        name = f"{n}/{arguments.structure}" if arguments.structure else str(n)
+        kept[name] = dict(zip(("fill", "build", "query"), stages, strict=True))
         arguments.keep.write_text(json.dumps(kept, indent=1))
+    if arguments.plot:
+        arguments.plot.write_text(plot({int(n): found for n, found in kept.items() if n.isdigit()}))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def work(kb: KnowledgeBase) -> None:
     """Every kind of change, each at least once; what it makes is a function of nothing else."""
     kb.add([Document("a", "The apple of garden one. New."), Document("d", "The quince of garden four.")])
     kb.delete(["b"])
-    build_index(kb, VectorSettings(recall=0.01))
+    build_index(kb, VectorSettings(recall=1))
     kb.add([Document(f"m{n}", f"Melon number {n} by the river.") for n in range(6)])
     rollback(kb, 1)
     kb.add([Document("e", "The bridge of stone.")])

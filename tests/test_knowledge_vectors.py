@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
+from llmkit.errors import KnowledgeError
 from llmkit.knowledge import codes, history, index_file
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.bitmap import Bitmap
@@ -22,7 +23,7 @@ from llmkit.knowledge.rollback import rollback
 from llmkit.knowledge.runs import Runs
 from llmkit.knowledge.status import status
 from llmkit.knowledge.stored import StoredRows
-from llmkit.knowledge.vector_settings import VectorSettings
+from llmkit.knowledge.vector_settings import VectorSettings, written
 from llmkit.knowledge.vectors import FlatIndex, half_precision
 from llmkit.knowledge.verify import repair, verify
 from llmkit.testing.vector_index_suite import VectorIndexSuite, unit
@@ -340,6 +341,28 @@ def test_an_index_that_cannot_be_made_is_told_and_stops_nothing(tmp_path, monkey
         kb.add(documents(0, 20))
         assert kb.count == 20
         assert "no vector index was made: the encoder" in kb.untold()[0]
+
+
+def test_settings_that_cannot_be_are_refused_and_not_passed_over(kb):
+    for wrong in ({"structure": "flat", "codes": "pq"}, {"structure": "hnsw", "codes": "rabitq"}, {"recall": 0}):
+        with pytest.raises(ValueError, match=r"no codes|graph|greater than 0"):
+            VectorSettings(**wrong)
+    with pytest.raises(KnowledgeError, match="4096 of them; these are 300 of 64"):
+        build_index(kb, VectorSettings(recall=0.5, codes="pq"))
+    assert (structure(kb), written(kb.catalog).codes) == ("ivf", None)  # those that were there
+    build_index(kb, VectorSettings(recall=0.4, codes="sq8"))
+    assert (kb.index.certificate.codes, written(kb.catalog).recall) == ("sq8", 0.4)
+
+
+def test_one_chunk_and_none_are_no_reason_to_fail(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder(dim=64)) as kb:
+        with pytest.raises(KnowledgeError, match="holds no vectors"):
+            build_index(kb)
+        kb.add([Document("one", "A sentence that is long enough to be asked.")])
+        assert build_index(kb)[0].structure == "flat"
+        assert kb.index.search(kb.vectors([1]), 3)[1].tolist() == [[1, -1, -1]]
+        kb.delete(["one"])
+        assert (kb.index.search(unit(1, 64), 3)[1] == -1).all()
 
 
 def test_a_recall_of_one_is_exact_and_opens_without_reading_the_vectors(tmp_path):

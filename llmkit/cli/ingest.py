@@ -85,7 +85,7 @@ def _knowledge_base(
     from llmkit import config
     from llmkit.errors import ConfigError, DataError
     from llmkit.knowledge.base import KnowledgeBase
-    from llmkit.knowledge.vector_settings import VectorSettings
+    from llmkit.knowledge.vector_settings import VectorSettings, written
     from llmkit.text.splitter import StructureSplitter
 
     for given in paths:  # before a folder is made for nothing
@@ -93,9 +93,9 @@ def _knowledge_base(
             raise DataError(f"there is no file or folder {given}")
     if (path / "catalog.sqlite").is_file():
         kb = KnowledgeBase.open(path)
-        if recall not in (None, kb.vector_settings.recall):
+        if recall not in (None, written(kb.catalog).recall):
             raise ConfigError(
-                f"{path} was made with recall {kb.vector_settings.recall}, not {recall}: "
+                f"{path} was made with recall {written(kb.catalog).recall}, not {recall}: "
                 f"`llmkit kb index --kb {path} --recall {recall}` changes it"
             )
         return kb

@@ -132,11 +132,12 @@ def verify(kb: str, as_json: bool) -> None:
 def index(recall: float | None, codes: str | None, structure: str | None, kb: str, as_json: bool) -> None:
     """Make the vector index now, and show every one that was tried with the recall it is certain to have."""
     from llmkit.knowledge.indexing import build_index, describe
+    from llmkit.knowledge.vector_settings import written
 
     given = {"recall": recall, "codes": codes, "structure": structure}
     changes = {name: None if value == "any" else value for name, value in given.items() if value is not None}
     with _open(kb) as base:
-        settings = base.vector_settings.replace(**changes) if changes else None
+        settings = written(base.catalog).replace(**changes) if changes else None
         chosen, tried = build_index(base, settings, lambda text: click.echo(text, err=True))
         notes(base.untold())
     if as_json:

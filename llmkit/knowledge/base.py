@@ -72,13 +72,7 @@ class KnowledgeBase:
         splitter: StructureSplitter | None = None,
         vectors: VectorSettings | None = None,
     ) -> Self:
-        """Make an empty knowledge base and open it. What it is given is its own from now on.
-
-        Args:
-            path: a folder that is empty or not there.
-            encoder: of passages and queries.
-            splitter: of documents into chunks.
-            vectors: how they are to be searched once there are many, and with what recall.
+        """Make an empty knowledge base and open it. Encoder, splitter and settings are its own from now on.
 
         Raises:
             KnowledgeError: something is there already, or the folder cannot be made.
@@ -173,16 +167,6 @@ class KnowledgeBase:
     def splitter(self) -> StructureSplitter:
         """The splitter the knowledge base was made with."""
         return one_of("splitter").parse(json.loads(self._meta["splitter"]))  # type: ignore[return-value]
-
-    @property
-    def vector_settings(self) -> VectorSettings:
-        """How its vectors are to be searched."""
-        return VectorSettings.model_validate(json.loads(self._meta.get("vectors", "{}")))
-
-    def write_down(self, vectors: VectorSettings) -> None:
-        """Change how its vectors are to be searched, from the next index on."""
-        self.catalog.set_meta({"vectors": json.dumps(vectors.config())})
-        self._meta = self.catalog.meta()
 
     @property
     def count(self) -> int:

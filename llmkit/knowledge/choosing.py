@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.errors import KnowledgeError
 from llmkit.knowledge import codes as coding
 from llmkit.knowledge.certificate import CONFIDENCE, Certificate, K, lower_bound
 from llmkit.knowledge.coded import CodedIndex, propose
@@ -23,7 +24,7 @@ from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.knowledge.vectors import half_precision
 
 _DEPTHS = (20, 40, 80, 160, 320, 640)
-_PROBES = (4, 8, 16, 32, 64, 128, 256)
+_PROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _TIMED = 24
 
 
@@ -55,8 +56,8 @@ def choose(
     """
     tried: list[Certificate] = []
     structure = settings.structure or ("flat" if settings.recall >= 1 else "ivf")
-    if structure != "flat" and settings.recall < 1:
-        half = len(questions.vectors) // 2
+    half = len(questions.vectors) // 2
+    if structure != "flat" and settings.recall < 1 and half:
         queries = questions.vectors[:half], questions.vectors[half:]
         tell(f"finding the exact neighbours of {len(questions.vectors)} held-out queries")
         truth = [np.array([found for _, found in _exact(rows, some)]) for some in queries]
@@ -87,6 +88,11 @@ def _candidates(
     """Codes, an index of them, bytes a vector, number of lists."""
     names = [settings.codes] if settings.codes else list(coding.CODES)
     names = [name for name in names if coding.usable(name, structure, rows.dim, rows.runs.size)]
+    if settings.codes and not names:
+        raise KnowledgeError(
+            f"codes {settings.codes} need vectors of a multiple of eight numbers and 4096 of them; these are "
+            f"{rows.runs.size} of {rows.dim}"
+        )
     if structure == "hnsw":
         for name in names:
             tell(f"linking {rows.runs.size} rows, codes {name}")

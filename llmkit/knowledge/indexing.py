@@ -16,7 +16,7 @@ from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.retrievers import fit_query
 from llmkit.knowledge.stored import StoredRows
 from llmkit.knowledge.unit import unit_vectors
-from llmkit.knowledge.vector_settings import VectorSettings
+from llmkit.knowledge.vector_settings import VectorSettings, write_down, written
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -31,7 +31,7 @@ def due(kb: KnowledgeBase) -> bool:
 
     One that was there once, and is not since something it covered was purged or damaged, is due at once.
     """
-    settings = kb.vector_settings
+    settings = written(kb.catalog)
     index = index_file.named(kb.catalog)
     covered = index.rows if index else 0
     rows = sum(len(segment) for segment in spaces.listed(kb.catalog, kb.space))
@@ -66,31 +66,34 @@ def build_index(
 
     kb.check_writable()
     with writer_lock(kb.path), Writer(kb, "index"):
-        if settings is not None:
-            kb.write_down(settings)
-        return build(kb, tell)
+        return build(kb, tell, settings=settings)
 
 
 def build(
-    kb: KnowledgeBase, tell: Callable[[str], None] = lambda text: None, questions: Questions | None = None
+    kb: KnowledgeBase,
+    tell: Callable[[str], None] = lambda text: None,
+    questions: Questions | None = None,
+    settings: VectorSettings | None = None,
 ) -> tuple[Certificate, list[Certificate]]:
     """Choose an index over every row, write it, name it in the catalogue; only for the one writer.
 
-    `questions` are asked instead of sentences of sampled chunks.
+    `questions` are asked instead of sentences of sampled chunks; `settings` are written down once they have worked.
     """
+    settings = settings or written(kb.catalog)
     rows = stored(kb)
     if not rows.live.count:
         raise KnowledgeError(f"{kb.path} holds no vectors: ingest something first")
     if questions is None:
         tell(f"encoding sentences of {min(_QUERIES, rows.live.count)} chunks as held-out queries")
         questions = held_out(kb, rows)
-    index, certificate, tried = choose(rows, questions, kb.vector_settings, tell)
+    index, certificate, tried = choose(rows, questions, settings, tell)
     folder = kb.path / index_file.FOLDER
     made = index_file.write(folder, index, rows.runs.size, rows.runs.last, kb.generation, certificate)
     del index
     with kb.catalog.transaction() as db:
         index_file.replace(db, made)
         db.execute("INSERT OR REPLACE INTO meta VALUES ('indexed', '1')")
+        write_down(db, settings)
     index_file.drop_unlisted(folder, kb.catalog)
     kb.__dict__.pop("index", None)
     return certificate, tried

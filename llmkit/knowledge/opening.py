@@ -77,6 +77,8 @@ def _head(kb: KnowledgeBase, index: IndexFile, rows: StoredRows, shown: int) -> 
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
     if (rows.runs.size, rows.runs.last) != (index.rows, index.last):
+        if index_file.named(kb.catalog) != index:
+            raise FileNotFoundError(2, "replaced meanwhile", str(path))
         kb.notes.append(f"the vector index {index.file} is of other rows, vectors are searched exactly: {_MEND}")
         return None
     try:

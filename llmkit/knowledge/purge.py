@@ -126,7 +126,7 @@ def _without(kb: KnowledgeBase, segment: Segment, rows: NDArray[np.int64], gener
         return None
     folder = kb.path / "vectors"
     dim = spaces.of_segment(spaces.every(kb.catalog), segment).dim
-    return segments.write(folder, segments.read(folder, segment, dim)[kept], segment.ids[kept], generation)
+    return segments.write(folder, segments.kept(folder, segment, dim, kept), segment.ids[kept], generation)
 
 
 def _erase_name(db: sqlite3.Connection, name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,16 +72,32 @@ def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
 RECOVER = "llmkit kb repair encodes its passages again; or restore the file from a copy"
 
 
-def write(folder: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64], generation: int) -> Segment:
-    """Write a segment so that it is on disk before its transaction commits.
+_BLOCK = 16384  # rows copied at once
 
-    The name carries the generation it is written for; a file that no transaction names is dropped at the next open.
+
+def kept(folder: Path, segment: Segment, dim: int, flags: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+    """The vectors of a segment whose flag is set, a block at a time."""
+    vectors = read(folder, segment, dim)
+    for at in range(0, len(vectors), _BLOCK):
+        yield vectors[at : at + _BLOCK][flags[at : at + _BLOCK]]
+
+
+def write(folder: Path, parts: Iterable[NDArray[np.float32]], ids: NDArray[np.int64], generation: int) -> Segment:
+    """Write a segment of these vectors, one part behind the other; it is on disk before its transaction commits.
+
+    Parts may be memory-mapped: they are copied a block at a time. The name carries the generation it is written for; a
+    file that no transaction names is dropped at the next open.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{generation:08d}-{int(ids[0])}.npy"
     temporary = folder / f"{name}.tmp"
     with temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(vectors, dtype=np.float32), allow_pickle=False)
+        for number, part in enumerate(parts):
+            if number == 0:
+                shape = len(ids), part.shape[1]
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for at in range(0, len(part), _BLOCK):
+                file.write(np.ascontiguousarray(part[at : at + _BLOCK], dtype="<f4").data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / name)

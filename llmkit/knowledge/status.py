@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
 
+_DEAD = 0.2  # share of an index from which on it is worth saying
+
+
 @dataclass(frozen=True, slots=True)
 class FileStatus:
     """One file, or what was added through the API under one name."""
@@ -108,7 +111,13 @@ def _searched(kb: KnowledgeBase, index: index_file.IndexFile | None) -> str:
     if index is None:
         return "searched exactly: a scan of half-precision codes in memory"
     since = sum(len(segment) for segment in spaces.listed(kb.catalog, kb.space)) - index.rows
-    return describe(index.certificate) + (f"; {since} newer ones exactly" if since else "")
+    dead = kb.catalog.rows(
+        "SELECT count(*) FROM chunks WHERE died IS NOT NULL AND row <= ? AND row >= ?", (index.last, kb.space.first_row)
+    )[0][0]
+    told = describe(index.certificate) + (f"; {since} newer ones exactly" if since else "")
+    if dead > _DEAD * index.rows:
+        told += f"; {dead / index.rows:.0%} of those in the index are of older generations: `llmkit kb compact`"
+    return told
 
 
 def _looked_at(kb: KnowledgeBase) -> tuple[str, ...]:

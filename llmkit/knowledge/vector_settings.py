@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import json
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llmkit.part import Part
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from llmkit.knowledge.catalog import Catalog
 
 
 class VectorSettings(Part):
@@ -23,3 +29,21 @@ class VectorSettings(Part):
     """How vectors are shortened; the shortest that reaches `recall` where nothing is said."""
     small: int = Field(default=20_000, ge=0)
     """Up to so many vectors everything is scanned, exactly, and no index is made."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.codes and self.structure == "flat":
+            raise ValueError("a flat index is exact and takes no codes: leave them out, or take structure ivf")
+        if self.structure == "hnsw" and self.codes not in (None, "sq8", "float16"):
+            raise ValueError(f"a graph (hnsw) takes codes sq8 or float16, not {self.codes}: or take structure ivf")
+        return self
+
+
+def written(catalog: Catalog) -> VectorSettings:
+    """How the vectors of a knowledge base are to be searched."""
+    return VectorSettings.model_validate(json.loads(catalog.meta().get("vectors", "{}")))
+
+
+def write_down(db: sqlite3.Connection, settings: VectorSettings) -> None:
+    """Change it in the open transaction."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('vectors', ?)", (json.dumps(settings.config()),))

@@ -184,7 +184,7 @@ def _encode_space(kb: KnowledgeBase, space: spaces.Space, end: int | None) -> No
         vectors = np.concatenate([*parts, *(segments.read(folder, segment, space.dim) for segment in kept)])
         order = np.argsort(all_rows)
         rows, parts, kept = all_rows[order], [vectors[order]], []
-    made = [segments.write(folder, np.concatenate(parts), rows, kb.generation)] if len(rows) else []
+    made = [segments.write(folder, parts, rows, kb.generation)] if len(rows) else []
     old = [segment for segment in listed if segment not in kept]
     with kb.catalog.transaction() as db:
         segments.replace(db, old, made)

@@ -231,7 +231,7 @@ def store_vectors(
     merged = segments.to_merge(mine, len(ids))
     parts = [segments.read(folder, segment, kb.dim) for segment in merged]
     all_ids = np.concatenate([*(segment.ids for segment in merged), ids])
-    made = segments.write(folder, np.concatenate([*parts, vectors]), all_ids, generation)
+    made = segments.write(folder, [*parts, vectors], all_ids, generation)
     segments.replace(db, merged, [made])
     return merged
 
