@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llmkit import assets, config
 from llmkit.registry import one_of
@@ -131,6 +131,11 @@ class RetrieverRecipe(Section):
     """full: a folder that stands alone; changed: what differs from the base, which is named by its SHA-256."""
     weights_dtype: Literal["f32", "f16"] = "f32"
     """f16 halves the folder; its figures are taken after rounding."""
+
+    @field_validator("out", "corpus")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path is not None else None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
