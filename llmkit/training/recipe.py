@@ -149,6 +149,8 @@ class RetrieverRecipe(Section):
             raise ValueError(
                 "init: random has nothing to keep: set train: all, embeddings: trained, weights: full, no lora"
             )
+        if self.distil != "none" and not self.hard_negatives:
+            raise ValueError("distil learns a teacher's scores of hard negatives: set hard_negatives to 1 or more")
         if self.lora and self.train != "all":
             raise ValueError("lora adapts every layer: leave train: all")
         return self

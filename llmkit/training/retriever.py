@@ -13,6 +13,7 @@ from typing import Any
 from llmkit import __version__, cpu, weights
 from llmkit.encoders import tensors
 from llmkit.encoders.dual import DualEncoder
+from llmkit.errors import DataError
 from llmkit.extras import need
 from llmkit.training import reading, saving
 from llmkit.training.dev import DevSet
@@ -128,6 +129,7 @@ def _data(recipe: RetrieverRecipe, note: Note) -> tuple[list[Example], DevSet, s
             note(f"dev: {line}")
         train_set, dev = found.examples, told.examples
         reading.refuse_overlap(train_set, dev)
+    _negatives(recipe, train_set, note)
     corpus = _corpus(recipe)
     if not corpus:
         corpus = list({p.key: p for one in train_set for p in (*one.positives, *one.negatives)}.values())
@@ -138,6 +140,24 @@ def _data(recipe: RetrieverRecipe, note: Note) -> tuple[list[Example], DevSet, s
         json.dumps([reading.Reading(train_set).digest, reading.Reading(dev).digest, dev_set.names]).encode()
     ).hexdigest()
     return train_set, dev_set, digest
+
+
+def _negatives(recipe: RetrieverRecipe, examples: list[Example], note: Note) -> None:
+    """Tell what the recipe asks for and the data does not have.
+
+    Raises:
+        DataError: a recipe that distils, and no scores.
+    """
+    few = sum(len(one.negatives) < recipe.hard_negatives for one in examples)
+    if few:
+        note(f"{few} of {len(examples)} questions have not {recipe.hard_negatives} hard negatives: llmkit train mine")
+    if recipe.distil == "none":
+        return
+    scored = sum(bool(one.scores) and len(one.negatives) >= recipe.hard_negatives for one in examples)
+    if not scored:
+        raise DataError("distil, but no example has a teacher's scores: mine with llmkit train mine --reranker SPEC")
+    if scored < len(examples):
+        note(f"{len(examples) - scored} of {len(examples)} questions have no teacher's scores: the ranking loss alone")
 
 
 def _corpus(recipe: RetrieverRecipe) -> list[Passage]:
