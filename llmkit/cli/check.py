@@ -31,13 +31,14 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
     from llmkit import assets, config
     from llmkit.pipeline import load_pipeline
 
-    path = Path(file)
-    if config.read(assets.find("pipelines", file) if not path.is_file() else path).values.get("recipe") == "retriever":
+    path = Path(file) if Path(file).is_file() else assets.find("pipelines", file)
+    values = config.read(path).values
+    if "recipe" in values:
         from llmkit.training.recipe import load_recipe
 
         recipe = load_recipe(file, overrides)
         return f"recipe {recipe.name} is fine: a retriever from {recipe.base}"
-    if path.is_file() and "dataset" in config.read(path).values:
+    if "dataset" in values:
         from llmkit.evaluation.task import load_task
 
         task = load_task(file, overrides)
