@@ -184,6 +184,24 @@ def test_every_screen_drops_what_it_should_and_counts_it():
     assert any("no negative" in note for note in strict.notes())
 
 
+def test_mining_on_the_command_line(tmp_path):
+    from click.testing import CliRunner
+
+    from llmkit.cli.train_mine import command
+
+    corpus = [{"id": str(i), "title": "", "text": text} for i, text in enumerate(["a red pump", "a blue pump", "fans"])]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    questions = [{"id": "q", "question": "which pump is red", "answers": ["red"], "relevant": ["0"]}, {"question": 3}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    out = tmp_path / "mined.jsonl"
+    done = CliRunner().invoke(command, [str(tmp_path), "--encoder", "hashing", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "left out: train.jsonl, line 2" in done.stderr
+    assert "1 dropped: known positives" in done.stderr or "2 dropped: known positives" in done.stderr
+    (example,), _ = split(source(str(out)).examples())
+    assert [passage.text for passage in example.negatives] == ["a blue pump", "fans"]
+
+
 def test_a_pool_of_a_knowledge_base_is_its_chunks(tmp_path):
     from llmkit.knowledge.base import KnowledgeBase
     from llmkit.types import Document

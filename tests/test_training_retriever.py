@@ -25,7 +25,7 @@ from llmkit.types import Document
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytestmark = pytest.mark.slow
 
-from llmkit.training import losses
+from llmkit.training import losses, mined
 from llmkit.training.batching import epoch, targets
 from llmkit.training.gradcache import backward
 from llmkit.training.retriever import train
@@ -129,6 +129,22 @@ def test_every_way_of_training_is_saved_and_opened(recipe, changes):
 
         assert AutoConfig.from_pretrained(done.folder).model_type == "bert"
         assert library is not None
+
+
+def test_a_teacher_is_learnt_from_and_missed_where_it_is_missing(recipe, tmp_path):
+    with pytest.raises(DataError, match="no example has a teacher's scores"):
+        train(built(recipe, distil="kl"))
+    data = [
+        Example(one.query, one.positives, one.negatives, scores=(5.0, -5.0) if i % 2 else ())
+        for i, one in enumerate(examples(50))
+    ]
+    mined.write(tmp_path / "mined.jsonl", data)
+    notes = []
+    source = {"type": "mined", "path": str(tmp_path / "mined.jsonl")}
+    for distil in ("kl", "margin-mse"):
+        settings = built(recipe, out=str(tmp_path / distil), distil=distil, data=source, teacher_scale=0.2, epochs=1)
+        assert train(settings, note=notes.append).record["steps"] > 0
+    assert any("have no teacher's scores" in note for note in notes)
 
 
 def test_gradcache_gives_the_gradient_of_the_whole_batch(recipe, base):
@@ -253,7 +269,7 @@ def test_bad_data_is_refused_or_told(recipe, tmp_path):
     notes = []
     train(built(recipe, epochs=1, dev_share=0.2), note=notes.append)
     assert any("line 41: the question is empty" in note for note in notes)
-    assert any("1 passage texts are longer than 32 tokens and were cut" in note for note in notes)
+    assert any("1 passage texts are longer than 32 tokens and are cut there" in note for note in notes)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear to me")
     with pytest.raises(DataError, match="not a trained retriever"):

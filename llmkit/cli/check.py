@@ -31,19 +31,19 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
     from llmkit import assets, config
     from llmkit.pipeline import load_pipeline
 
-    path = Path(file)
-    kind = config.read(assets.find("pipelines", file) if not path.is_file() else path).values.get("recipe")
-    if kind == "reranker":
+    path = Path(file) if Path(file).is_file() else assets.find("pipelines", file)
+    values = config.read(path).values
+    if values.get("recipe") == "reranker":
         from llmkit.training import reranker_recipe
 
         asked = reranker_recipe.load_recipe(file, overrides)
         return f"recipe is fine: a reranker from {asked.base}, for {asked.out}"
-    if kind == "retriever":
+    if "recipe" in values:
         from llmkit.training.recipe import load_recipe
 
         recipe = load_recipe(file, overrides)
         return f"recipe {recipe.name} is fine: a retriever from {recipe.base}"
-    if path.is_file() and "dataset" in config.read(path).values:
+    if "dataset" in values:
         from llmkit.evaluation.task import load_task
 
         task = load_task(file, overrides)

@@ -62,10 +62,10 @@ class Loop:
         plain = [value for value in self.parameters.values() if value.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
-        self.first_epoch = epoch(self.examples, recipe, 0)
-        if not self.first_epoch:
+        first = epoch(self.examples, recipe, 0)
+        if not first:
             raise DataError("fewer than two examples with different passages: nothing can be told apart")
-        self.steps = recipe.epochs * len(self.first_epoch)
+        self.steps = recipe.epochs * len(first)
         self.progress = Progress()
 
     @property

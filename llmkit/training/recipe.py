@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llmkit import assets, config
 from llmkit.registry import one_of
@@ -132,6 +132,11 @@ class RetrieverRecipe(Section):
     weights_dtype: Literal["f32", "f16"] = "f32"
     """f16 halves the folder; its figures are taken after rounding."""
 
+    @field_validator("out", "corpus")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path is not None else None
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.train != "all" and not _LAST.fullmatch(self.train):
@@ -144,6 +149,8 @@ class RetrieverRecipe(Section):
             raise ValueError(
                 "init: random has nothing to keep: set train: all, embeddings: trained, weights: full, no lora"
             )
+        if self.distil != "none" and not self.hard_negatives:
+            raise ValueError("distil learns a teacher's scores of hard negatives: set hard_negatives to 1 or more")
         if self.lora and self.train != "all":
             raise ValueError("lora adapts every layer: leave train: all")
         return self

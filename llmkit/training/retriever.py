@@ -13,6 +13,7 @@ from typing import Any
 from llmkit import __version__, cpu, weights
 from llmkit.encoders import tensors
 from llmkit.encoders.dual import DualEncoder
+from llmkit.errors import DataError
 from llmkit.extras import need
 from llmkit.training import reading, saving
 from llmkit.training.dev import DevSet
@@ -55,6 +56,7 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
     torch.set_num_threads(recipe.threads or cpu.threads())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     towers, tokens = Towers(base, recipe, device), Tokens(base, recipe)
+    _tokenised(tokens, train_set, dev_set, note)
     work = recipe.out.with_name(f"{recipe.out.name}.training")
     work.mkdir(parents=True, exist_ok=True)
     digest = _digest(recipe, data_digest, tensors.digest(base))
@@ -62,9 +64,6 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
     if loop.checkpoint_file.is_file():
         note(f"going on from {loop.checkpoint_file}")
     progress = loop.run(tell)
-    for side, cut in tokens.cut.items():
-        if cut:
-            note(f"{len(cut)} {side} texts are longer than {recipe.max_tokens} tokens and were cut")
     saving.save(recipe.out, towers, base, recipe)
     served = served_figures(recipe.out, dev_set, tokens)
     record = {
@@ -128,6 +127,7 @@ def _data(recipe: RetrieverRecipe, note: Note) -> tuple[list[Example], DevSet, s
             note(f"dev: {line}")
         train_set, dev = found.examples, told.examples
         reading.refuse_overlap(train_set, dev)
+    _negatives(recipe, train_set, note)
     corpus = _corpus(recipe)
     if not corpus:
         corpus = list({p.key: p for one in train_set for p in (*one.positives, *one.negatives)}.values())
@@ -138,6 +138,33 @@ def _data(recipe: RetrieverRecipe, note: Note) -> tuple[list[Example], DevSet, s
         json.dumps([reading.Reading(train_set).digest, reading.Reading(dev).digest, dev_set.names]).encode()
     ).hexdigest()
     return train_set, dev_set, digest
+
+
+def _tokenised(tokens: Tokens, examples: list[Example], dev: DevSet, note: Note) -> None:
+    """Tokenise everything once, and tell what is too long before any time is spent on it."""
+    tokens("query", [one.query for one in examples] + dev.queries)
+    tokens("passage", [p.indexed_text for one in examples for p in (*one.positives, *one.negatives)] + dev.passages)
+    for side, cut in tokens.cut.items():
+        if cut:
+            note(f"{len(cut)} {side} texts are longer than {tokens.max_tokens} tokens and are cut there")
+
+
+def _negatives(recipe: RetrieverRecipe, examples: list[Example], note: Note) -> None:
+    """Tell what the recipe asks for and the data does not have.
+
+    Raises:
+        DataError: a recipe that distils, and no scores.
+    """
+    few = sum(len(one.negatives) < recipe.hard_negatives for one in examples)
+    if few:
+        note(f"{few} of {len(examples)} questions have not {recipe.hard_negatives} hard negatives: llmkit train mine")
+    if recipe.distil == "none":
+        return
+    scored = sum(bool(one.scores) and len(one.negatives) >= recipe.hard_negatives for one in examples)
+    if not scored:
+        raise DataError("distil, but no example has a teacher's scores: mine with llmkit train mine --reranker SPEC")
+    if scored < len(examples):
+        note(f"{len(examples) - scored} of {len(examples)} questions have no teacher's scores: the ranking loss alone")
 
 
 def _corpus(recipe: RetrieverRecipe) -> list[Passage]:

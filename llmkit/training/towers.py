@@ -21,7 +21,8 @@ from llmkit.errors import ModelError
 from llmkit.training.recipe import RetrieverRecipe
 
 Side = Literal["query", "passage"]
-Ids = list[list[int]]
+Ids = Sequence[NDArray[np.int32]]
+"""Token ids of each text."""
 
 
 class Tokens:
@@ -41,7 +42,7 @@ class Tokens:
         self.max_tokens = recipe.max_tokens
         self.cut: dict[Side, set[str]] = {"query": set(), "passage": set()}
         """Texts that were cut, by side."""
-        self._known: dict[tuple[Side, str], list[int]] = {}
+        self._known: dict[tuple[Side, str], NDArray[np.int32]] = {}
 
     def __call__(self, side: Side, texts: Sequence[str]) -> Ids:
         """Token ids of each text, special tokens included."""
@@ -53,7 +54,7 @@ class Tokens:
             ):
                 if encoding.overflowing:
                     self.cut[side].add(text)
-                self._known[side, text] = encoding.ids
+                self._known[side, text] = np.array(encoding.ids, dtype=np.int32)
         return [self._known[side, text] for text in texts]
 
 
@@ -104,7 +105,7 @@ class Towers:
         tokens = torch.full((len(ids), width), self.pad, dtype=torch.long)
         mask = torch.zeros((len(ids), width), dtype=torch.long)
         for i, row in enumerate(ids):
-            tokens[i, : len(row)] = torch.tensor(row)
+            tokens[i, : len(row)] = torch.from_numpy(row)
             mask[i, : len(row)] = 1
         tokens, mask = tokens.to(self.device), mask.to(self.device)
         full = bool(mask.all())
