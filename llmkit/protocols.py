@@ -97,10 +97,17 @@ class Retriever(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reorders the hits of one question."""
+    """Reorders the hits of questions, many questions at a time.
 
-    def rerank(self, query: str, hits: Sequence[Hit], k: int) -> list[Hit]:
-        """At most k of the hits, best first."""
+    One that cannot read every pair whole has a method ``cut(queries, hits) -> int`` beside this: of how many pairs
+    something was not read, so that the step can tell.
+    """
+
+    def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
+        """For each query at most k of its hits, best first; equal scores keep their order.
+
+        ``score`` is the reranker's; ``scores`` keeps what the retrievers gave and adds the reranker's own.
+        """
         ...
 
 

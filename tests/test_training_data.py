@@ -149,7 +149,10 @@ def test_mined_files_come_back_as_they_were(tmp_path):
 class Words:
     """A reranker: the share of the question's words in the passage, as a logit."""
 
-    def rerank(self, query, hits, k):
+    def rerank_all(self, queries, hits, k):
+        return [self.one(query, found, k) for query, found in zip(queries, hits, strict=True)]
+
+    def one(self, query, hits, k):
         from dataclasses import replace
 
         words = set(query.split())

@@ -88,7 +88,7 @@ def adopt(kb: KnowledgeBase, encoder: Encoder, on_progress: Callable[[int, int],
             spaces.record(db, spaces.Space.of_encoder(generation, begins, encoder))
             index_file.replace(db, None)  # it covers rows of the old encoder; a new one is made when it is due
             if len(ids):
-                segments.replace(db, [], [segments.write(kb.path / "vectors", vectors, ids, generation)])
+                segments.replace(db, [], [segments.write(kb.path / "vectors", [vectors], ids, generation)])
         kb.moved(generation, encoder)
         kb.__dict__["lexical"] = open_level(kb, writing=True)
     return Adopted(old, encoder.identity, generation, len(rows))

@@ -155,7 +155,8 @@ def _reranked(
 def scored(reranker: Reranker, query: str, passages: Sequence[Passage]) -> list[float]:
     """A reranker's scores of passages, in their order."""
     hits = [Hit(_chunk(row, passage), 0.0, {}) for row, passage in enumerate(passages)]
-    given = {hit.chunk.row: hit.score for hit in reranker.rerank(query, hits, len(hits))}
+    (ranked,) = reranker.rerank_all([query], [hits], len(hits))
+    given = {hit.chunk.row: hit.score for hit in ranked}
     return [given[row] for row in range(len(passages))]
 
 
