@@ -20,7 +20,7 @@ from llmkit.knowledge.level import open_level
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.rollback import copy_document, rows_of
 from llmkit.knowledge.unit import unit_vectors
-from llmkit.knowledge.writer import Writer, bury, fresh_rows, passage_key
+from llmkit.knowledge.writer import Writer, bury, fresh_rows
 from llmkit.part import Part
 from llmkit.protocols import Encoder
 
@@ -75,7 +75,7 @@ def adopt(kb: KnowledgeBase, encoder: Encoder, on_progress: Callable[[int, int],
             )
             if on_progress is not None:
                 on_progress(start + len(some), len(rows))
-        keys = [passage_key(encoder.identity, chunk) for chunk in kb.chunks(rows)]
+        keys = [spaces.passage_key(encoder.identity, chunk) for chunk in kb.chunks(rows)]
         with kb.catalog.commit(f"adopt the encoder {encoder.identity}") as (generation, db):
             bury(db, generation, seqs, [])
             new = iter(ids.tolist())
@@ -89,7 +89,7 @@ def adopt(kb: KnowledgeBase, encoder: Encoder, on_progress: Callable[[int, int],
             index_file.replace(db, None)  # it covers rows of the old encoder; a new one is made when it is due
             if len(ids):
                 segments.replace(db, [], [segments.write(kb.path / "vectors", [vectors], ids, generation)])
-        kb.moved(generation, encoder)
+        spaces.moved(kb, generation, encoder)
         kb.__dict__["lexical"] = open_level(kb, writing=True)
     return Adopted(old, encoder.identity, generation, len(rows))
 

@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.identity import same_space
 from llmkit.errors import ConfigError, KnowledgeError
 from llmkit.knowledge import history, spaces
 from llmkit.knowledge.catalog import Catalog
@@ -57,7 +56,8 @@ class KnowledgeBase:
         self.notes: list[str] = []
         """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
         self._told = 0
-        self._given = encoder
+        self.given = encoder
+        """Instead of the encoder that is written down."""
         self._meta = catalog.meta()
         self._lock = threading.RLock()
         self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
@@ -153,15 +153,9 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not the same model any more.
         """
-        encoder: Any = self._given or one_of("encoder").parse(json.loads(self.space.encoder))
-        if encoder.identity != self.identity:
-            if not same_space(encoder.identity, self.identity):
-                raise KnowledgeError(
-                    f"{self.path} was made with the encoder {self.identity}, this one is {encoder.identity}: their "
-                    "vectors cannot be compared. Use the same model, or ingest into a new knowledge base"
-                )
-            self.notes.append(f"vectors were made by {self.identity}, questions are encoded by {encoder.identity}")
-        return encoder  # type: ignore[no-any-return]
+        encoder, note = spaces.encoder_of(self.space, self.given, self.path)
+        self.notes += [note] if note else []
+        return encoder
 
     @cached_property
     def splitter(self) -> StructureSplitter:
@@ -278,14 +272,9 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not there.
         """
-        found = (
-            self.catalog.documents("id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version))
-            if version
-            else self.catalog.documents(
-                "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
-            )
-        )
-        for document in found:
+        now = "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
+        kept = "id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version)
+        for document in self.catalog.documents(*(kept if version else now)):
             return document
         raise KnowledgeError(f"{self.path} has no document {name!r}" + (f" of version {version}" if version else ""))
 
@@ -307,12 +296,5 @@ class KnowledgeBase:
             self._permitted.clear()
             self.__dict__.pop("index", None)
             if self.space != before:  # another process adopted an encoder
-                self._given = None
+                self.given = None
                 self.__dict__.pop("encoder", None)
-
-    def moved(self, generation: int, encoder: Encoder | None) -> None:
-        """Show a generation that was committed with another encoder; None: the one that is written down."""
-        self.generation, self._given = generation, encoder
-        self._permitted.clear()
-        self.__dict__.pop("encoder", None)
-        self.reread()

@@ -75,7 +75,7 @@ def _over_an_adoption(kb: KnowledgeBase, target: int, space: spaces.Space) -> No
         index_file.replace(db, None)  # it covers rows of the other encoder; a new one is made when it is due
         if len(ids):
             segments.replace(db, [], [segments.write(kb.path / "vectors", [vectors], ids, generation)])
-    kb.moved(generation, None)
+    spaces.moved(kb, generation, None)
     kb.__dict__["lexical"] = open_level(kb, writing=True)
 
 

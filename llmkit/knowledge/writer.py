@@ -7,7 +7,6 @@ is killed in between leaves the last commit whole; see :mod:`llmkit.knowledge.se
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
@@ -191,7 +190,7 @@ class Writer:
         return unit_vectors(vectors, len(texts), self.kb.dim, f"the encoder {encoder.identity}")
 
     def _key(self, chunk: Chunk) -> bytes:
-        return passage_key(self.kb.identity, chunk)
+        return spaces.passage_key(self.kb.identity, chunk)
 
     def _known(self, keys: list[bytes]) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
@@ -205,12 +204,6 @@ class Writer:
                 )
             )
         return found
-
-
-def passage_key(identity: str, chunk: Chunk) -> bytes:
-    """Under what a vector is found again: the encoder but for its precision, and the text."""
-    space = identity.rpartition("/")[0]
-    return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
 
 
 def fresh_rows(kb: KnowledgeBase, count: int) -> NDArray[np.int64]:

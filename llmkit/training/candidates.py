@@ -53,14 +53,14 @@ class Candidates:
     left: Counter[str]
 
 
-def of_knowledge(examples: Sequence[Example], kb: KnowledgeBase, depth: int, seen_as_right: bool = True) -> Candidates:
+def of_knowledge(examples: Sequence[Example], kb: KnowledgeBase, depth: int, screen: bool = True) -> Candidates:
     """Ask BM25 and dense vectors together for each question.
 
     Args:
         examples: questions with their right passages.
         kb: that holds the passages.
         depth: passages of a question.
-        seen_as_right: leave passages out that hold an answer and are not marked right: they may well be.
+        screen: leave passages out that hold an answer and are not marked right: they may well be.
     """
     groups: list[Group] = []
     left: Counter[str] = Counter()
@@ -71,7 +71,7 @@ def of_knowledge(examples: Sequence[Example], kb: KnowledgeBase, depth: int, see
             kept: list[tuple[str, bool, float]] = []
             for hit, value in zip(hits, prior.tolist(), strict=True):
                 right = is_right(hit.chunk, one)
-                if not right and seen_as_right and any(contains(hit.chunk.text, answer) for answer in one.answers):
+                if not right and screen and any(contains(hit.chunk.text, answer) for answer in one.answers):
                     left["passages that hold an answer and are not marked right"] += 1
                     continue
                 kept.append((hit.chunk.indexed_text, right, value))

@@ -71,7 +71,7 @@ def _candidates(
     if not documents:
         return of_examples(examples, recipe.depth)
     with _knowledge(recipe, documents, tell) as kb:
-        return of_knowledge(examples, kb, recipe.depth, seen_as_right=learn)
+        return of_knowledge(examples, kb, recipe.depth, screen=learn)
 
 
 def _knowledge(recipe: RerankerRecipe, documents: list[Document], tell: Callable[[str], None]) -> KnowledgeBase:
