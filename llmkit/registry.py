@@ -20,6 +20,7 @@ from llmkit.part import Part
 BUILTIN: dict[str, dict[str, str]] = {
     "encoder": {
         "local": "llmkit.encoders.local:LocalEncoder",
+        "dual": "llmkit.encoders.dual:DualEncoder",
         "sentence-transformer": "llmkit.encoders.sentence_transformer:SentenceTransformerEncoder",
         "openai": "llmkit.encoders.openai:OpenAIEncoder",
         "hashing": "llmkit.encoders.hashing:HashingEncoder",
@@ -34,6 +35,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "mmr": "llmkit.knowledge.mmr:MaximalMarginalRelevance",
     },
     "reranker": {
+        "local": "llmkit.encoders.cross_encoder:LocalCrossEncoder",
         "cross-encoder": "llmkit.knowledge.rerank:CrossEncoder",
         "late-interaction": "llmkit.knowledge.rerank:LateInteraction",
     },
@@ -52,6 +54,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",
         "generate": "llmkit.pipeline.generate:Generate",
+    },
+    "examples": {
+        "qa": "llmkit.training.formats:QA",
+        "beir": "llmkit.training.formats:BEIR",
+        "squad": "llmkit.training.formats:SQuAD",
+        "dpr": "llmkit.training.formats:DPRPairs",
+        "pairs": "llmkit.training.formats:Pairs",
+        "mined": "llmkit.training.mined:Mined",
     },
     "dataset": {
         "rows": "llmkit.evaluation.datasets:Rows",

@@ -13,6 +13,7 @@ from llmkit import config
 from llmkit.evaluation.task import Task
 from llmkit.experiments.experiment import Experiment, arms_of
 from llmkit.pipeline import Pipeline
+from llmkit.training.recipe import RetrieverRecipe
 
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,6 +40,9 @@ def test_yaml_in_the_documentation_is_valid(code, monkeypatch):
     text = code
     if "\nvary:" in text or "\narms:" in text:
         arms_of(config.parse(text).build(Experiment))
+        return
+    if text.startswith("recipe: retriever"):
+        config.parse(text).build(RetrieverRecipe)
         return
     if "\ndataset:" in text:
         config.parse(text).build(Task)

@@ -72,7 +72,7 @@ def test_a_folder_of_ones_own_is_read_without_torch_and_agrees_with_it(tmp_path,
     encoder = LocalEncoder(model=str(tmp_path), max_tokens=32, precision="f32")
     np.testing.assert_allclose(encoder.encode_passages(texts), np.array(expected), atol=1e-4)
     assert encoder.identity.startswith(tmp_path.name)
-    assert not encoder._graph[0].resolve().is_relative_to(weights_home.resolve()), "left in the user's home"
+    assert not encoder._tower._graph[0].resolve().is_relative_to(weights_home.resolve()), "left in the user's home"
     with pytest.raises(ModelError, match="positions"):
         _ = LocalEncoder(model=str(tmp_path), max_tokens=64).dim
     config = json.loads((tmp_path / "config.json").read_text())

@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "Compare runs sample by sample, with intervals.",
     "gate": "For CI: fail only where a run is worse beyond doubt.",
     "blame": "Why answers were wrong: the first stage whose repair helps.",
+    "train": "Train on your own examples.",
     "correct": "A judge's mean, corrected by a few human labels.",
     "experiment": "Race the arms of an experiment until one is shown to be best.",
     "report": "One HTML page of runs, with every sample.",

@@ -14,7 +14,7 @@ from llmkit.errors import ConfigError
 @click.argument("files", nargs=-1, required=True, metavar="FILES...")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Check as if this were set; repeatable.")
 def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Read pipeline, task and experiment files and report every problem with its place. Nothing is loaded or run."""
+    """Read pipeline, task, experiment and recipe files and report every problem with its place. Nothing is run."""
     wrong = 0
     for file in files:
         try:
@@ -28,17 +28,27 @@ def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 
 def _checked(file: str, overrides: tuple[str, ...]) -> str:
     """What the file is, where nothing is wrong with it."""
-    from llmkit import config
+    from llmkit import assets, config
     from llmkit.pipeline import load_pipeline
 
-    path = Path(file)
-    values = config.read(path).values if path.is_file() else {}
+    path = Path(file) if Path(file).is_file() else assets.find("pipelines", file)
+    values = config.read(path).values
     if "vary" in values or "arms" in values:
         from llmkit.experiments.experiment import arms_of, load_experiment, task_of
 
         experiment = load_experiment(file, overrides)
         task_of(experiment)
         return f"experiment {experiment.name} is fine: {len(arms_of(experiment))} arms"
+    if values.get("recipe") == "reranker":
+        from llmkit.training import reranker_recipe
+
+        asked = reranker_recipe.load_recipe(file, overrides)
+        return f"recipe is fine: a reranker from {asked.base}, for {asked.out}"
+    if "recipe" in values:
+        from llmkit.training.recipe import load_recipe
+
+        recipe = load_recipe(file, overrides)
+        return f"recipe {recipe.name} is fine: a retriever from {recipe.base}"
     if "dataset" in values:
         from llmkit.evaluation.task import load_task
 

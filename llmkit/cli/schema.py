@@ -8,7 +8,7 @@ import click
 
 
 @click.command("schema")
-@click.argument("what", type=click.Choice(["pipeline", "task", "experiment"]))
+@click.argument("what", type=click.Choice(["pipeline", "task", "experiment", "retriever", "reranker"]))
 def command(what: str) -> None:
     """JSON schema of a configuration, with every part and key that ships."""
     from pydantic import BaseModel
@@ -17,6 +17,14 @@ def command(what: str) -> None:
     from llmkit.experiments.experiment import Experiment
     from llmkit.pipeline import Pipeline
     from llmkit.registry import json_schema
+    from llmkit.training.recipe import RetrieverRecipe
+    from llmkit.training.reranker_recipe import RerankerRecipe
 
-    models: dict[str, type[BaseModel]] = {"pipeline": Pipeline, "task": Task, "experiment": Experiment}
+    models: dict[str, type[BaseModel]] = {
+        "pipeline": Pipeline,
+        "task": Task,
+        "experiment": Experiment,
+        "retriever": RetrieverRecipe,
+        "reranker": RerankerRecipe,
+    }
     click.echo(json.dumps(json_schema(models[what]), indent=2, ensure_ascii=False))

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from llmkit import cpu, weights
+from llmkit import weights
 from llmkit.encoders import capabilities
-from llmkit.encoders.bert_graph import Pooling, build
 from llmkit.encoders.identity import identity
-from llmkit.encoders.runtimes import Runner, batches, open_runtime
-from llmkit.errors import DataError, ModelError
+from llmkit.encoders.tower import Tower
 from llmkit.part import Part
-
-_BUDGET = 1024  # tokens of a batch: measured on two cores, larger ones fall out of the cache
-_MOST = 64
 
 
 class LocalEncoder(Part):
@@ -51,9 +43,7 @@ class LocalEncoder(Part):
             ModelError: they do not; says which command brings them.
         """
         folder = weights.find(self.model)
-        for name in ("config.json", "model.safetensors", "tokenizer.json"):
-            if not (folder / name).is_file():
-                raise ModelError(f"{folder} is not an encoder: it has no {name}")
+        self._tower_of(folder).check()
         return folder
 
     @cached_property
@@ -61,105 +51,42 @@ class LocalEncoder(Part):
         """The runtime and precision in use, and why."""
         return capabilities.choose(self.runtime, self.precision)
 
-    @cached_property
+    @property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(self._config["hidden_size"])
+        return self._tower.dim
 
     @property
     def identity(self) -> str:
         """``minilm@53aa51172d14/mean/256/bf16``: the revision is the SHA-256 of the weights."""
         name = self.model if self.model in weights.catalogue() else self.folder.name
-        return identity(name, self._graph[1][:12], self._pooling, self.max_tokens, self.choice.precision)
+        tower = self._tower
+        return identity(name, tower.digest[:12], tower.pooling, self.max_tokens, self.choice.precision)
 
-    @cached_property
+    @property
     def special_tokens(self) -> int:
         """Tokens added around every text: [CLS] and [SEP]."""
-        return int(self._tokenizer.num_special_tokens_to_add(is_pair=False))
+        return self._tower.special_tokens
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         """Offset of each word piece; see :class:`llmkit.protocols.Tokenizer`."""
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return np.fromiter((start for start, _ in offsets), dtype=np.int64, count=len(offsets))
+        return self._tower.token_starts(text)
 
     def unknown_share(self, text: str) -> float:
         """Share of a text's tokens that the vocabulary does not have: the encoder sees a hole in their place."""
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        unknown = self._tokenizer.token_to_id("[UNK]")
-        return sum(one == unknown for one in ids) / len(ids) if ids and unknown is not None else 0.0
+        return self._tower.unknown_share(text)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
-        return self._encode(texts)
+        return self._tower.encode(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
-        return self._encode(texts)
-
-    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
-        for row, tokens in enumerate(ids):
-            if len(tokens) > self.max_tokens:
-                raise DataError(
-                    f"text {row} has {len(tokens)} tokens; {self.model} reads {self.max_tokens}: split it first "
-                    f"({texts[row][:60]!r} …)"
-                )
-        vectors = np.empty((len(ids), self.dim), dtype=np.float32)
-        if ids:
-            self._run(batches(ids, budget=_BUDGET, most=_MOST), vectors)
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # bf16 leaves the norm a little off
-        return vectors
+        return self._tower.encode(texts)
 
     @cached_property
-    def _config(self) -> dict[str, Any]:
-        config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-        limit = int(config["max_position_embeddings"])
-        if config.get("model_type") != "bert":
-            limit -= 2  # RoBERTa keeps two positions for padding
-        if self.max_tokens > limit:
-            raise ModelError(f"max_tokens {self.max_tokens} is more than the {limit} positions of {self.model}")
-        return config
+    def _tower(self) -> Tower:
+        return self._tower_of(self.folder)
 
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-
-    @cached_property
-    def _pooling(self) -> Pooling:
-        file = self.folder / "1_Pooling" / "config.json"
-        if not file.is_file():
-            return "mean"
-        modes = {key for key, on in json.loads(file.read_text(encoding="utf-8")).items() if on is True}
-        if "pooling_mode_cls_token" in modes:
-            return "cls"
-        if "pooling_mode_mean_tokens" in modes:
-            return "mean"
-        raise ModelError(f"{file}: only mean and cls pooling are built, not {sorted(modes)}")
-
-    @cached_property
-    def _graph(self) -> tuple[Path, str]:
-        """The ONNX graph, built once a model and kept, and the SHA-256 of the weights it was built from."""
-        file = self.folder / "model.safetensors"
-        stat = file.stat()
-        seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {self._pooling} 1"
-        cache = weights.home() / "graphs" / hashlib.sha256(seen.encode()).hexdigest()[:16]
-        digest_file, graph = cache / "sha256", cache / "encoder.onnx"
-        if not digest_file.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            made = cache / f"encoder.{os.getpid()}.tmp"
-            made.write_bytes(build(self.folder, self._pooling))
-            made.replace(graph)
-            digest_file.write_text(digest, encoding="ascii")
-        return graph, digest_file.read_text(encoding="ascii")
-
-    @cached_property
-    def _run(self) -> Runner:
-        threads = self.threads or cpu.threads()
-        return open_runtime(self.choice.runtime, self._graph[0], self.choice.precision, threads)
+    def _tower_of(self, folder: Path) -> Tower:
+        return Tower(folder, self.max_tokens, self.choice, self.threads)

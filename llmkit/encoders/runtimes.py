@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from llmkit.encoders.capabilities import Precision, RuntimeName
 
-Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""Rows of the result, token ids, attention mask."""
+Batch = tuple[NDArray[np.int64], ...]
+"""Rows of the result, then what the graph reads, in its order: token ids, attention mask."""
 Runner = Callable[[Iterable[Batch], NDArray[np.float32]], None]
 """Fills the rows of the result, batch by batch."""
 
@@ -57,8 +57,8 @@ def _openvino(graph: Path, precision: Precision, threads: int) -> Runner:
 
     def run(work: Iterable[Batch], out: NDArray[np.float32]) -> None:
         request = compiled.create_infer_request()  # one a call, so that threads do not share one
-        for rows, tokens, mask in work:
-            request.infer({"input_ids": tokens, "attention_mask": mask}, share_inputs=True)
+        for rows, *inputs in work:
+            request.infer(dict(enumerate(inputs)), share_inputs=True)
             out[rows] = request.get_output_tensor(0).data
 
     return run
@@ -72,7 +72,8 @@ def _onnxruntime(graph: Path, threads: int) -> Runner:
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def run(work: Iterable[Batch], out: NDArray[np.float32]) -> None:
-        for rows, tokens, mask in work:
-            out[rows] = session.run(None, {"input_ids": tokens, "attention_mask": mask})[0]
+        names = [one.name for one in session.get_inputs()]
+        for rows, *inputs in work:
+            out[rows] = session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
     return run

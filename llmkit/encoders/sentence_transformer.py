@@ -111,8 +111,17 @@ class SentenceTransformerEncoder(Part):
             raise ModelError(
                 f"sentence-transformers cannot load {self.model!r}: {str(error).splitlines()[0]}"
             ) from error
-        positions = getattr(model[0].auto_model.config, "max_position_embeddings", None) if len(model) else None
+        positions = min(_positions(model[0]), default=None) if len(model) else None
         if positions is not None and self.max_tokens > positions:
             raise ModelError(f"max_tokens {self.max_tokens} is more than the {positions} positions of {self.model}")
         model.max_seq_length = self.max_tokens
         return model
+
+
+def _positions(module: Any) -> list[int]:
+    """How many tokens each tower of a first module can place: one, or those of a Router."""
+    routes = getattr(module, "sub_modules", None)
+    first = [modules[0] for modules in routes.values()] if routes is not None else [module]
+    models = (getattr(one, "auto_model", None) for one in first)
+    found = (getattr(getattr(model, "config", None), "max_position_embeddings", None) for model in models)
+    return [positions for positions in found if positions is not None]

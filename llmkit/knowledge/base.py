@@ -24,14 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import history
+from llmkit.knowledge import history, spaces
 from llmkit.knowledge.analyzers import AUTO
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import Vectors, open_vectors
-from llmkit.knowledge.same_encoder import same_encoder
 from llmkit.knowledge.segments import sync_folder
 from llmkit.knowledge.settings import language as words_in
 from llmkit.knowledge.settings import settings
@@ -64,9 +63,11 @@ class KnowledgeBase:
         """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
         self._told = 0
         self.given_encoder = encoder
+        """Instead of the encoder that is written down."""
         self._meta = catalog.meta()
         self._lock = threading.RLock()
         self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
+        self._space: tuple[int, spaces.Space] | None = None
 
     @classmethod
     def create(
@@ -148,14 +149,21 @@ class KnowledgeBase:
         self.close()
 
     @property
+    def space(self) -> spaces.Space:
+        """The encoder of the generation that is shown; an adoption changes it from its generation on."""
+        if self._space is None or self._space[0] != self.generation:
+            self._space = self.generation, spaces.at(self.catalog, self.generation)
+        return self._space[1]
+
+    @property
     def identity(self) -> str:
         """Identity of the encoder the vectors were made with."""
-        return self._meta["identity"]
+        return self.space.identity
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return int(self._meta["dim"])
+        return self.space.dim
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -164,7 +172,9 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not the same model any more.
         """
-        return same_encoder(self, self.given_encoder or one_of("encoder").parse(json.loads(self._meta["encoder"])))
+        encoder, note = spaces.encoder_of(self.space, self.given_encoder, self.path)
+        self.notes += [note] if note else []
+        return encoder
 
     @cached_property
     def splitter(self) -> StructureSplitter:
@@ -309,6 +319,10 @@ class KnowledgeBase:
     def refresh_generation(self) -> None:
         """Move on to the last generation, so that text and vectors stay in step."""
         if self.as_of is None and self.catalog.generation() != self.generation:
+            before = self.space
             self.generation = self.catalog.generation()
             self._permitted.clear()
             self.__dict__.pop("index", None)
+            if self.space != before:  # another process adopted an encoder
+                self.given_encoder = None
+                self.__dict__.pop("encoder", None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmkit.errors import KnowledgeError, LlmkitError
-from llmkit.knowledge import index_file, segments
+from llmkit.knowledge import index_file, segments, spaces
 from llmkit.knowledge.certificate import Certificate
 from llmkit.knowledge.choosing import Questions, choose
 from llmkit.knowledge.lock import writer_lock
@@ -34,7 +34,7 @@ def due(kb: KnowledgeBase) -> bool:
     settings = written(kb.catalog)
     index = index_file.named(kb.catalog)
     covered = index.rows if index else 0
-    rows = sum(len(segment) for segment in segments.listed(kb.catalog))
+    rows = sum(len(segment) for segment in spaces.listed(kb.catalog, kb.space))
     if rows and index is None and "indexed" in kb.catalog.meta():
         return True
     return rows - covered > max(settings.small, _TAIL * covered)
@@ -65,7 +65,7 @@ def build_index(
     from llmkit.knowledge.writer import Writer
 
     kb.check_writable()
-    with writer_lock(kb.path), Writer(kb, "index"):
+    with writer_lock(kb.path, "index the vectors"), Writer(kb, "index"):
         return build(kb, tell, settings=settings)
 
 
@@ -102,7 +102,7 @@ def build(
 def stored(kb: KnowledgeBase) -> StoredRows:
     """Every row that has a vector, as it lies on disk; those that died are buried."""
     rows = StoredRows(kb.dim)
-    for segment in segments.listed(kb.catalog):
+    for segment in spaces.listed(kb.catalog, kb.space):
         rows.append(segment.ids, segments.read(kb.path / "vectors", segment, kb.dim))
     dead = kb.catalog.rows("SELECT row FROM chunks WHERE died IS NOT NULL")
     rows.bury(np.fromiter((row for (row,) in dead), dtype=np.int64, count=len(dead)))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import codes, index_file, segments
+from llmkit.knowledge import codes, index_file, segments, spaces
 from llmkit.knowledge.coded import CodedIndex
 from llmkit.knowledge.indexed import IndexedVectors
 from llmkit.knowledge.stored import StoredRows
@@ -30,7 +30,7 @@ def open_vectors(kb: KnowledgeBase) -> Vectors:
     """
     for _ in range(5):
         try:
-            return _load(kb, index_file.named(kb.catalog))
+            return _load(kb, _usable(kb))
         except FileNotFoundError as error:  # merged away by a writer between our two looks
             missing = error
             time.sleep(0.05)
@@ -43,12 +43,19 @@ def open_vectors(kb: KnowledgeBase) -> Vectors:
 _MEND = "llmkit kb repair makes it anew"
 
 
+def _usable(kb: KnowledgeBase) -> IndexFile | None:
+    """The index file, where it is of the encoder of the generation shown: of older ones there is none."""
+    newest = spaces.every(kb.catalog)[-1]
+    index = index_file.named(kb.catalog)
+    return index if index is not None and kb.space == newest and index.last >= newest.first_row else None
+
+
 def _load(kb: KnowledgeBase, index: IndexFile | None) -> Vectors:
     """Rows that an index covers stay on disk; those after it are read."""
     newest = kb.catalog.rows("SELECT row FROM chunks WHERE born <= ? ORDER BY row DESC LIMIT 1", (kb.generation,))
     shown = newest[0][0] if newest else 0
     covered, rest = StoredRows(kb.dim), []
-    for segment in segments.listed(kb.catalog):
+    for segment in spaces.listed(kb.catalog, kb.space):
         vectors = segments.read(kb.path / "vectors", segment, kb.dim)
         inside = int(np.searchsorted(segment.ids, index.last, side="right")) if index else 0
         covered.append(segment.ids[:inside], vectors[:inside])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import history, index_file, segments
+from llmkit.knowledge import history, index_file, segments, spaces
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import rebuild_from_nothing
 from llmkit.knowledge.lock import writer_lock
@@ -125,7 +125,8 @@ def _without(kb: KnowledgeBase, segment: Segment, rows: NDArray[np.int64], gener
     if not kept.any():
         return None
     folder = kb.path / "vectors"
-    return segments.write(folder, segments.kept(folder, segment, kb.dim, kept), segment.ids[kept], generation)
+    dim = spaces.of_segment(spaces.every(kb.catalog), segment).dim
+    return segments.write(folder, segments.kept(folder, segment, dim, kept), segment.ids[kept], generation)
 
 
 def _erase_name(db: sqlite3.Connection, name: str) -> None:

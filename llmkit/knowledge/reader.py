@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge import spaces
 from llmkit.knowledge.access import labels
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.lexical import Found, LexicalIndex, best_first
 from llmkit.knowledge.opening import Vectors
-from llmkit.knowledge.same_encoder import same_encoder
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.views import open_view
 from llmkit.protocols import Encoder
@@ -102,8 +102,11 @@ class ReaderView(KnowledgeBase):
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The owner's encoder."""
-        return same_encoder(self, self.owner.encoder)
+        """The owner's encoder, where both show generations of one."""
+        given = self.owner.encoder if self.owner.space == self.space else None
+        encoder, note = spaces.encoder_of(self.space, given, self.path)
+        self.notes += [note] if note else []
+        return encoder
 
     @cached_property
     def visible(self) -> NDArray[np.int64]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmkit.knowledge import history
+from llmkit.knowledge import history, index_file, segments, spaces
+from llmkit.knowledge.level import open_level
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.writer import Writer, bury, follow, fresh_rows, store_vectors
 
@@ -32,35 +34,66 @@ def rollback(kb: KnowledgeBase, to: int | str) -> history.Diff:
     with writer_lock(kb.path, "rollback"), Writer(kb, "rollback"):
         target = history.resolve(kb.catalog, to)
         found = history.diff(kb, kb.generation, target)
+        space = spaces.at(kb.catalog, target)
+        if space.identity != kb.identity:
+            _over_an_adoption(kb, target, space)
+            return found
         if found == history.Diff((), (), ()):
             return found
         now, then = history.live(kb.catalog, kb.generation), history.live(kb.catalog, target)
         dead = [now[name][0] for name in (*found.removed, *found.changed)]
         back = [then[name][0] for name in (*found.added, *found.changed)]
-        old = [row for seq in back for row in _rows_of(kb, seq)]
+        old = [row for seq in back for row in rows_of(kb, seq)]
         ids, vectors = fresh_rows(kb, len(old)), kb.vectors(old)
         with kb.catalog.commit(f"rollback to generation {target}") as (generation, db):
             died = bury(db, generation, dead, [])
-            db.execute("UPDATE sources SET died = ? WHERE died IS NULL AND born > ?", (generation, target))
-            db.execute(  # column names are ours
-                f"""INSERT INTO sources ({_SOURCE}, born) SELECT {_SOURCE}, ? FROM sources
-                    WHERE born <= ? AND died > ? AND uri NOT IN (SELECT uri FROM sources WHERE died IS NULL)""",  # noqa: S608
-                (generation, target, target),
-            )
+            _sources_back(db, generation, target)
             new = iter(ids.tolist())
             for seq in back:
-                _copy(db, seq, generation, [next(new) for _ in _rows_of(kb, seq)])
+                copy_document(db, seq, generation, [next(new) for _ in rows_of(kb, seq)])
             merged = store_vectors(kb, db, ids, vectors, generation)
         texts = [chunk.indexed_text for chunk in kb.chunks(ids)]
         follow(kb, generation, merged, died, ids, np.asarray(vectors), texts)
     return found
 
 
-def _rows_of(kb: KnowledgeBase, seq: int) -> list[int]:
+def _over_an_adoption(kb: KnowledgeBase, target: int, space: spaces.Space) -> None:
+    """Everything comes back with the vectors it had, and the encoder with it."""
+    now, then = history.live(kb.catalog, kb.generation), history.live(kb.catalog, target)
+    back = [seq for seq, _ in then.values()]
+    old = [row for seq in back for row in rows_of(kb, seq)]
+    with type(kb).open(kb.path, as_of=target) as past:
+        ids, vectors = fresh_rows(kb, len(old)), past.vectors(old)
+    with kb.catalog.commit(f"rollback to generation {target}") as (generation, db):
+        bury(db, generation, [seq for seq, _ in now.values()], [])
+        _sources_back(db, generation, target)
+        new = iter(ids.tolist())
+        for seq in back:
+            copy_document(db, seq, generation, [next(new) for _ in rows_of(kb, seq)])
+        begins = int(fresh_rows(kb, 1)[0]) if not len(ids) else int(ids[0])
+        spaces.record(db, replace(space, born=generation, first_row=begins))
+        index_file.replace(db, None)  # it covers rows of the other encoder; a new one is made when it is due
+        if len(ids):
+            segments.replace(db, [], [segments.write(kb.path / "vectors", [vectors], ids, generation)])
+    spaces.moved(kb, generation, None)
+    kb.__dict__["lexical"] = open_level(kb, writing=True)
+
+
+def _sources_back(db: sqlite3.Connection, generation: int, target: int) -> None:
+    db.execute("UPDATE sources SET died = ? WHERE died IS NULL AND born > ?", (generation, target))
+    db.execute(  # column names are ours
+        f"""INSERT INTO sources ({_SOURCE}, born) SELECT {_SOURCE}, ? FROM sources
+            WHERE born <= ? AND died > ? AND uri NOT IN (SELECT uri FROM sources WHERE died IS NULL)""",  # noqa: S608
+        (generation, target, target),
+    )
+
+
+def rows_of(kb: KnowledgeBase, seq: int) -> list[int]:
+    """Rows of a document's chunks, in order."""
     return [row for (row,) in kb.catalog.rows("SELECT row FROM chunks WHERE document = ? ORDER BY row", (seq,))]
 
 
-def _copy(db: sqlite3.Connection, seq: int, generation: int, ids: list[int]) -> None:
+def copy_document(db: sqlite3.Connection, seq: int, generation: int, ids: list[int]) -> None:
     """A document and its chunks once more, born now."""
     cursor = db.execute(
         f"INSERT INTO documents ({_DOCUMENT}, born) SELECT {_DOCUMENT}, ? FROM documents WHERE seq = ?",  # noqa: S608

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmkit.errors import LlmkitError
-from llmkit.knowledge import index_file, segments
+from llmkit.knowledge import index_file, spaces
 from llmkit.knowledge.indexing import describe
 
 if TYPE_CHECKING:
@@ -125,8 +125,10 @@ def _duplicates(kb: KnowledgeBase, source: str | None = None) -> list[tuple[str,
 def _searched(kb: KnowledgeBase, index: index_file.IndexFile | None) -> str:
     if index is None:
         return "searched exactly: a scan of half-precision codes in memory"
-    since = sum(len(segment) for segment in segments.listed(kb.catalog)) - index.rows
-    dead = kb.catalog.rows("SELECT count(*) FROM chunks WHERE died IS NOT NULL AND row <= ?", (index.last,))[0][0]
+    since = sum(len(segment) for segment in spaces.listed(kb.catalog, kb.space)) - index.rows
+    dead = kb.catalog.rows(
+        "SELECT count(*) FROM chunks WHERE died IS NOT NULL AND row <= ? AND row >= ?", (index.last, kb.space.first_row)
+    )[0][0]
     told = describe(index.certificate) + (f"; {since} newer ones exactly" if since else "")
     if dead > _DEAD * index.rows:
         told += f"; {dead / index.rows:.0%} of those in the index are of older generations: `llmkit kb compact`"

@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import index_file, indexing, segments
+from llmkit.knowledge import index_file, indexing, segments, spaces
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
 from llmkit.knowledge.lexical_damage import damaged_files
@@ -19,7 +19,7 @@ from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.views import broken_views
-from llmkit.knowledge.writer import chunk_key
+from llmkit.registry import one_of
 from llmkit.types import Document
 
 if TYPE_CHECKING:
@@ -106,11 +106,12 @@ def _digests(kb: KnowledgeBase) -> Iterator[Finding]:
         yield Finding(
             "catalogue", f"{wrong} documents are not what was written: their digests differ", repairable=False
         )
-    wrong = 0
+    wrong, known = 0, spaces.every(kb.catalog)
     rows = [row for (row,) in kb.catalog.rows("SELECT row FROM chunks ORDER BY row")]
     for at in range(0, len(rows), _BATCH):
         keys = dict(kb.catalog.rows("SELECT row, key FROM chunks WHERE row BETWEEN ? AND ?", _ends(rows, at)))
-        wrong += sum(chunk_key(kb, chunk) != keys[chunk.row] for chunk in kb.chunks(rows[at : at + _BATCH]))
+        for chunk in kb.chunks(rows[at : at + _BATCH]):
+            wrong += spaces.passage_key(spaces.of_row(known, chunk.row).identity, chunk) != keys[chunk.row]
     if wrong:
         yield Finding("catalogue", f"{wrong} chunks are not what was written: their digests differ", repairable=False)
     apart = kb.catalog.rows(
@@ -160,7 +161,8 @@ def _index(kb: KnowledgeBase) -> Iterator[Finding]:
     yield from (Finding("index", what, repairable=True) for what in index_file.damage(folder, kb.catalog))
     index = index_file.named(kb.catalog)
     if index is not None:
-        ids = np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in segments.listed(kb.catalog))])
+        mine = spaces.listed(kb.catalog, spaces.every(kb.catalog)[-1])
+        ids = np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in mine)])
         if len(ids) < index.rows or ids[index.rows - 1] != index.last:
             yield Finding("index", f"{index.file} is of other rows than there are", repairable=True)
 
@@ -193,27 +195,40 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
 
 def _encode_again(kb: KnowledgeBase) -> None:
     """Write the damaged segments anew, and vectors for chunks that have none; the generation stays what it is."""
-    listed = segments.listed(kb.catalog)
+    every = spaces.every(kb.catalog)
+    for space, after in zip(every, [*every[1:], None], strict=True):
+        _encode_space(kb, space, after.first_row if after else None)
+    segments.drop_unlisted(kb.path / "vectors", kb.catalog)
+    _index_again(kb)
+
+
+def _encode_space(kb: KnowledgeBase, space: spaces.Space, end: int | None) -> None:
+    """The same for the rows of one encoder, from its first to before `end`."""
+    listed = spaces.listed(kb.catalog, space)
     bad = [segment for segment in listed if any(_damage(kb, segment))]
-    known = {row for (row,) in kb.catalog.rows("SELECT row FROM chunks")}
+    inside = "SELECT row FROM chunks WHERE row >= ? AND row < ?"
+    known = {row for (row,) in kb.catalog.rows(inside, (space.first_row, end or 2**62))}
     whole = {int(row) for segment in listed if segment not in bad for row in segment.ids}
     if whole - known:
         bad, whole = listed, set()
     rows = np.array(sorted(known - whole), dtype=np.int64)
-    parts = [
-        unit_vectors(
-            kb.encoder.encode_passages([chunk.indexed_text for chunk in kb.chunks(rows[at : at + _BATCH])]),
-            len(rows[at : at + _BATCH]),
-            kb.dim,
-            f"the encoder {kb.encoder.identity}",
-        )
-        for at in range(0, len(rows), _BATCH)
-    ]
+    parts = []
+    if len(rows):
+        encoder: Any = kb.encoder if space == kb.space else one_of("encoder").parse(json.loads(space.encoder))
+        parts = [
+            unit_vectors(
+                encoder.encode_passages([chunk.indexed_text for chunk in kb.chunks(rows[at : at + _BATCH])]),
+                len(rows[at : at + _BATCH]),
+                space.dim,
+                f"the encoder {encoder.identity}",
+            )
+            for at in range(0, len(rows), _BATCH)
+        ]
     kept = [segment for segment in listed if segment not in bad]
     folder = kb.path / "vectors"
     if kept and len(rows):  # ids must ascend from segment to segment: everything goes into one
         all_rows = np.concatenate([rows, *(segment.ids for segment in kept)])
-        vectors = np.concatenate([*parts, *(segments.read(folder, segment, kb.dim) for segment in kept)])
+        vectors = np.concatenate([*parts, *(segments.read(folder, segment, space.dim) for segment in kept)])
         order = np.argsort(all_rows)
         rows, parts, kept = all_rows[order], [vectors[order]], []
     made = [segments.write(folder, parts, rows, kb.generation)] if len(rows) else []
@@ -222,8 +237,6 @@ def _encode_again(kb: KnowledgeBase) -> None:
         segments.replace(db, old, made)
         index_file.replace(db, None)
     segments.unlink(folder, [segment for segment in old if segment.file not in {one.file for one in made}])
-    segments.drop_unlisted(folder, kb.catalog)
-    _index_again(kb)
 
 
 def _index_again(kb: KnowledgeBase) -> None:

@@ -7,7 +7,6 @@ is killed in between leaves the last commit whole; see :mod:`llmkit.knowledge.se
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import access, index_file, indexing, segments
+from llmkit.knowledge import access, index_file, indexing, segments, spaces
 from llmkit.knowledge.analyzers import AUTO, guess
 from llmkit.knowledge.batch import Batch, insert
 from llmkit.knowledge.level import caught_up, open_level
@@ -189,7 +188,7 @@ class Writer:
 
         What different readers may read is encoded apart: a bfloat16 vector's last digits depend on its batch.
         """
-        keys = [chunk_key(self.kb, chunk) for chunk in chunks]
+        keys = [spaces.passage_key(self.kb.identity, chunk) for chunk in chunks]
         known = self._known(keys)
         groups: dict[tuple[str, ...], dict[bytes, list[int]]] = {}  # places by labels and text
         vectors = np.empty((len(chunks), self.kb.dim), dtype=np.float32)
@@ -232,16 +231,10 @@ class Writer:
             some = keys[at : at + 500]
             marks = ",".join("?" * len(some))
             sql = f"""SELECT c.key, d.access, d.id, c.row FROM chunks c JOIN documents d ON d.seq = c.document
-                      WHERE c.key IN ({marks})"""  # noqa: S608
-            for key, readers, name, row in self.kb.catalog.rows(sql, some):
+                      WHERE c.key IN ({marks}) AND c.row >= ?"""  # noqa: S608
+            for key, readers, name, row in self.kb.catalog.rows(sql, (*some, self.kb.space.first_row)):
                 found[key, readers] = found[key, name] = row
         return found
-
-
-def chunk_key(kb: KnowledgeBase, chunk: Chunk) -> bytes:
-    """Digest of what a chunk's vector is made of: the encoder's space and the text with its context."""
-    space = kb.identity.rpartition("/")[0]
-    return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
 
 
 def fresh_rows(kb: KnowledgeBase, count: int) -> NDArray[np.int64]:
@@ -258,7 +251,8 @@ def store_vectors(
     if not len(ids):
         return []
     folder = kb.path / "vectors"
-    merged = segments.to_merge(segments.listed(kb.catalog), len(ids))
+    mine = spaces.listed(kb.catalog, kb.space)
+    merged = segments.to_merge(mine, len(ids))
     parts = [segments.read(folder, segment, kb.dim) for segment in merged]
     all_ids = np.concatenate([*(segment.ids for segment in merged), ids])
     made = segments.write(folder, [*parts, vectors], all_ids, generation)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import unicodedata
 from dataclasses import dataclass
+
+_SPACE = re.compile(r"\s+")
+
+
+def key(text: str) -> str:
+    """A text without case, compatibility forms and runs of white space: two that agree in it are one question."""
+    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +29,11 @@ class Passage:
         """What the encoder reads: the title, if any, a newline, the text; as a knowledge base does it."""
         return f"{self.title}\n{self.text}" if self.title else self.text
 
+    @property
+    def key(self) -> str:
+        """What the passage is, wherever it came from: 16 hex digits."""
+        return hashlib.sha256(key(self.indexed_text).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -33,3 +48,5 @@ class Example:
     """Short answers, where the source has them: a negative that holds one is no negative."""
     place: str = ""
     """File and line, for messages."""
+    scores: tuple[float, ...] = ()
+    """What a teacher gave the positives, then the negatives; empty where none was asked."""

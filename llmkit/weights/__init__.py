@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from llmkit.weights.pull import pull
-from llmkit.weights.store import Model, ModelStatus, catalogue, find, home, listing, verify
+from llmkit.weights.store import Model, ModelStatus, catalogue, find, home, listing, sha256, verify
 
-__all__ = ["Model", "ModelStatus", "catalogue", "find", "home", "listing", "pull", "verify"]
+__all__ = ["Model", "ModelStatus", "catalogue", "find", "home", "listing", "pull", "sha256", "verify"]
