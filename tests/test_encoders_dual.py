@@ -54,7 +54,7 @@ class TestDual(EncoderSuite):
     def encoder(self, dpr):
         return DualEncoder(
             model=str(dpr[0]), passage_model=str(dpr[1]), query_prefix="what ", passage_prefix="the ", truncate_dim=16,
-            longest=36, precision="f32",
+            longest=36, precision="f32", similarity="cosine",
         )  # fmt: skip
 
 
@@ -67,7 +67,9 @@ def test_dpr_checkpoints_give_torchs_inner_products_in_unit_vectors(dpr, runtime
     q = torch_vectors(query, dpr[0], TEXTS, "dpr")
     p = torch_vectors(passage, dpr[1], TEXTS, "dpr")
     settings = {"model": str(dpr[0]), "passage_model": str(dpr[1]), "longest": 32, "precision": "f32"}
-    cosine = DualEncoder(**settings, runtime=runtime)
+    with pytest.raises(ModelError, match="inner product"):
+        DualEncoder(**settings).encode_queries(TEXTS)
+    cosine = DualEncoder(**settings, similarity="cosine", runtime=runtime)
     assert (cosine.encode_queries(TEXTS) * unit(q)).sum(1).min() >= 0.9999
     assert (cosine.encode_passages(TEXTS) * unit(p)).sum(1).min() >= 0.9999
     greatest = float(np.linalg.norm(p, axis=1).max()) * 1.1

@@ -279,6 +279,18 @@ def test_bad_data_is_refused_or_told(recipe, tmp_path):
         train(built(recipe))
 
 
+def test_bases_that_do_not_fit_are_refused(recipe, tmp_path, base):
+    with pytest.raises(ModelError, match="served, not trained"):
+        train(built(recipe, base=str(tiny.dpr(tmp_path / "dpr", "query", 0))))
+    for changes, message in (
+        ({"max_tokens": 64}, "40 positions"),
+        ({"matryoshka": [64]}, "at most 32"),
+        ({"train": "last-3"}, "has 2 layers"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            Towers(base, built(recipe, **changes))
+
+
 def test_the_shipped_recipe_loads_and_mistakes_are_placed(tmp_path, monkeypatch):
     loaded = load_recipe("train-retriever")
     assert loaded.base == "minilm"

@@ -50,8 +50,9 @@ class DualEncoder(Part):
     """auto: as the folder says; cls for DPR; else mean."""
     truncate_dim: int | None = Field(default=None, ge=8)
     """Keep the first dimensions, of unit length again: for models trained with Matryoshka; none: as the folder says."""
-    similarity: Literal["cosine", "dot"] = "cosine"
-    """dot: the model was trained with the inner product of vectors of any length, as Facebook's DPR; needs max_norm."""
+    similarity: Literal["auto", "cosine", "dot"] = "auto"
+    """dot: trained with the inner product of vectors of any length, as Facebook's DPR; needs max_norm. auto: cosine,
+    but for DPR's checkpoints, where you must say which."""
     max_norm: float | None = Field(default=None, gt=0)
     """With dot: no passage vector is longer. Part of the identity; a passage beyond it is refused, with its length."""
     longest: int | None = Field(default=None, ge=8)
@@ -107,8 +108,8 @@ class DualEncoder(Part):
 
     @property
     def special_tokens(self) -> int:
-        """Special tokens and the passage prefix."""
-        return self._towers[1].special_tokens
+        """Special tokens and the longer prefix."""
+        return max(tower.special_tokens for tower in self._towers)
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         """Offset of each word piece of a passage; see :class:`llmkit.protocols.Tokenizer`."""
@@ -159,6 +160,8 @@ class DualEncoder(Part):
 
     @cached_property
     def _cut(self) -> int | None:
+        if self.max_norm is not None:
+            return None
         wanted, whole = self.truncate_dim or self._described.dim, self._towers[0].dim
         if wanted is not None and wanted > whole:
             raise ModelError(f"truncate_dim {wanted} is more than the {whole} dimensions of {self.model}")
@@ -173,6 +176,12 @@ class DualEncoder(Part):
             raise ModelError(
                 f"the towers do not agree: {query.dim} dimensions for questions, {passage.dim} for passages"
             )
+        if self.similarity == "auto" and "dpr" in (query.config.get("model_type"), passage.config.get("model_type")):
+            raise ModelError(
+                f"{self.model} is a checkpoint of DPR, which compares vectors of any length by inner product: say "
+                "similarity: dot and max_norm, no passage vector being longer (20, say; a longer one is refused, with "
+                "its length), or similarity: cosine if that is what you mean"
+            )
         return (query, query) if query == passage else (query, passage)
 
     def _tower(self, side: Side, prefix: str | None) -> Tower:
@@ -182,7 +191,7 @@ class DualEncoder(Part):
             self.choice,
             self.threads,
             side.pooling if self.pooling == "auto" else self.pooling,
-            unit=self.similarity == "cosine",
+            unit=self.similarity != "dot",
             prefix=side.prefix if prefix is None else prefix,
             trained=side.trained,
         )

@@ -96,6 +96,7 @@ def write(path: Path, tensors: dict[str, Any], header: dict[str, str]) -> None:
     made = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, made, header)
+        made.chmod(0o644)  # safetensors makes files for their owner alone
         with made.open("rb+") as file:
             os.fsync(file.fileno())
         made.replace(path)

@@ -9,7 +9,6 @@ Reimers & Gurevych 2019 (pooling, one encoder for both sides), Karpukhin et al. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.encoders.bert_graph import Pooling
+from llmkit.encoders.tower import pooling_named
 from llmkit.errors import ModelError
 from llmkit.training.recipe import RetrieverRecipe
 
@@ -72,6 +73,8 @@ class Towers:
         if recipe.towers == "two" and recipe.init == "random":
             self.passage.load_state_dict(self.query.state_dict())
         positions = getattr(self.query.config, "max_position_embeddings", None)
+        if positions is not None and "roberta" in self.query.config.model_type:
+            positions -= 2  # kept for padding
         if positions is not None and recipe.max_tokens > positions:
             raise ModelError(f"max_tokens {recipe.max_tokens} is more than the {positions} positions of {recipe.base}")
         self.hidden = int(self.query.config.hidden_size)
@@ -143,22 +146,10 @@ def micro_batches(ids: Ids, budget: int) -> Iterator[list[int]]:
         at += size
 
 
-def pooling_of(folder: Path) -> Literal["mean", "cls", "max"]:
+def pooling_of(folder: Path) -> Pooling:
     """As a sentence-transformers folder says it; mean where nothing does."""
     file = folder / "1_Pooling" / "config.json"
-    if not file.is_file():
-        return "mean"
-    modes = json.loads(file.read_text(encoding="utf-8"))
-    word = modes.get("pooling_mode")
-    known: dict[str, Literal["mean", "cls", "max"]] = {
-        "pooling_mode_cls_token": "cls",
-        "pooling_mode_mean_tokens": "mean",
-        "pooling_mode_max_tokens": "max",
-    }
-    for key, name in known.items():
-        if modes.get(key) is True or word == name:
-            return name
-    raise ModelError(f"{file}: only mean, cls and max pooling can be trained")
+    return pooling_named(file) if file.is_file() else "mean"
 
 
 def _pooled(state: Any, mask: Any, pooling: str) -> Any:
@@ -176,6 +167,8 @@ def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if config.model_type == "dpr":
+            raise ModelError(f"{folder}: DPR's own checkpoints are served, not trained further; start from their BERT")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
             if hasattr(config, name):
                 setattr(config, name, recipe.dropout)
