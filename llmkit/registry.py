@@ -39,6 +39,20 @@ BUILTIN: dict[str, dict[str, str]] = {
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",
         "generate": "llmkit.pipeline.generate:Generate",
+        "refine": "llmkit.pipeline.refine:Refine",
+        "best-of-n": "llmkit.pipeline.sampling:BestOfN",
+        "self-consistency": "llmkit.pipeline.sampling:SelfConsistency",
+        "reflexion": "llmkit.pipeline.reflexion:Reflexion",
+    },
+    "verifier": {
+        "concepts": "llmkit.pipeline.verifiers.concepts:ConceptsUsed",
+        "instructions": "llmkit.pipeline.verifiers.instructions:InstructionsFollowed",
+        "citations": "llmkit.pipeline.verifiers.citations:CitationsSupported",
+        "unit-tests": "llmkit.pipeline.verifiers.unit_tests:UnitTestsPassed",
+        "json-schema": "llmkit.pipeline.verifiers.json_schema:JsonSchema",
+        "calculator": "llmkit.pipeline.verifiers.calculator:Calculator",
+        "acronym": "llmkit.pipeline.verifiers.acronym:AcronymForm",
+        "sentiment": "llmkit.pipeline.verifiers.sentiment:SentimentReversed",
     },
     "dataset": {
         "rows": "llmkit.evaluation.datasets:Rows",
@@ -62,6 +76,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "groundedness": "llmkit.evaluation.metrics.grounded:Grounded",
         "judge": "llmkit.evaluation.metrics.judge:Judge",
         "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
+        "unit-tests": "llmkit.evaluation.metrics.unit_tests:UnitTests",
+        "acronym": "llmkit.evaluation.metrics.rewriting:AcronymScore",
+        "sentiment": "llmkit.evaluation.metrics.rewriting:SentimentScore",
     },
 }
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from llmkit.evaluation.language import LANGUAGES, language, script
+from llmkit.text.language import LANGUAGES, language, script
 
 LINES = {
     "ar": "هذا الكتاب على الطاولة التي في الغرفة", "bg": "Това е книгата, която е на масата в стаята",

@@ -20,7 +20,7 @@ from llmkit.part import Part
 from llmkit.pipeline.run import Listener, Run
 from llmkit.protocols import Step
 from llmkit.registry import one_of
-from llmkit.types import Event, Message, State
+from llmkit.types import Event, Message, Metadata, State
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -55,8 +55,15 @@ class Pipeline(Part):
             given |= step.gives
         return self
 
-    def run(self, question: str, *, history: Sequence[Message] = (), on_event: Listener | None = None) -> State:
-        """Answer one question.
+    def run(
+        self,
+        question: str,
+        *,
+        history: Sequence[Message] = (),
+        inputs: Metadata | None = None,
+        on_event: Listener | None = None,
+    ) -> State:
+        """Answer one question; `inputs` are what verifiers check by, as ``{"concepts": [...]}``.
 
         Raises:
             DataError: an empty question.
@@ -64,7 +71,8 @@ class Pipeline(Part):
         """
         if not question.strip():
             raise DataError("the question is empty")
-        return self.resume(State(question=question.strip(), history=tuple(history)), 0, on_event=on_event)
+        state = State(question=question.strip(), history=tuple(history), inputs=dict(inputs or {}))
+        return self.resume(state, 0, on_event=on_event)
 
     def resume(self, state: State, start: int, stop: int | None = None, *, on_event: Listener | None = None) -> State:
         """Go on from a state with the steps from position `start` up to `stop`, or to the end.

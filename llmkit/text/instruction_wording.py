@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from llmkit.evaluation.language import language, script
+from llmkit.text.language import language, script
 from llmkit.text.sentences import sentences
 from llmkit.text.words import words
 
