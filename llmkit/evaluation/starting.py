@@ -20,7 +20,8 @@ def start(pipeline: Pipeline, task: Task, sample: Sample) -> tuple[State, int]:
     """The state a sample begins with, and the step that comes first.
 
     Raises:
-        DataError: the sample has no column that the task gives on; or gold passages are to be read, and the sample has none in the knowledge base.
+        DataError: the sample lacks a column that the task gives on; or gold passages
+            are to be read, and the sample has none in the knowledge base.
     """
     missing = [name for name in task.inputs if name not in sample.fields]
     if missing:

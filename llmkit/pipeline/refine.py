@@ -54,7 +54,7 @@ class Refine(Part):
     max_reply: int | None = Field(default=None, ge=1)
     """Longest revision in tokens; null: the model's own."""
     seed: int | None = 1
-    """With a temperature: call n is made with seed + n, so that a run can be repeated; null where a server takes none."""
+    """With a temperature: call n is made with seed + n, so that a run can be repeated; null: without a seed."""
 
     @model_validator(mode="after")
     def _somebody_judges(self) -> Refine:

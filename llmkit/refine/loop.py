@@ -6,8 +6,8 @@
                       ^         │no
                       └── propose ┘
 
-What proposes and what judges are handed in; this file keeps the history, counts what was spent, says which of the reasons
-to stop came first, and keeps the **best** round, not the last.
+What proposes and what judges are handed in; this file keeps the history, counts what was spent, says which of
+the reasons to stop came first, and keeps the **best** round, not the last.
 """
 
 from __future__ import annotations

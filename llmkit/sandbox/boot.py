@@ -1,6 +1,7 @@
 """Runs inside the sandbox, before the untrusted code: takes the rights away, then becomes that code.
 
-``boot.py LIMITS PROGRAM…``, LIMITS being JSON: bytes, seconds, processes, and the user to become. Standard library only.
+``boot.py LIMITS PROGRAM…``, LIMITS being JSON: bytes, seconds, processes, and the user to become. The
+standard library alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main() -> None:
         os.setgroups([])
         os.setresgid(limits["user"], limits["user"], limits["user"])
         os.setresuid(limits["user"], limits["user"], limits["user"])
-    os.execv(sys.argv[2], sys.argv[2:])
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606
 
 
 main()

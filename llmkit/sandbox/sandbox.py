@@ -1,8 +1,8 @@
-"""Runs untrusted Python with limits, away from the machine, and says how it ended.
+r"""Runs untrusted Python with limits, away from the machine, and says how it ended.
 
 ::
 
-    Sandbox(seconds=2).run("print(6 * 7)").stdout    # "42\\n"
+    Sandbox(seconds=2).run("print(6 * 7)").stdout    # "42\n"
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Outcome:
 
 
 class Sandbox(Part):
-    """Limits of untrusted code. It has no network, no file of the machine, no environment, the standard library alone."""
+    """Limits of untrusted code. It has no network, no file of the machine, no environment; the standard library."""
 
     seconds: float = Field(default=5.0, gt=0, le=600)
     """Until it is killed."""

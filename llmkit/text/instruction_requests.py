@@ -19,7 +19,7 @@ _REQUESTS = {
     "detectable_format:json_format": "Reply with valid JSON and nothing else.",
     "detectable_format:multiple_sections": "Use {num_sections} sections, each beginning with a line '{section_spliter} "
     "1', '{section_spliter} 2' and so on.",
-    "detectable_format:number_bullet_lists": "Use exactly {num_bullets} bullet points, each a line beginning with '* '.",
+    "detectable_format:number_bullet_lists": "Use exactly {num_bullets} bullet points, as lines beginning with '* '.",
     "detectable_format:number_highlighted_sections": "Highlight at least {num_highlights} parts with asterisks, as in "
     "*highlighted part*.",
     "detectable_format:title": "Give the reply a title in double angular brackets, as in <<title>>.",

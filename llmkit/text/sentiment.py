@@ -1,6 +1,6 @@
 """A small lexicon of English opinion words, for checking that a text was turned from good to bad or back.
 
-It counts words of two lists, turned round by a negation up to three words before. It is a rule for short reviews written
+It counts words of two lists, turned round by a negation up to three words before. It is a rule for short reviews
 in plain words: irony, comparison and words that are not on the lists are beyond it.
 """
 
@@ -19,8 +19,8 @@ POSITIVE = frozenset(
     worth""".split()
 )
 NEGATIVE = frozenset(
-    """annoyed annoying appalling arrogant avoid awful awkward bad bitter bland blurry bored boring broken broke careless
-    chaotic cheaply clumsy cold complained complicated confusing cramped crowded cruel damaged dangerous dark delayed
+    """annoyed annoying appalling arrogant avoid awful awkward bad bitter bland blurry bored boring broken broke
+    careless chaotic cheaply clumsy cold complained complicated confusing cramped crowded cruel damaged dangerous dark delayed
     difficult dirty disappointed disappointing disappointment disgusting dismal dreadful dreary dull expensive failed
     fails faulty filthy flawed flimsy forgettable frustrating greasy grim gloomy harsh hate hated horrible hostile
     ignored impatient impolite inedible irritating lame late lousy mediocre mess messy miserable nasty noisy overcooked

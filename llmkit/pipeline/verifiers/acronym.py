@@ -11,7 +11,7 @@ from llmkit.types import State, Verdict
 
 
 class AcronymForm(Part):
-    """Whether the draft is one short, speakable acronym whose letters come from the title; not whether it is a good one."""
+    """Whether the draft is one short, speakable acronym with letters of the title; not whether it is good."""
 
     family: ClassVar[str] = "verifier"
     type: ClassVar[str] = "acronym"
