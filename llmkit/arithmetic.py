@@ -28,11 +28,9 @@ _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
 _LONGEST = 200  # characters of an expression
 _LARGEST = 10**30
 _SIGNS = str.maketrans({"×": "*", "÷": "/", "−": "-", "–": "-", "·": "*"})
-_TERM = r"[$€£]?\({0,9}\s?-?\s?[$€£]?\d+(?:,\d{3})*(?:\.\d+)?\s?%?\s?\){0,9}"
-_STATEMENT = re.compile(
-    rf"(?<![\w.,])(?P<left>{_TERM}(?:\s*(?:[-+*/×÷−–·]|(?<=\s)x(?=\s))\s*{_TERM})+)\s*=\s*"
-    r"(?P<right>-?\s*[$€£]?\s?-?\d+(?:,\d{3})*(?:\.\d+)?)(?![\d%]|\s*[-+*/×÷·]\s*\d)"
-)
+_LEFT = re.compile(r"[-+*/×÷−–·()\d\s.,$€£%x]*\Z")  # what an expression is written with
+_RIGHT = re.compile(r"\s{0,3}(-?\s?[$€£]?\s?-?\d+(?:,\d{3})*(?:\.\d+)?)(?![\d%]|\s{0,3}[-+*/×÷·]\s{0,3}\d)")
+_OPERATOR = re.compile(r"[\d)%]\s*[-+*/×÷−–·x]\s*[-$€£(]*\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +67,50 @@ def value(expression: str) -> Fraction:
 
 
 def statements(text: str) -> list[Statement]:
-    """Every arithmetic statement of a text, in order; what cannot be read as one is left out."""
+    """Every arithmetic statement of a text, in order; what cannot be read as one is left out.
+
+    An expression with a name in it (``x + 2 = 7``) is none, and neither is a chain that goes on (``3 + 4 = 7 + 1``).
+    """
     found = []
-    for match in _STATEMENT.finditer(text):
-        left, right = _plain(match["left"]), _plain(match["right"])
+    for sign in re.finditer("=", text):
+        right = _RIGHT.match(text, sign.end())
+        left = _expression(text, sign.start())
+        if right is None or left is None:
+            continue
+        claimed = _plain(right[1]).replace(" ", "")
         try:
-            true, claimed = value(left), value(right)
+            true, said = value(_plain(left)), value(claimed)
         except DataError:
             continue
-        decimals = len(right.partition(".")[2])
-        found.append(Statement(" ".join(match.group().split()), claimed, true, decimals))
+        whole = " ".join(f"{left} = {right[1].strip()}".split())
+        found.append(Statement(whole, said, true, len(claimed.partition(".")[2])))
     return found
+
+
+def _expression(text: str, end: int) -> str | None:
+    """The longest expression that ends there; None where there is none, or a name belongs to it."""
+    near = text[max(0, end - _LONGEST) : end]
+    run = _LEFT.search(near)
+    assert run is not None
+    before = near[: run.start()][-1:]
+    candidate = re.split(r"[.,]\s+", run.group())[-1]
+    if candidate == run.group() and before.isalnum():
+        candidate = candidate.lstrip("x") if candidate[:1] == "x" else candidate
+        if candidate[:1] and not candidate[:1].isspace():
+            return None  # "a3 + 4", "n*2"
+    candidate = candidate.strip(" \t\n.,")
+    for _ in range(6):  # "Step 1 48 / 2": what stands before is no part of it
+        if not _OPERATOR.search(candidate) or re.match(r"[+*/×÷·x]|[-−–]\s", candidate):
+            return None
+        try:
+            value(_plain(candidate))
+        except DataError:
+            first, space, candidate = candidate.partition(" ")
+            if not space or not first[-1:].isdigit():
+                return None
+            continue
+        return candidate
+    return None
 
 
 def shown(number: Fraction) -> str:

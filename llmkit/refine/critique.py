@@ -28,10 +28,10 @@ class Critique:
 def parse(reply: str) -> Critique | None:
     """The critique of a reply; None where it does not follow the form to the letter.
 
-    The form is ``SCORE: 0 to 10`` (may be left out), ``ACCEPT: yes`` or ``no``, ``FEEDBACK: …`` (needed after a no), each once, on
-    lines of their own, and nothing before them.
+    The form is ``SCORE: 0 to 10`` (may be left out), ``ACCEPT: yes`` or ``no``, ``FEEDBACK: …`` (needed after a no),
+    each once, on lines of their own, and nothing before them.
     """
-    found = _FORM.fullmatch(reply)
+    found = _FORM.fullmatch(reply.strip())
     if found is None:
         return None
     feedback = (found["feedback"] or "").strip()

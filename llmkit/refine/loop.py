@@ -88,10 +88,10 @@ class Judged:
     @property
     def feedback(self) -> str:
         """Everything that is wrong, a line each, the rules' findings first."""
-        lines = [f"- {message}" for _, verdict in self.verdicts for message in verdict.messages]
+        lines = [message for _, verdict in self.verdicts for message in verdict.messages]
         if self.critique and self.critique.feedback:
             lines.append(self.critique.feedback)
-        return "\n".join(lines)
+        return "\n".join(f"- {line}" for line in lines) if len(lines) > 1 else "".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What keeps untrusted code from the machine: bubblewrap, tried out before it is trusted.
 
 Inside, there is the Python of this process (standard library alone), a small empty folder, and nothing else: no files
-of the machine, no network, no other process, no environment. As root, the code runs under a user id that nothing else has;
-as a user, in a user namespace.
+of the machine, no network, no other process, no environment. As root, the code runs under a user id that
+nothing else has; as a user, in a user namespace.
 """
 
 from __future__ import annotations

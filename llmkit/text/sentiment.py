@@ -10,23 +10,24 @@ from llmkit.text.words import words
 
 POSITIVE = frozenset(
     """amazing attentive beautiful best bright brilliant calm charming cheap cheerful clean clear clever comfortable
-    courteous crisp delicious delight delighted delightful durable easy effortless elegant enjoy enjoyable enjoyed
-    excellent exciting fair fantastic fast fine flawless flavourful fresh friendly fun generous gentle good gorgeous
-    grateful great gripping happy helpful honest impressed impressive inspiring kind lively love loved lovely
-    magnificent memorable neat nice outstanding patient perfect pleasant pleased polite prompt punctual quick quiet
-    recommend refreshing reliable relaxing responsive safe satisfied sharp skilled smooth sparkling spacious splendid
-    spotless sturdy superb sweet tasty thoughtful thrilling tidy trustworthy useful warm welcoming well wonderful
-    worth""".split()
+    courteous crisp delicious delight delighted delightful durable easy effortless elegant enjoy enjoyable
+    enjoyed excellent exciting fair fantastic fast fine flavourful flawless fresh friendly fun generous gentle
+    good gorgeous grateful great gripping happy helpful honest impressed impressive inspiring kind lively love
+    loved lovely magnificent memorable neat nice outstanding patient perfect pleasant pleased polite prompt
+    punctual quick quiet recommend refreshing relaxing reliable responsive safe satisfied sharp skilled smooth
+    spacious sparkling splendid spotless sturdy superb sweet tasty thoughtful thrilling tidy trustworthy useful
+    warm welcoming well wonderful worth""".split()
 )
 NEGATIVE = frozenset(
-    """annoyed annoying appalling arrogant avoid awful awkward bad bitter bland blurry bored boring broken broke
-    careless chaotic cheaply clumsy cold complained complicated confusing cramped crowded cruel damaged dangerous dark delayed
-    difficult dirty disappointed disappointing disappointment disgusting dismal dreadful dreary dull expensive failed
-    fails faulty filthy flawed flimsy forgettable frustrating greasy grim gloomy harsh hate hated horrible hostile
-    ignored impatient impolite inedible irritating lame late lousy mediocre mess messy miserable nasty noisy overcooked
-    overpriced painful poor regret ridiculous rude ruined sad shabby slow smelly sluggish soggy sour stale sticky stiff
-    stuck stupid tasteless tedious terrible tired tough ugly unbearable uncomfortable unfriendly unhappy unhelpful
-    unpleasant unreliable useless waste wasted weak weakest worse worst worthless wrong""".split()
+    """annoyed annoying appalling arrogant avoid awful awkward bad bitter bland blurry bored boring broke broken
+    careless chaotic cheaply clumsy cold complained complicated confusing cramped crowded cruel damaged
+    dangerous dark delayed difficult dirty disappointed disappointing disappointment disgusting dismal dreadful
+    dreary dull expensive failed fails faulty filthy flawed flimsy forgettable frustrating gloomy greasy grim
+    harsh hate hated horrible hostile ignored impatient impolite inedible irritating lame late lousy mediocre
+    mess messy miserable nasty noisy overcooked overpriced painful poor regret ridiculous rude ruined sad shabby
+    slow sluggish smelly soggy sour stale sticky stiff stuck stupid tasteless tedious terrible tired tough ugly
+    unbearable uncomfortable unfriendly unhappy unhelpful unpleasant unreliable useless waste wasted weak
+    weakest worse worst worthless wrong""".split()
 )
 _REACH = 3  # words a negation turns round
 

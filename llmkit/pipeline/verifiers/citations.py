@@ -10,6 +10,8 @@ from llmkit.part import Part
 from llmkit.pipeline.ground import Ground
 from llmkit.types import State, Verdict
 
+_SHOWN = 300  # characters of a sentence and of what was found
+
 
 class CitationsSupported(Part):
     """The share of the sentences that a passage they cite supports, by its words."""
@@ -28,5 +30,8 @@ class CitationsSupported(Part):
         if not checked:
             return Verdict(0.0, ("The answer has no sentence.",))
         failed = [item for item in checked if not item.supported]
-        said = tuple(f"Not supported: {item.text!r} ({item.why}). Cite a passage that says it." for item in failed)
+        said = tuple(
+            f"Not supported: {item.text[:_SHOWN]!r} ({item.why[:_SHOWN]}). Cite a passage that says it."
+            for item in failed
+        )
         return Verdict(1 - len(failed) / len(checked), said)
