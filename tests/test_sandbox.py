@@ -24,13 +24,6 @@ isolated = pytest.mark.skipif(bool(WHY), reason=WHY)
 SHORT = Sandbox(seconds=3)
 
 
-def test_ci_has_what_isolates():
-    if os.environ.get("CI"):
-        assert not WHY, WHY
-    elif WHY:
-        pytest.skip(WHY)
-
-
 @isolated
 def test_ordinary_code_runs():
     done = SHORT.run("import json, math, statistics\nprint(json.dumps([6 * 7, math.isqrt(50)]))\n")

@@ -58,11 +58,10 @@ def _sandbox() -> str:
     from llmkit.sandbox.isolation import isolation
 
     try:
-        return (
-            f"runs in bubblewrap, as {'a user id of its own' if isolation() == 'root' else 'you, in a user namespace'}"
-        )
+        how = "under a user id of its own" if isolation() == "root" else "in a user namespace"
     except SandboxError as error:
         return str(error)
+    return f"runs in bubblewrap, {how}"
 
 
 def _runtimes() -> list[tuple[str, str]]:

@@ -93,7 +93,9 @@ class Pipeline(Part):
         """Answer many questions in order; the first failure is raised."""
         return [self.run(question) for question in questions]
 
-    def stream(self, question: str, *, history: Sequence[Message] = ()) -> Iterator[Event]:
+    def stream(
+        self, question: str, *, history: Sequence[Message] = (), inputs: Metadata | None = None
+    ) -> Iterator[Event]:
         """Answer in a worker thread and yield what happens; the last event is ``done`` with the state.
 
         Closing the iterator stops the run at its next event.
@@ -108,7 +110,7 @@ class Pipeline(Part):
 
         def work() -> None:
             try:
-                self.run(question, history=history, on_event=listen)
+                self.run(question, history=history, inputs=inputs, on_event=listen)
                 events.put(None)
             except BaseException as error:  # carried to the reader, raised there
                 events.put(error)
@@ -124,9 +126,9 @@ class Pipeline(Part):
             stopped.set()
             worker.join()
 
-    async def arun(self, question: str, *, history: Sequence[Message] = ()) -> State:
+    async def arun(self, question: str, *, history: Sequence[Message] = (), inputs: Metadata | None = None) -> State:
         """:meth:`run` in a thread, for callers that have an event loop."""
-        return await asyncio.to_thread(self.run, question, history=history)
+        return await asyncio.to_thread(self.run, question, history=history, inputs=inputs)
 
     def open_knowledge(self) -> KnowledgeBase:
         """The knowledge base, opened on first use and kept."""

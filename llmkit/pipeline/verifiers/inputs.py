@@ -48,6 +48,6 @@ def _input(state: State, name: str) -> Any:
         had = ", ".join(map(repr, state.inputs)) or "none"
         raise DataError(
             f"the question came without the input {name!r} (it has {had}): name the column in the task's `inputs`, or "
-            f"give run(…, inputs={{{name!r}: …}})"
+            f"give --input {name}=…, in Python run(…, inputs={{{name!r}: …}})"
         )
     return state.inputs[name]
