@@ -67,7 +67,7 @@ HOSTILE = {
     "a packet socket": ("import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "PermissionError"),
     "a name server": ("import urllib.request; urllib.request.urlopen('http://example.com', timeout=2)", "Error"),
     "becomes root": ("import os; os.setuid(0)" if os.getuid() == 0 else "import os; os.setuid(1)", "Error"),
-    "signals its parent": ("import os; os.kill(os.getppid(), 9)", "Error"),
+    "signals its parent": ("import os; os.kill(os.getppid(), 9); raise OSError('still here')", "Error"),
     "mounts": (
         "import ctypes, os; r = ctypes.CDLL(None, use_errno=True).mount(b'none', b'/work', b'tmpfs', 0, None)\n"
         "raise OSError(ctypes.get_errno(), 'refused') if r else SystemExit('mounted')",
@@ -215,6 +215,13 @@ def test_the_weak_mode_must_be_asked_for_by_name_and_still_has_limits(monkeypatc
     assert weak.run("import os; print(os.listdir(), 'OPENAI_API_KEY' in os.environ)").stdout == "[] False\n"
     assert "MemoryError" in weak.run("x = bytearray(10**11)").stderr
     assert weak.run("while True: pass").ended in ("deadline", "signal")
+    assert run_tests("def f(x): return x + 1", TESTS, weak).all
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "a/b", "main.py", "boot.py", ""])
+def test_a_file_beside_the_program_has_a_plain_name(name):
+    with pytest.raises(SandboxError, match="cannot be the name"):
+        Sandbox(isolation="unsafe-limits-only").run("", files={name: "x"})
 
 
 def test_the_filter_knows_two_machines_and_no_other():

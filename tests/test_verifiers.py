@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from llmkit import arithmetic, config, registry
 from llmkit.errors import ConfigError, DataError, SandboxError
 from llmkit.sandbox import isolation
+from llmkit.testing.verifier_suite import VerifierSuite
 from llmkit.text import acronyms, instruction_requests, instructions, sentiment
 from llmkit.types import Chunk, Hit, State, Verdict
 
@@ -23,7 +24,7 @@ STATE = State(
             {"name": "punctuation:no_comma", "arguments": {}},
             {"name": "length_constraints:number_words", "arguments": {"relation": "at least", "num_words": 3}},
         ],
-        "title": "Association for Computing Machinery",
+        "title": "National Aeronautics and Space Administration",
         "text": "The soup was bland and the bread was stale.",
         "wanted": "positive",
     },
@@ -37,7 +38,7 @@ GOOD = {
     "unit-tests": "```python\ndef double(x):\n    return 2 * x\n```",
     "json-schema": '```json\n{"name": "x"}\n```',
     "calculator": "48 / 2 = 24. Then 24 + 3 = 27, so it is 27.",
-    "acronym": "ACM.",
+    "acronym": "N.A.S.A.",
     "sentiment": "The soup was delicious and the bread was fresh.",
 }
 BAD = {
@@ -65,14 +66,26 @@ def make(word, **fields):
 @pytest.mark.parametrize("word", WORDS)
 def test_a_good_draft_passes_and_a_bad_one_is_told_why(word):
     verifier = make(word)
-    if word == "acronym":
-        assert verifier.verify(GOOD[word], STATE).score > 0.7
-    else:
-        assert verifier.verify(GOOD[word], STATE) == Verdict(1.0)
+    assert verifier.verify(GOOD[word], STATE) == Verdict(1.0)
     draft, said = BAD[word]
     found = verifier.verify(draft, STATE)
     assert found.score < 1
     assert any(message.startswith(said) for message in found.messages), found.messages
+
+
+@pytest.mark.parametrize("word", WORDS)
+class TestVerifiers(VerifierSuite):
+    @pytest.fixture
+    def verifier(self, word):
+        return make(word)
+
+    @pytest.fixture
+    def state(self):
+        return STATE
+
+    @pytest.fixture
+    def draft(self, word):
+        return GOOD[word]
 
 
 @pytest.mark.parametrize("word", WORDS)

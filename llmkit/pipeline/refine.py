@@ -88,10 +88,8 @@ class Refine(Part):
             return Judged(verdicts, parse(said), said)
 
         def propose(rounds: Sequence[Round]) -> str:
-            base = self._base(rounds)
-            values = known_values(
-                state, draft=base.draft, feedback=base.judged.feedback, history=_told(rounds[:-1][-self.history :])
-            )
+            base, earlier = self._base(rounds), rounds[max(0, len(rounds) - 1 - self.history) : -1]
+            values = known_values(state, draft=base.draft, feedback=base.judged.feedback, history=_told(earlier))
             said = asking.ask(self.model, self.revise, values, state.history, sampled=True)
             return f"{base.draft.rstrip()} {said}" if self.how == "append" and said else said
 

@@ -130,7 +130,14 @@ def _tried(mode: Mode) -> str:
 
 def _bubblewrap(limits: Limits, arguments: Sequence[str], files: Mapping[str, str], mode: Mode) -> Program:
     python, folders, hidden = _python()
-    command = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    command = [
+        shutil.which("bwrap") or "bwrap",
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
     if mode == "root":
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:

@@ -8,8 +8,10 @@ r"""Runs untrusted Python with limits, away from the machine, and says how it en
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -17,12 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from pydantic import Field
 
+from llmkit.errors import SandboxError
 from llmkit.part import Part
 from llmkit.sandbox.isolation import BOOT, INSIDE, Limits, Program, jailed, opened
 
@@ -81,12 +84,15 @@ class Sandbox(Part):
         """Run a Python program; its working folder is empty, `files` stand in ``/sandbox``.
 
         Raises:
-            SandboxError: it cannot be isolated here; nothing was run.
+            SandboxError: it cannot be isolated here, or a file's name is no plain name; nothing was run.
         """
         limits = Limits(
             cpu=math.ceil(self.seconds) + 1, memory=self.memory << 20, file=self.folder << 20, folder=self.folder << 20,
             processes=self.processes,
         )  # fmt: skip
+        for name in files or ():
+            if not re.fullmatch(r"\w[\w.-]*", name) or name in ("main.py", "boot.py"):
+                raise SandboxError(f"{name!r} cannot be the name of a file beside the program")
         given = {"main.py": code, **(files or {})}
         if self.isolation == "bubblewrap":
             return self._watched(jailed(limits, [f"{INSIDE}/main.py"], given), stdin, None)
@@ -98,9 +104,8 @@ class Sandbox(Part):
         work.mkdir()
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", errors="surrogatepass")
-        told = (
-            f'{{"cpu": {limits.cpu}, "memory": {limits.memory}, "file": {limits.file}, "processes": 4096, "user": 0}}'
-        )
+        # the processes of a user are counted all over the machine: a small limit would hit the user, not the code
+        told = json.dumps({**asdict(limits), "processes": 4096, "user": 0})
         python = [sys.executable, "-I", "-S", "-B"]
         return self._watched(Program([*python, str(BOOT), told, *python, str(folder / "main.py")]), stdin, work)
 
