@@ -1,4 +1,4 @@
-"""What any verifier must do. Inherit it and give the fixtures ``verifier``, ``state`` (with its inputs) and ``draft``."""
+"""What any verifier must do: inherit it and give the fixtures ``verifier``, ``state`` with its inputs, ``draft``."""
 
 from __future__ import annotations
 
