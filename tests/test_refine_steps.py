@@ -72,6 +72,15 @@ def test_a_critic_is_asked_and_believed():
     assert state.records[-1].usage.calls == 3
 
 
+def test_the_tokens_of_two_models_have_no_one_price():
+    pipeline, _ = make(["Draft."], {**CRITIC, "critic": "scripted:ACCEPT: yes"})
+    found = rounds_of(pipeline.run("Write."))
+    assert (found["stopped"], found["model"]) == ("accepted", "scripted:ACCEPT: yes")
+    replies = ["Draft.", "Better."]
+    pipeline, _ = make(replies, {**CRITIC, "rounds": 1, "critic": "scripted:ACCEPT: no\nFEEDBACK: x"})
+    assert rounds_of(pipeline.run("Write."))["model"] == "scripted:ACCEPT: no\nFEEDBACK: x, the pipeline's model"
+
+
 def test_a_critique_that_cannot_be_read_keeps_the_draft_and_is_told():
     pipeline, _ = make(["Draft.", "Well, it is fine I guess"], CRITIC)
     state = pipeline.run("Write.")

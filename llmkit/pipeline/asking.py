@@ -25,6 +25,7 @@ class Asking:
         self.spent = Spending(limits)
         self._ctx, self._temperature, self._seed, self._most = ctx, temperature, seed, most
         self._prompts: dict[str, str] = {}
+        self._models: set[str] = set()
         self._guessed = self._cut = 0
 
     def ask(
@@ -55,6 +56,7 @@ class Asking:
             options["temperature"] = self._temperature
             if self._seed is not None:
                 options["seed"] = self._seed + self.spent.usage.calls
+        self._models.add(spec.model if spec else "the pipeline's model")
         # nothing is shown, but a listener that has gone stops the call
         total = heard(self._ctx.model(spec), messages, lambda _: self._ctx.emit(Event("token")), **options)
         text = "" if total is None else str(total.text).strip()
@@ -75,6 +77,8 @@ class Asking:
             self._ctx.note(f"the model told no usage for {self._guessed} calls: their tokens are estimated from bytes")
         if self._cut:
             self._ctx.note(f"{self._cut} replies were cut off at the model's max_tokens")
+        if len(self._models) > 1:  # no one price holds for the tokens of several
+            self._ctx.record(model=", ".join(sorted(self._models)))
         self._ctx.record(usage=self.spent.usage, prompts=self._prompts, **detail)
 
 
