@@ -78,6 +78,10 @@ class StepError(LlmkitError):
         """Where in the pipeline, as in ``steps[1] answer``."""
 
 
+class SandboxError(LlmkitError):
+    """Untrusted code that cannot be run safely here, and therefore is not run."""
+
+
 class Cancelled(LlmkitError):
     """The run was stopped on request; what was committed before stays."""
 

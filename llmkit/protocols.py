@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from llmkit.types import Event, Figure, Hit, Sample, Score, State
+from llmkit.types import Event, Figure, Hit, Sample, Score, State, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,6 +173,22 @@ class Step(Protocol):
 
     def run(self, state: State, ctx: Context) -> State:
         """The state after this step."""
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Judges a draft by a rule, so that a loop knows what to mend and when to stop."""
+
+    type: ClassVar[str]
+    """The word that names the verifier in YAML."""
+
+    def verify(self, draft: str, state: State) -> Verdict:
+        """A score and what is wrong, in words; `state` holds the question, its inputs and the passages.
+
+        Raises:
+            DataError: what the rule needs is not among ``state.inputs``.
+        """
         ...
 
 

@@ -206,6 +206,8 @@ class State:
 
     question: str
     history: tuple[Message, ...] = ()
+    inputs: Metadata = field(default_factory=dict)
+    """What came with the question beside its text, as JSON values: words to use, tests to pass."""
     hits: tuple[Hit, ...] = ()
     """Passages the next step works with, best first."""
     retrieved: tuple[Hit, ...] = ()
@@ -257,6 +259,20 @@ class Score:
     def unscored(cls, reason: str) -> Score:
         """No value can be computed; the sample is counted beside the mean and is not in it."""
         return cls(None, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier says about a draft."""
+
+    score: float
+    """In [0, 1]; 1: nothing is wrong."""
+    messages: tuple[str, ...] = ()
+    """What is wrong, each in a sentence a model can act on; empty where nothing is."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score <= 1:
+            raise ValueError(f"a verdict's score lies in [0, 1], not {self.score}")
 
 
 @dataclass(frozen=True, slots=True)

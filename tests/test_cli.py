@@ -328,3 +328,27 @@ def test_every_command_and_option_is_documented(run):
             for option in leaf.params:
                 if isinstance(option, click.Option):
                     assert any(f"`{word}" in text or f" {word}" in text for word in option.opts), (name, option.opts)
+
+
+def test_code_is_asked_for_without_a_knowledge_base_and_mended(run, tmp_path):
+    from llmkit.errors import SandboxError
+    from llmkit.sandbox.isolation import isolation
+
+    try:
+        isolation()
+    except SandboxError as error:
+        pytest.skip(str(error))
+    script = tmp_path / "script.jsonl"
+    script.write_text('"double = lambda x: x"\n"double = lambda x: 2 * x"\n')
+    model = f"model.model=scripted:@{script}"
+    out, err = run("ask", "Name it double.\nassert double(2) == 4", "--pipeline", "code", "--set", model)
+    assert "Refined answer:\ndouble = lambda x: 2 * x" in out
+    assert "refine: round 1 of 1 is kept" in err
+    assert "it stopped on: accepted" in err
+    words = ["ask", "Write", "--pipeline", "refine-concepts", "--set", "model.model='scripted:A dog'"]
+    out, _ = run(*words, "--input", 'concepts=["dog"]', "--json")
+    assert json.loads(out)["answer"] == "A dog"
+    _, err = run(*words, code=1)
+    assert "came without the input 'concepts'" in err
+    _, err = run(*words, "--input", "concepts", code=2)
+    assert "expected NAME=VALUE" in err

@@ -16,6 +16,10 @@ FIELDS = {
 COLUMNS = {
     "concepts": ["pump", "May"],
     "target": [{"service": {"month": ["May"]}}],
+    "title": "Pumps Under May",
+    "text": "The pump was bad.",
+    "wanted": "positive",
+    "tests": ["assert True"],
     "checks": [{"name": "punctuation:no_comma", "arguments": {}}],
 }
 

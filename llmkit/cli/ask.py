@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @kb_option
 @click.option("--pipeline", default="docs-qa", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
+@click.option("--input", "given", multiple=True, metavar="NAME=VALUE", help="What verifiers check by; JSON or text.")
 @where_option
 @as_of_option
 @as_option
@@ -45,6 +46,7 @@ def command(
     kb: str,
     pipeline: str,
     overrides: tuple[str, ...],
+    given: tuple[str, ...],
     where: str | None,
     as_of: str | None,
     reader: str | None,
@@ -64,24 +66,26 @@ def command(
         loaded = loaded.with_knowledge(KnowledgeBase.open(kb, as_of=as_of, reader=reader))
     if where is not None:
         loaded = loaded.with_filter(where)
-    loaded.open_knowledge()
+    if any("hits" in step.gives for step in loaded.steps):
+        loaded.open_knowledge()
+    inputs = _inputs(given)
     if file is not None:
-        _many(loaded, file, out)
+        _many(loaded, file, out, inputs)
     elif as_json:
         started = time.perf_counter()
-        state = loaded.run(question or "")
+        state = loaded.run(question or "", inputs=inputs)
         row = answer_row(state, "1", time.perf_counter() - started)
         print_json({**row, "records": [_record(record) for record in state.records]})
     else:
-        _one(loaded, question or "")
+        _one(loaded, question or "", inputs)
 
 
-def _one(pipeline: Pipeline, question: str) -> None:
+def _one(pipeline: Pipeline, question: str, inputs: dict[str, Any]) -> None:
     """Stream the answer, then show what it rests on."""
     started = time.perf_counter()
     first = state = None
     said = ""
-    stream = pipeline.stream(question)
+    stream = pipeline.stream(question, inputs=inputs)
     try:
         for event in stream:
             if event.kind == "token":
@@ -117,7 +121,8 @@ def show_answer(state: State, said: str) -> None:
             click.echo(f"  ({n}) {location(hit.chunk)}: {excerpt(hit.chunk.text)}")
     else:
         if " ".join(said.split()) != " ".join(answer.text.split()):
-            click.echo(f"\nChecked answer:\n{answer.text}")
+            refined = any("rounds" in record.detail for record in state.records)
+            click.echo(f"\n{'Refined' if refined else 'Checked'} answer:\n{answer.text}")
         click.echo()
         chunks = {hit.chunk.id: hit.chunk for hit in state.hits}
         for citation in answer.citations:
@@ -129,9 +134,14 @@ def show_answer(state: State, said: str) -> None:
                 click.echo(f'    "{excerpt(citation.quote)}"')
         for sentence in answer.unsupported:
             click.echo(f"not supported by the passages: {excerpt(sentence)}")
+    for record in state.records:
+        if "rounds" in record.detail:
+            detail = record.detail
+            kept = f"round {detail['kept']} of {len(detail['rounds']) - 1} is kept ({detail['kept_because']})"
+            click.echo(f"{record.step.partition('] ')[2]}: {kept}; it stopped on: {detail['stopped']}", err=True)
 
 
-def _many(pipeline: Pipeline, file: str, out: str) -> None:
+def _many(pipeline: Pipeline, file: str, out: str, inputs: dict[str, Any]) -> None:
     """Answer a file of questions; every row is written as soon as it is there."""
     done = failed = 0
     with reading(file) as source, writing(out) as target:
@@ -143,7 +153,7 @@ def _many(pipeline: Pipeline, file: str, out: str) -> None:
                 continue
             name, question = item
             try:
-                row = answer_row(pipeline.run(question), name, time.perf_counter() - started)
+                row = answer_row(pipeline.run(question, inputs=inputs), name, time.perf_counter() - started)
                 done += 1
             except LlmkitError as error:
                 failed += 1
@@ -154,6 +164,20 @@ def _many(pipeline: Pipeline, file: str, out: str) -> None:
     click.echo(f"{done} answered, {failed} failed", err=True)
     if not done:
         sys.exit(1)
+
+
+def _inputs(given: tuple[str, ...]) -> dict[str, Any]:
+    """``NAME=VALUE`` each; a value that is JSON is read as such, any other is a text."""
+    found: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f'--input {item}: expected NAME=VALUE, as in \'concepts=["dog", "park"]\'')
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _record(record: object) -> dict[str, object]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from llmkit.cli.figures import aligned, interval, number
 from llmkit.cli.show import json_option, print_json
+
+if TYPE_CHECKING:
+    from llmkit.evaluation.folder import RunFolder
 
 
 @click.command("compare")
@@ -44,4 +48,15 @@ def command(runs: tuple[str, ...], metrics: tuple[str, ...], as_json: bool) -> N
                 )
             )  # fmt: skip
         click.echo(aligned(rows))
+        click.echo(_spent(folders[0], folder))
     click.echo(f"p: sign flips over clusters, corrected for {len(found)} comparisons (Holm)", err=True)
+
+
+def _spent(before: RunFolder, now: RunFolder) -> str:
+    """What both took of their models, a sample that went through."""
+    words = []
+    for key, name in (("calls", "calls"), ("input_tokens", "tokens in"), ("output_tokens", "tokens out")):
+        taken = [[row[key] for row in run.scores() if row["status"] == "ok"] for run in (before, now)]
+        a, b = (sum(values) / max(len(values), 1) for values in taken)
+        words.append(f"{name} {a:.1f} -> {b:.1f}")
+    return f"a sample: {', '.join(words)}"

@@ -48,8 +48,20 @@ def _machine() -> list[tuple[str, str]]:
         ("python", f"{platform.python_version()} at {sys.executable}"),
         ("cpu", f"{platform.machine()}, {cpu.threads()} threads, {features}"),
         ("encoder runs on", f"{choice.runtime} in {choice.precision}: {choice.why}"),
+        ("untrusted code", _sandbox()),
         ("local chat runs on", "llama.cpp: starts fastest and knows grammars; `runtime: openvino` for long prompts"),
     ]
+
+
+def _sandbox() -> str:
+    from llmkit.errors import SandboxError
+    from llmkit.sandbox.isolation import isolation
+
+    try:
+        how = "under a user id of its own" if isolation() == "root" else "in a user namespace"
+    except SandboxError as error:
+        return str(error)
+    return f"runs in bubblewrap, {how}"
 
 
 def _runtimes() -> list[tuple[str, str]]:

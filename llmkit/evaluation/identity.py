@@ -29,7 +29,7 @@ def prompt_digests(pipeline: Pipeline) -> dict[str, str]:
     """Digest of every prompt the pipeline names, by reference."""
     found = {}
     for key, value in _strings(pipeline.config()):
-        if _PROMPT.fullmatch(value) or key == "prompt":
+        if _PROMPT.fullmatch(value) or key == "prompt" or value.endswith(".md"):
             try:
                 prompt = prompts.load(value)
             except LlmkitError:

@@ -95,7 +95,7 @@ def plan(
         "models": identity.models(pipeline),
         "dataset": selection.digest,
         "knowledge": known and known["digest"],
-        "given": [task.knowledge, task.distractors],
+        "given": [task.knowledge, task.distractors, *task.inputs],
         "repeats": task.repeats,
     }
     name = identity.digest(shapes)

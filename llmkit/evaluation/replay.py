@@ -46,6 +46,7 @@ def replay(run: Reopened, ids: Collection[str] = ()) -> Iterator[Replayed]:
         state = State(
             before.question,
             before.history,
+            before.inputs,
             hits=read_hits(trace["entering"], passages),
             retrieved=before.retrieved,
             records=tuple(record for record in before.records if _position(record.step) < first),

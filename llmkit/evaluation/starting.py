@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from llmkit.errors import DataError
+from llmkit.errors import DataError, unknown
 from llmkit.evaluation.corpus import passages_of
 from llmkit.evaluation.task import Task
 from llmkit.pipeline import Pipeline
@@ -20,9 +20,16 @@ def start(pipeline: Pipeline, task: Task, sample: Sample) -> tuple[State, int]:
     """The state a sample begins with, and the step that comes first.
 
     Raises:
-        DataError: gold passages are to be read, and the sample has none in the knowledge base.
+        DataError: the sample lacks a column that the task gives on; or gold passages
+            are to be read, and the sample has none in the knowledge base.
     """
-    state = State(question=sample.question, history=sample.history)
+    missing = [name for name in task.inputs if name not in sample.fields]
+    if missing:
+        raise DataError(
+            f"sample {sample.id}: {unknown('column', missing[0], sample.fields)}; the task's inputs name it"
+        )
+    inputs = {name: sample.fields[name] for name in task.inputs}
+    state = State(question=sample.question, history=sample.history, inputs=inputs)
     if task.knowledge != "gold":
         return state, 0
     kb = pipeline.open_knowledge()

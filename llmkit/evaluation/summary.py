@@ -57,6 +57,7 @@ def summarise(folder: RunFolder, task: Task) -> dict[str, Any]:
             columns[name].reasons[reason] += 1
         if row["confidence"] is not None and "right_if_answered" in row["scores"]:
             sure.append((row["confidence"], row["scores"]["right_if_answered"] > 0))
+    _across(task, columns)
     return {
         "n": status.total(),
         "ok": status["ok"],
@@ -71,6 +72,20 @@ def summarise(folder: RunFolder, task: Task) -> dict[str, Any]:
         "risk_coverage": risk_coverage([c for c, _ in sure], [r for _, r in sure], of=status["ok"]) if sure else None,
         "decides": task.decides,
     }
+
+
+def _across(task: Task, columns: dict[str, _Column]) -> None:
+    """Figures that need all repeats of a sample, as pass@k."""
+    for metric in task.metrics:
+        across = getattr(metric, "across", None)
+        names = [name for name in metric.figures() if name in columns]
+        if across is None or not names:
+            continue
+        clusters = columns[names[0]].clusters
+        for sample, cluster in clusters.items():
+            values = {name: columns[name].values.get(sample, []) for name in names}
+            for name, value in across(values).items():
+                columns[name].add({"id": sample, "cluster": cluster}, value)
 
 
 def _figure(task: Task, name: str, column: _Column) -> dict[str, Any]:

@@ -71,6 +71,9 @@ class Task(Part):
     knowledge: Literal["corpus", "gold", "pipeline", "none"] = "corpus"
     """corpus: the data set's documents, ingested once; gold: the same, but each question is given its relevant
     passages instead of retrieving (reading); pipeline: what the pipeline names; none: nothing is looked up."""
+    inputs: tuple[str, ...] = ()
+    """Columns the pipeline is given beside the question, for verifiers to check drafts by: ``[concepts]``. Never the
+    right answer."""
     encoder: Annotated[Encoder, one_of("encoder")] = Field(default="local", validate_default=True)
     """Encoder of the knowledge base made from the corpus."""
     splitter: Annotated[Part, one_of("splitter")] = Field(default="structure", validate_default=True)

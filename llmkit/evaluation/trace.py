@@ -27,6 +27,7 @@ def state_row(state: State) -> Row:
     return {
         "question": state.question,
         "history": [[turn.role, turn.content] for turn in state.history],
+        "inputs": dict(state.inputs),
         "retrieved": hit_rows(state.retrieved),
         "hits": hit_rows(state.hits),
         "answer": asdict(state.answer) if state.answer is not None else None,
@@ -48,6 +49,7 @@ def read_state(row: Mapping[str, Any], passages: Mapping[str, Chunk]) -> State:
     return State(
         question=row["question"],
         history=tuple(Message(role, content) for role, content in row["history"]),
+        inputs=row.get("inputs", {}),  # a run of 0.1 has none
         retrieved=read_hits(row["retrieved"], passages),
         hits=read_hits(row["hits"], passages),
         answer=answer,

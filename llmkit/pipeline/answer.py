@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
@@ -88,16 +88,12 @@ def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = "not check
 
 def ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
     """Stream the model's answer; tokens go to the listener, usage and why it ended into the record."""
-    total: Any = None
-    try:
-        for piece in model.stream([(message.role, message.content) for message in messages]):
-            total = piece if total is None else total + piece
-            if piece.text:
-                ctx.emit(Event("token", text=piece.text))
-    except LlmkitError:
-        raise
-    except Exception as error:
-        raise translate(error) from error
+
+    def tell(piece: str) -> None:
+        if piece:
+            ctx.emit(Event("token", text=piece))
+
+    total = heard(model, messages, tell)
     if total is None:
         ctx.note(_NOTHING)
         return ""
@@ -109,3 +105,21 @@ def ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
     if not text:
         ctx.note(_NOTHING)
     return text
+
+
+def heard(model: Any, messages: Sequence[Message], tell: Callable[[str], None], **options: Any) -> Any:
+    """The message a model streams, put together, or None where it said nothing at all; each piece is told.
+
+    Raises:
+        LlmkitError: the model failed.
+    """
+    total: Any = None
+    try:
+        for piece in model.stream([(message.role, message.content) for message in messages], **options):
+            total = piece if total is None else total + piece
+            tell(piece.text)
+    except LlmkitError:
+        raise
+    except Exception as error:
+        raise translate(error) from error
+    return total

@@ -18,14 +18,22 @@ from llmkit.types import Answer, Citation, Hit, State
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class Checked:
+    """A sentence and the citations it rests on."""
+
     text: str
     """The sentence as it will be shown, with its marks."""
     citations: tuple[Citation, ...]
 
     @property
     def supported(self) -> bool:
+        """Whether a citation supports it."""
         return any(citation.supported for citation in self.citations)
+
+    @property
+    def why(self) -> str:
+        """What was found for each citation."""
+        return "; ".join(f"[{c.n}] {c.reason}" for c in self.citations) or "cites no passage, and none supports it"
 
 
 class Ground(Part):
@@ -52,11 +60,11 @@ class Ground(Part):
         answer = state.answer
         if answer is None or answer.abstained:
             return state
-        checked = [self._check(sentence, state.hits) for sentence in _cited_sentences(answer.text)]
+        checked = self.check(answer.text, state.hits)
         failed = [sentence.text for sentence in checked if not sentence.supported]
         ctx.record(
             sentences=len(checked),
-            unsupported=[{"sentence": item.text, "why": _why(item)} for item in checked if not item.supported],
+            unsupported=[{"sentence": item.text, "why": item.why} for item in checked if not item.supported],
         )
         if failed and self.on_unsupported == "abstain":
             ctx.note(f"{len(failed)} of {len(checked)} sentences are not supported: no answer is given")
@@ -71,19 +79,23 @@ class Ground(Part):
         text = answer.text if kept == checked and not self._added(checked, answer) else " ".join(k.text for k in kept)
         return state.replace(answer=Answer(text, tuple(citations), unsupported=tuple(failed)))
 
-    def _added(self, checked: Sequence[_Checked], answer: Answer) -> bool:
+    def check(self, text: str, hits: Sequence[Hit]) -> list[Checked]:
+        """Every sentence of a text with its citations, checked against the passages."""
+        return [self._check(sentence, hits) for sentence in _cited_sentences(text)]
+
+    def _added(self, checked: Sequence[Checked], answer: Answer) -> bool:
         return any(item.text not in answer.text for item in checked)
 
-    def _check(self, sentence: str, hits: Sequence[Hit]) -> _Checked:
+    def _check(self, sentence: str, hits: Sequence[Hit]) -> Checked:
         numbers = list(dict.fromkeys(int(n) for mark in MARK.finditer(sentence) for n in mark.group(1).split(",")))
         claim = MARK.sub("", sentence).strip()
         if numbers:
-            return _Checked(sentence, tuple(self._cite(claim, n, hits) for n in numbers))
+            return Checked(sentence, tuple(self._cite(claim, n, hits) for n in numbers))
         if not self.attribute:
-            return _Checked(sentence, ())
+            return Checked(sentence, ())
         tried = [self._cite(claim, n, hits) for n in range(1, len(hits) + 1)]
         found = next((citation for citation in tried if citation.supported), None)
-        return _Checked(f"{sentence} [{found.n}]", (found,)) if found else _Checked(sentence, ())
+        return Checked(f"{sentence} [{found.n}]", (found,)) if found else Checked(sentence, ())
 
     def _cite(self, claim: str, n: int, hits: Sequence[Hit]) -> Citation:
         if not 1 <= n <= len(hits):
@@ -125,7 +137,3 @@ def _cited_sentences(text: str) -> list[str]:
         if piece:
             joined.append(piece)
     return joined
-
-
-def _why(item: _Checked) -> str:
-    return "; ".join(f"[{c.n}] {c.reason}" for c in item.citations) or "cites no passage, and none supports it"

@@ -20,7 +20,7 @@ from llmkit.part import Part
 from llmkit.pipeline.run import Listener, Run
 from llmkit.protocols import Step
 from llmkit.registry import one_of
-from llmkit.types import Event, Message, State
+from llmkit.types import Event, Message, Metadata, State
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -55,8 +55,15 @@ class Pipeline(Part):
             given |= step.gives
         return self
 
-    def run(self, question: str, *, history: Sequence[Message] = (), on_event: Listener | None = None) -> State:
-        """Answer one question.
+    def run(
+        self,
+        question: str,
+        *,
+        history: Sequence[Message] = (),
+        inputs: Metadata | None = None,
+        on_event: Listener | None = None,
+    ) -> State:
+        """Answer one question; `inputs` are what verifiers check by, as ``{"concepts": [...]}``.
 
         Raises:
             DataError: an empty question.
@@ -64,7 +71,8 @@ class Pipeline(Part):
         """
         if not question.strip():
             raise DataError("the question is empty")
-        return self.resume(State(question=question.strip(), history=tuple(history)), 0, on_event=on_event)
+        state = State(question=question.strip(), history=tuple(history), inputs=dict(inputs or {}))
+        return self.resume(state, 0, on_event=on_event)
 
     def resume(self, state: State, start: int, stop: int | None = None, *, on_event: Listener | None = None) -> State:
         """Go on from a state with the steps from position `start` up to `stop`, or to the end.
@@ -85,7 +93,9 @@ class Pipeline(Part):
         """Answer many questions in order; the first failure is raised."""
         return [self.run(question) for question in questions]
 
-    def stream(self, question: str, *, history: Sequence[Message] = ()) -> Iterator[Event]:
+    def stream(
+        self, question: str, *, history: Sequence[Message] = (), inputs: Metadata | None = None
+    ) -> Iterator[Event]:
         """Answer in a worker thread and yield what happens; the last event is ``done`` with the state.
 
         Closing the iterator stops the run at its next event.
@@ -100,7 +110,7 @@ class Pipeline(Part):
 
         def work() -> None:
             try:
-                self.run(question, history=history, on_event=listen)
+                self.run(question, history=history, inputs=inputs, on_event=listen)
                 events.put(None)
             except BaseException as error:  # carried to the reader, raised there
                 events.put(error)
@@ -116,9 +126,9 @@ class Pipeline(Part):
             stopped.set()
             worker.join()
 
-    async def arun(self, question: str, *, history: Sequence[Message] = ()) -> State:
+    async def arun(self, question: str, *, history: Sequence[Message] = (), inputs: Metadata | None = None) -> State:
         """:meth:`run` in a thread, for callers that have an event loop."""
-        return await asyncio.to_thread(self.run, question, history=history)
+        return await asyncio.to_thread(self.run, question, history=history, inputs=inputs)
 
     def open_knowledge(self) -> KnowledgeBase:
         """The knowledge base, opened on first use and kept."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from llmkit.evaluation.metrics.normal import normal, said
 from llmkit.part import Part
-from llmkit.text.words import words
+from llmkit.text.concepts import missing
 from llmkit.types import Figure, Sample, Score, State
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -86,18 +86,9 @@ class Concepts(Part):
         wanted = sample.fields.get(self.field)
         if state.answer is None or not isinstance(wanted, list) or not wanted:
             return {name: Score.unscored(f"no answer, or no list {self.field!r}") for name in self.figures()}
-        used = set(_stems(state.answer.text))
         unique = list(dict.fromkeys(str(item) for item in wanted))
-        held = sum(used.issuperset(_stems(concept)) for concept in unique)
+        held = len(unique) - len(missing(state.answer.text, unique))
         return {"concepts": Score(held / len(unique)), "all_concepts": Score(float(held == len(unique)))}
-
-
-def _stems(text: str) -> list[str]:
-    """Words of a text brought to their stem by Porter's English stemmer (Snowball)."""
-    import snowballstemmer
-
-    stems: list[str] = snowballstemmer.stemmer("english").stemWords([word.text for word in words(text)])
-    return stems
 
 
 def _value(text: str) -> float | None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from llmkit.errors import DataError
-from llmkit.evaluation.instructions import follows, loosened
 from llmkit.part import Part
+from llmkit.text.instructions import follows, loosened
 from llmkit.types import Figure, Sample, Score, State
 
 

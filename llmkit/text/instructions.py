@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llmkit.errors import DataError, unknown
-from llmkit.evaluation import instruction_layout as layout
-from llmkit.evaluation import instruction_wording as wording
+from llmkit.text import instruction_layout as layout
+from llmkit.text import instruction_wording as wording
 from llmkit.text.language import LANGUAGES
 
 _RELATIONS = ("at least", "less than")

@@ -9,7 +9,7 @@ import json
 import re
 from typing import NoReturn
 
-from llmkit.evaluation.instruction_wording import folded
+from llmkit.text.instruction_wording import folded
 
 _DIVIDER = re.compile(r"(?<!\S)\*{3}(?!\S)")
 _SIX_ASTERISKS = re.compile(r"(?<!\*)\*{6}(?!\*)")
