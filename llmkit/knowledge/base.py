@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import history, spaces
+from llmkit.knowledge import founding, history, spaces
 from llmkit.knowledge.analyzers import AUTO
 from llmkit.knowledge.catalog import Catalog
 from llmkit.knowledge.level import open_level, open_past, renewed
 from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.opening import Vectors, open_vectors
-from llmkit.knowledge.segments import sync_folder
+from llmkit.knowledge.permitted import Permitted
 from llmkit.knowledge.settings import language as words_in
 from llmkit.knowledge.settings import settings
 from llmkit.knowledge.unit import unit_vectors
@@ -66,7 +66,7 @@ class KnowledgeBase:
         """Instead of the encoder that is written down."""
         self._meta = catalog.meta()
         self._lock = threading.RLock()
-        self._permitted: dict[tuple[int, str], NDArray[np.int64]] = {}
+        self._permitted = Permitted(catalog)
         self._space: tuple[int, spaces.Space] | None = None
 
     @classmethod
@@ -87,18 +87,7 @@ class KnowledgeBase:
             ConfigError: a setting that cannot be; see :func:`llmkit.knowledge.settings.settings`.
         """
         path = Path(path).expanduser()
-        made_with = settings(encoder, splitter, language, near_duplicates, vectors)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise KnowledgeError(f"{path} is not empty: open it, or choose another folder")
-            catalog = Catalog(path / "catalog.sqlite", create=True)
-            catalog.set_meta(made_with)
-            for folder in (path, *path.absolute().parents[:2]):  # a power cut must not take the new folder's name
-                sync_folder(folder)
-        except OSError as error:
-            raise KnowledgeError(f"{path} cannot be made: {error}") from error
-        return cls(path, catalog, encoder)
+        return cls(path, founding.made(path, settings(encoder, splitter, language, near_duplicates, vectors)), encoder)
 
     @classmethod
     def open(
@@ -122,11 +111,7 @@ class KnowledgeBase:
             DataError: what is no label.
         """
         path = Path(path).expanduser()
-        if not (path / "catalog.sqlite").is_file():
-            raise KnowledgeError(f"no knowledge base at {path}: make one with `llmkit ingest FILES --into {path}`")
-        catalog = Catalog(path / "catalog.sqlite")
-        if "identity" not in catalog.meta():
-            raise KnowledgeError(f"{path} was never finished: delete the folder and ingest again")
+        catalog = founding.opened(path)
         opened = cls(path, catalog, encoder, None if as_of is None else history.resolve(catalog, as_of))
         return opened if reader is None else opened.as_reader(reader, owned=True)
 
@@ -284,15 +269,7 @@ class KnowledgeBase:
 
     def allowed(self, where: Filter | None) -> NDArray[np.int64] | None:
         """Live rows that pass the filter, ascending; None where there is no filter."""
-        if where is None:
-            return None
-        key = (self.generation, repr(where))  # filters on 1 and on true are equal, and mean different rows
-        if key not in self._permitted:
-            condition, parameters = where.sql()
-            if len(self._permitted) >= 64:
-                self._permitted.clear()
-            self._permitted[key] = self.catalog.live_rows(self.generation, condition, parameters)
-        return self._permitted[key]
+        return None if where is None else self._permitted.rows(self.generation, where)
 
     def document(self, name: str, version: str | None = None) -> Document:
         """A document by id: its live version, or the version named.
@@ -300,11 +277,10 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: it is not there.
         """
-        alive = "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, self.generation, self.generation)
-        named = "id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version)
-        for document in self.catalog.documents(*(named if version else alive)):
-            return document
-        raise KnowledgeError(f"{self.path} has no document {name!r}" + (f" of version {version}" if version else ""))
+        found = self.catalog.document(name, version, self.generation)
+        if found is None:
+            raise KnowledgeError(f"{self.path} has no document {name!r}{f' of version {version}' if version else ''}")
+        return found
 
     @cached_property
     def index(self) -> Vectors:
@@ -321,7 +297,6 @@ class KnowledgeBase:
         if self.as_of is None and self.catalog.generation() != self.generation:
             before = self.space
             self.generation = self.catalog.generation()
-            self._permitted.clear()
             self.__dict__.pop("index", None)
             if self.space != before:  # another process adopted an encoder
                 self.given_encoder = None

@@ -181,6 +181,12 @@ class Catalog:
         )
         return np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
 
+    def document(self, name: str, version: str | None, generation: int) -> Document | None:
+        """A document by id: that of a generation, or the version named; None where there is none."""
+        alive = "id = ? AND born <= ? AND (died IS NULL OR died > ?)", (name, generation, generation)
+        named = "id = ? AND version = ? ORDER BY born DESC LIMIT 1", (name, version)
+        return next(iter(self.documents(*(named if version else alive))), None)
+
     def documents(self, condition: str, parameters: Sequence[Any] = ()) -> Iterable[Document]:
         """Documents by an SQL condition over table documents; structure blocks are not kept."""
         sql = f"SELECT id, text, title, metadata, notes, access FROM documents WHERE {condition}"  # noqa: S608
