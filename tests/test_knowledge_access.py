@@ -356,7 +356,7 @@ def test_what_cannot_be_read_again_is_not_left_open_to_others(tmp_path, monkeypa
 
 
 def test_the_last_bit_of_a_cosine_does_not_depend_on_what_stands_beside(tmp_path, monkeypatch):
-    """Among many forbidden rows FAISS scans another way than among few; scores are summed row by row all the same."""
+    """Among many forbidden rows the index scans another way than among few; scores are summed row by row."""
 
     def random_units(self, texts):
         seeds = [int.from_bytes(text.encode()[-6:], "big") for text in texts]
@@ -374,10 +374,7 @@ def test_the_last_bit_of_a_cosine_does_not_depend_on_what_stands_beside(tmp_path
                 queries = view.encoder.encode_queries([f"query {n:06}" for n in range(30)])
                 some = [*view.search_vectors(queries, 20), *view.search_vectors(queries[:1], 20)]
                 found.append([([view.chunks([row])[0].id for row in rows], scores.tobytes()) for rows, scores in some])
-                plain = [scores.tobytes() for scores in view.index.search(queries, 20, view.visible)[0]]
-        found.append(plain)
-    assert found[0] == found[2]
-    assert found[1] != found[3]  # FAISS's own differ: the test can fail
+    assert found[0] == found[1]
 
 
 def test_near_ties_and_copies_are_ranked_by_row_however_many(tmp_path):

@@ -51,6 +51,8 @@ class KnowledgeBase:
 
     reader: tuple[str, ...] | None = None
     """Labels of the reader to whom this is shown; None: the owner, who sees all."""
+    exact = False
+    """Whether vectors are searched exactly however many there are."""
 
     def __init__(self, path: Path, catalog: Catalog, encoder: Encoder | None = None, as_of: int | None = None) -> None:
         self.path = path
@@ -109,9 +111,8 @@ class KnowledgeBase:
             KnowledgeError: it is not there, or not one.
             DataError: what is no label.
         """
-        path = Path(path).expanduser()
-        catalog = founding.opened(path)
-        opened = cls(path, catalog, encoder, None if as_of is None else history.resolve(catalog, as_of))
+        catalog = founding.opened(Path(path).expanduser())
+        opened = cls(catalog.path.parent, catalog, encoder, None if as_of is None else history.resolve(catalog, as_of))
         return opened if reader is None else opened.as_reader(reader, owned=True)
 
     def as_reader(self, reader: str | Iterable[str], *, owned: bool = False) -> KnowledgeBase:
@@ -176,9 +177,8 @@ class KnowledgeBase:
     def untold(self) -> list[str]:
         """The notes since the last call, so that each is told once."""
         with self._lock:
-            new = self.notes[self._told :]
-            self._told += len(new)
-        return new
+            before, self._told = self._told, len(self.notes)
+        return self.notes[before : self._told]
 
     def refresh(self) -> None:
         """Show the last generation, if another process has written."""
@@ -245,7 +245,7 @@ class KnowledgeBase:
             KnowledgeError: queries that are not unit vectors of this knowledge base's length.
         """
         unit_vectors(queries, len(queries), self.dim, "the encoder of the queries")
-        scores, ids = self.index.search(queries, k, self.allowed(where))
+        scores, ids = self.index.search(queries, k, self.allowed(where), exact=self.exact)
         return [(row[row >= 0], score[row >= 0]) for row, score in zip(ids, scores, strict=True)]
 
     def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:

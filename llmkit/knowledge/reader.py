@@ -20,9 +20,8 @@ from llmkit.knowledge import spaces
 from llmkit.knowledge.access import labels
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.catalog import Catalog
-from llmkit.knowledge.lexical import Found, LexicalIndex, best_first
+from llmkit.knowledge.lexical import Found, LexicalIndex
 from llmkit.knowledge.opening import Vectors
-from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.views import open_view
 from llmkit.protocols import Encoder
 
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmkit.knowledge.filters import Filter
-
-_MORE = 16  # hits beyond k that are looked at first, for ties
-_CLOSE = 1e-5  # inner products of unit vectors in single precision differ by less, whatever computes them
 
 _READABLE = """(d.access = '[]' OR EXISTS (
     SELECT 1 FROM json_each(d.access) AS a JOIN temp.reader_labels AS l ON l.label = a.value))"""
@@ -55,6 +51,9 @@ CREATE TEMP VIEW meta AS SELECT key, value FROM main.meta
 
 class ReaderView(KnowledgeBase):
     """Made by :meth:`KnowledgeBase.as_reader`, or by ``KnowledgeBase.open(path, reader=[...])``; for reading only."""
+
+    exact = True
+    """What was trained on all vectors must not decide what is found."""
 
     def __init__(self, owner: KnowledgeBase, reader: str | Iterable[str], *, owned: bool = False) -> None:
         """Show what holders of these labels may read.
@@ -137,13 +136,6 @@ class ReaderView(KnowledgeBase):
         found = super().allowed(where)
         return self.visible if found is None else found
 
-    def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
-        """Rows and inner products of the k nearest chunks for each query (n, dim); ties in the order of rows."""
-        unit_vectors(queries, len(queries), self.dim, "the encoder of the queries")
-        allowed = self.allowed(where)
-        scores, rows = self._near(queries, k + _MORE, allowed)
-        return [self._ranked(*one, k, allowed) for one in zip(queries, scores, rows, strict=True)]
-
     def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query, counted among what is visible alone."""
         allowed = None if where is None else self.allowed(where)
@@ -186,33 +178,3 @@ class ReaderView(KnowledgeBase):
                 WHERE d.born <= ? AND (d.died IS NULL OR d.died > ?) AND NOT {_READABLE}""",  # noqa: S608
             (now, now),
         )
-
-    def _near(
-        self, queries: NDArray[np.float32], width: int, allowed: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The one place where a reader's vectors are searched; it must not depend on anything that was trained."""
-        return self.index.search(queries, max(1, min(width, len(allowed))), allowed, exact=True)
-
-    def _ranked(
-        self,
-        query: NDArray[np.float32],
-        near: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        k: int,
-        allowed: NDArray[np.int64],
-    ) -> Found:
-        """The k best, once it is sure that no row left out could be among them."""
-        while True:
-            found, width = rows[rows >= 0], len(rows)
-            scores = _inner(self.index.vectors(found), query)
-            order = best_first(scores, found)[:k]
-            out = len(found) < width or width >= len(allowed)
-            if out or scores[order[-1]] > near[-1] + _CLOSE:
-                return found[order], scores[order]
-            (near,), (rows,) = self._near(query[None], 4 * width, allowed)
-
-
-def _inner(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Inner products (n,), each summed by itself: the last bits of a matrix product depend on its other rows."""
-    products: NDArray[np.float32] = (vectors.astype(np.float64) * query).sum(axis=1).astype(np.float32)
-    return products
