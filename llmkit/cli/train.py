@@ -11,6 +11,8 @@ from llmkit.errors import unknown
 SUBCOMMANDS = {
     "mine": "Hard negatives for training data, screened for right answers.",
     "retriever": "A retriever from questions and passages, by one recipe.",
+    "lora": "A LoRA adapter of a chat model from your examples, by one recipe.",
+    "export": "An adapter as merged safetensors, GGUF adapter or merged GGUF.",
 }
 
 
