@@ -53,6 +53,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "chat": "llmkit.training.chat_examples:ChatRows",
         "instructions": "llmkit.training.chat_examples:InstructionRows",
         "questions": "llmkit.training.chat_examples:QuestionRows",
+        "preferences": "llmkit.training.chat_examples:PreferenceRows",
         "run": "llmkit.training.chat_examples:GoodSamples",
     },
     "metric": {

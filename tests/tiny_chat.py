@@ -25,7 +25,8 @@ def make_tiny(folder: Path, seed: int = 0, template: str | None = TEMPLATE) -> P
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     words.train_from_iterator(
-        [TEXT], trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        [TEXT],
+        trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token="<|im_start|>", eos_token="<|im_end|>", unk_token="<|endoftext|>",
@@ -46,7 +47,7 @@ def make_tiny(folder: Path, seed: int = 0, template: str | None = TEMPLATE) -> P
     return folder
 
 
-def make_gguf(folder: Path, path: Path) -> Path:
+def make_gguf(folder: Path, path: Path, template: str = TEMPLATE) -> Path:
     """The same model as llama.cpp reads it, in float32."""
     import gguf
     from safetensors.numpy import load_file
@@ -76,7 +77,7 @@ def make_gguf(folder: Path, path: Path) -> Path:
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(2)
     writer.add_add_bos_token(False)
-    writer.add_chat_template((folder / "chat_template.jinja").read_text())
+    writer.add_chat_template(template)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
     for key, value in load_file(folder / "model.safetensors").items():
         module = key.removesuffix(".weight")

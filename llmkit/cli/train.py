@@ -11,6 +11,7 @@ from llmkit.errors import unknown
 SUBCOMMANDS = {
     "mine": "Hard negatives for training data, screened for right answers.",
     "retriever": "A retriever from questions and passages, by one recipe.",
+    "questions": "Rows that teach a model to answer from passages, from the questions of tasks.",
     "lora": "A LoRA adapter of a chat model from your examples, by one recipe.",
     "export": "An adapter as merged safetensors, GGUF adapter or merged GGUF.",
 }

@@ -18,14 +18,22 @@ from llmkit.errors import ModelError, unknown
 from llmkit.models.adapter import PROBE, PROBE_LEAST, Adapter
 from llmkit.models.engine import Done, Request, Tell, Turn
 
+_LOADED = ("_server", "_folder", "_key", "_adapters")
+
 
 class LlamaCppEngine:
     """One model, one slot, with the prompt before it kept for the next."""
 
-    def __init__(self, path: Path, *, context: int, threads: int) -> None:
+    def __init__(
+        self, path: Path, *, context: int, threads: int, adapters: Mapping[str, Adapter] | None = None
+    ) -> None:
         self._path, self._context, self._threads = path, context, threads
         self._adapters: list[str] = []
-        self._server = self._load({})
+        if adapters:
+            self._server: Any = None
+            self.with_adapters(adapters)
+        else:
+            self._server = self._load({})
 
     def _load(self, adapters: Mapping[str, Path]) -> Any:
         import xllamacpp
@@ -44,7 +52,9 @@ class LlamaCppEngine:
         if os.name == "posix":
             params.hostnames = [str(Path(self._folder.name) / "llama.sock")]
         try:
-            return xllamacpp.Server(params)
+            server = xllamacpp.Server(params)
+            server.handle_completions({"prompt": [0], "n_predict": 1})  # one closed before its first call never ends
+            return server
         except RuntimeError as error:
             what = f" with {', '.join(map(str, adapters.values()))}" if adapters else ""
             raise ModelError(
@@ -85,7 +95,7 @@ class LlamaCppEngine:
         Raises:
             ModelError: one cannot be read, or changes nothing; what was loaded before stays.
         """
-        server, folder, key, before = self._server, self._folder, self._key, self._adapters
+        kept = {name: value for name, value in vars(self).items() if name in _LOADED}
         try:
             self._server, self._adapters = self._load(adapters), list(adapters)
             bare = self.first_token(PROBE)
@@ -94,7 +104,7 @@ class LlamaCppEngine:
                 if max((abs(told[t] - bare[t]) for t in told.keys() & bare.keys()), default=1.0) < PROBE_LEAST:
                     raise ModelError(f"the adapter {name} ({path}) changes nothing: it answers the probe as its base")
         except ModelError:
-            self._server, self._folder, self._key, self._adapters = server, folder, key, before
+            vars(self).update(kept)
             raise
 
     def first_token(self, turns: Sequence[Turn], adapter: str | None = None) -> dict[int, float]:

@@ -87,17 +87,6 @@ class LocalChat(BaseChatModel):
             self._engine.with_adapters(adapters)
             self._adapters = adapters
 
-    def set_adapters(self, folders: Mapping[str, str]) -> None:
-        """Load adapters by name, all at once; see :meth:`set_adapter`."""
-        assert self.base is not None
-        adapters = {name: read_adapter(folder) for name, folder in folders.items()}
-        for adapter in adapters.values():
-            adapter.check_base(self.base)
-        if adapters:
-            with self._turn:
-                self._engine.with_adapters(adapters)
-                self._adapters = adapters
-
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Request:
         known = {"max_tokens", "temperature", "seed", "response_schema", "grammar", "adapter"}
         strange = set(options) - known
@@ -195,15 +184,26 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
     context = spec.context or min(trained, _CONTEXT)
     if context > trained:
         raise ModelError(f"{name} was trained with a context of {trained} tokens; {context} were asked for")
-    return chat_of(_engine(path, spec, context), path, name, spec, context)
+    adapters = adapters_of(spec, path)
+    return chat_of(_engine(path, spec, context, adapters), adapters, path, name, spec, context)
 
 
-def chat_of(engine: Engine, path: Path, name: str, spec: ChatModelSpec, context: int) -> LocalChat:
-    """The chat model of an engine, with the adapters of the spec.
+def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
+    """The adapters of a spec, by name.
 
     Raises:
-        ModelError: an adapter of another base, or one the runtime cannot use.
+        ModelError: one is no adapter, or belongs to another base than `path`.
     """
+    adapters = {name: read_adapter(folder) for name, folder in spec.named_adapters().items()}
+    for adapter in adapters.values():
+        adapter.check_base(path)
+    return adapters
+
+
+def chat_of(
+    engine: Engine, adapters: dict[str, Adapter], path: Path, name: str, spec: ChatModelSpec, context: int
+) -> LocalChat:
+    """The chat model of an engine that has its adapters."""
     model = LocalChat(
         engine,
         name_of_model=name,
@@ -215,19 +215,21 @@ def chat_of(engine: Engine, path: Path, name: str, spec: ChatModelSpec, context:
         adapter="default" if spec.adapter else None,
         base=path,
     )
-    model.set_adapters(spec.named_adapters())
+    model._adapters = adapters
     return model
 
 
-def _engine(path: Path, spec: ChatModelSpec, context: int) -> Engine:
+def _engine(path: Path, spec: ChatModelSpec, context: int, adapters: Mapping[str, Adapter]) -> Engine:
     threads = spec.threads or cpu.threads()
     if spec.runtime == "openvino":
         from llmkit.models.openvino import OpenVINOEngine
 
-        return OpenVINOEngine(path, context=context, threads=threads)
+        openvino = OpenVINOEngine(path, context=context, threads=threads)
+        openvino.with_adapters(adapters)
+        return openvino
     from llmkit.models.llamacpp import LlamaCppEngine
 
-    return LlamaCppEngine(path, context=context, threads=threads)
+    return LlamaCppEngine(path, context=context, threads=threads, adapters=adapters)
 
 
 def _turn(message: BaseMessage) -> Turn:

@@ -30,11 +30,12 @@ class TransformersEngine:
     def __init__(self, model: Any, tokenizer: Any, *, context: int) -> None:
         self._model, self._tokenizer, self._context = model.eval(), tokenizer, context
         self._adapted = False
+        self._named: Mapping[str, Adapter] = {}
 
     def with_adapters(self, adapters: Mapping[str, Adapter]) -> None:
         """Load what is new or changed; see :class:`llmkit.models.engine.Engine`."""
         peft = need("peft", feature="adapters on transformers", extra="train")
-        bare = self._log_probabilities(PROBE, None)
+        bare = self._log_probabilities(PROBE, None) if adapters else None
         base = self._model.unload() if self._adapted else self._model
         self._model, self._adapted = base, False
         model: Any = None
@@ -54,8 +55,12 @@ class TransformersEngine:
                     raise ModelError(
                         f"the adapter {adapter.folder} changes nothing: it answers the probe as its base does"
                     )
-        except (ModelError, ValueError, RuntimeError, KeyError) as error:
+            self._named = adapters
+        except Exception as error:  # safetensors and peft have errors of their own
             self._model, self._adapted = model.unload() if model is not None else base, False
+            before, self._named = self._named, {}
+            if before:
+                self.with_adapters(before)
             if isinstance(error, ModelError):
                 raise
             raise ModelError(f"an adapter cannot be loaded: {error}") from error
@@ -201,7 +206,7 @@ def load_transformers(name: str, spec: ChatModelSpec) -> LocalChat:
         ModelError: not a model, no chat template, or no room for the context asked for.
         MissingExtra: torch or transformers is not installed.
     """
-    from llmkit.models.local import chat_of
+    from llmkit.models.local import adapters_of, chat_of
 
     need("torch", feature="models on transformers", extra="train")
     model, tokenizer, path = open_causal(name, threads=spec.threads)
@@ -209,7 +214,10 @@ def load_transformers(name: str, spec: ChatModelSpec) -> LocalChat:
     context = spec.context or min(trained, _CONTEXT)
     if context > trained:
         raise ModelError(f"{name} was trained with a context of {trained} tokens; {context} were asked for")
-    return chat_of(TransformersEngine(model, tokenizer, context=context), path, name, spec, context)
+    adapters = adapters_of(spec, path)
+    engine = TransformersEngine(model, tokenizer, context=context)
+    engine.with_adapters(adapters)
+    return chat_of(engine, adapters, path, name, spec, context)
 
 
 def open_causal(
@@ -233,7 +241,7 @@ def open_causal(
     from llmkit import cpu
 
     torch.set_num_threads(threads or cpu.threads())
-    progress.disable_progress_bar()
+    progress.disable_progress_bar()  # type: ignore[no-untyped-call]
     path = Path(name).expanduser()
     if path.is_file():
         raise ModelError(f"{path} is a file: transformers: takes a folder; a GGUF file is local:{name}")
@@ -243,7 +251,7 @@ def open_causal(
         how: dict[str, Any] = {"dtype": dtype or fast_dtype(), "trust_remote_code": False, "use_safetensors": True}
         if quantised:
             need("bitsandbytes", feature="a base in 4 bits", extra="train")
-            how["quantization_config"] = BitsAndBytesConfig(
+            how["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
             )
         if torch.cuda.is_available():

@@ -108,7 +108,7 @@ def dequantised(gguf: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as progress
 
-    progress.disable_progress_bar()
+    progress.disable_progress_bar()  # type: ignore[no-untyped-call]
     fresh = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -120,7 +120,7 @@ def dequantised(gguf: Path) -> Path:
         raise ModelError(f"{gguf} cannot be dequantised: {error}") from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config  # it is not quantised any more
-        model.hf_quantizer = None
+        setattr(model, "hf_quantizer", None)  # noqa: B010
     model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     (fresh / "from.json").write_text(json.dumps({"gguf": digest}) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +35,8 @@ class Conversation:
     turns: tuple[Message, ...]
     place: str
     """File and line, for messages."""
+    rejected: str = ""
+    """An answer that the last turn is preferred to; only of preferences."""
 
     @property
     def prompt_digest(self) -> str:
@@ -118,6 +120,35 @@ class QuestionRows(Part):
             return checked((*asked, Message("assistant", answer)))
 
         yield from _rows(self.path, turns)
+
+
+class PreferenceRows(Part):
+    """Pairs of answers: JSONL of ``{"prompt" or "messages", "chosen", "rejected"}``; for ``method: dpo``."""
+
+    family: ClassVar[str] = "conversations"
+    type: ClassVar[str] = "preferences"
+
+    path: str
+    """``.jsonl`` or ``.jsonl.gz``."""
+
+    def conversations(self) -> Iterator[Conversation]:
+        """One a row: the chosen answer as its last turn, the other beside it."""
+        rejected: list[str] = []
+
+        def turns(row: dict[str, Any]) -> tuple[Message, ...]:
+            if "messages" in row:
+                answer = {"role": "assistant", "content": _column(row, "chosen", ())}
+                asked = turns_of([*(row["messages"] or ()), answer], "messages")
+            else:
+                asked = (Message("user", _column(row, "prompt", ())), Message("assistant", _column(row, "chosen", ())))
+            other = _column(row, "rejected", ())
+            if not other.strip() or other.strip() == asked[-1].content.strip():
+                raise DataError("rejected: expected another answer than the chosen one")
+            rejected.append(other)
+            return checked(asked)
+
+        for conversation in _rows(self.path, turns):
+            yield replace(conversation, rejected=rejected[-1])
 
 
 class GoodSamples(Part):

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -86,9 +86,10 @@ def steps_of(schedule: Schedule, examples: int) -> int:
 
 def finetune(
     model: Any,
-    train: Sequence[Example],
-    dev: Sequence[Example],
+    train: Sequence[Any],
+    dev: Sequence[Any],
     schedule: Schedule,
+    objective: Objective,
     checkpoint: Checkpoint | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Curve:
@@ -120,7 +121,7 @@ def finetune(
         for step, rows in batches(train, schedule, begun, total):
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(step, total, schedule)
-            loss, tokens = _step(model, rows, schedule, step)
+            loss, tokens = _step(model, rows, schedule, step, objective)
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), schedule.clip)
             if not math.isfinite(loss) or not torch.isfinite(norm):
                 raise _not_a_number(step, rows, loss)
@@ -132,7 +133,7 @@ def finetune(
             last = step + 1 == total
             if (step + 1) % schedule.evaluate_every == 0 or last:
                 if dev:
-                    curve.dev.append((step + 1, loss_on(model, dev, schedule.pack_tokens)))
+                    curve.dev.append((step + 1, loss_on(model, dev, schedule.pack_tokens, objective)))
                 if not dev or curve.dev[-1][1] <= min(value for _, value in curve.dev):
                     curve.best_step = step + 1
                     best = {name: parameter.detach().clone() for name, parameter in trained.items()} if dev else {}
@@ -154,9 +155,7 @@ def finetune(
     return curve
 
 
-def batches(
-    train: Sequence[Example], schedule: Schedule, begun: int, total: int
-) -> Iterator[tuple[int, list[Example]]]:
+def batches(train: Sequence[Any], schedule: Schedule, begun: int, total: int) -> Iterator[tuple[int, list[Any]]]:
     """The examples of each step from `begun` on: a new order for each time through the data."""
     per_epoch = max(1, math.ceil(len(train) / schedule.batch))
     order: list[int] = []
@@ -177,37 +176,69 @@ def rate_at(step: int, total: int, schedule: Schedule) -> float:
     return schedule.lr * (0.1 + 0.9 * (1 + math.cos(math.pi * share)) / 2)
 
 
-def loss_on(model: Any, examples: Sequence[Example], budget: int) -> float:
-    """Mean loss over the learned tokens of examples, without dropout."""
+class Objective(Protocol):
+    """What is made small: a sum over units (tokens, pairs), so that packs can be added up."""
+
+    def packs(self, rows: Sequence[Any], budget: int) -> list[Pack]:
+        """Rows as packs of about `budget` tokens."""
+        ...
+
+    def units(self, pack: Pack) -> int:
+        """How many units the loss of a pack is the sum of."""
+        ...
+
+    def loss(self, model: Any, pack: Pack) -> Any:
+        """The sum, as a tensor of no dimension."""
+        ...
+
+
+class Answers:
+    """Cross-entropy of the tokens of the answers; logits are made for these only, in float32."""
+
+    def packs(self, rows: Sequence[Example], budget: int) -> list[Pack]:
+        """Examples side by side."""
+        return list(packed(rows, budget))
+
+    def units(self, pack: Pack) -> int:
+        """Learned tokens."""
+        return len(pack.targets)
+
+    def loss(self, model: Any, pack: Pack) -> Any:
+        """Sum over the learned tokens."""
+        return -log_probabilities(model, pack).sum()
+
+
+def log_probabilities(model: Any, pack: Pack) -> Any:
+    """Natural logarithm of the probability of each learned token of a pack: (learned,), float32."""
+    from torch.nn.functional import cross_entropy
+
+    body = model.get_base_model() if hasattr(model, "get_base_model") else model
+    logits = body.lm_head(states(model, pack)).float()
+    return -cross_entropy(logits, pack.targets.to(logits.device), reduction="none")
+
+
+def loss_on(model: Any, rows: Sequence[Any], budget: int, objective: Objective) -> float:
+    """Mean loss of rows, without dropout."""
     import torch
 
     total = count = 0.0
     training = model.training
     model.eval()
     with torch.no_grad():
-        for pack in packed(examples, budget):
-            total += float(loss_of(model, pack))
-            count += len(pack.targets)
+        for pack in objective.packs(rows, budget):
+            total += float(objective.loss(model, pack))
+            count += objective.units(pack)
     model.train(training)
     return total / count
 
 
-def loss_of(model: Any, pack: Pack) -> Any:
-    """Sum of the cross-entropy of a pack's learned tokens; logits are made for these only, in float32."""
-    from torch.nn.functional import cross_entropy
-
-    body = model.get_base_model() if hasattr(model, "get_base_model") else model
-    logits = body.lm_head(states(model, pack)).float()
-    return cross_entropy(logits, pack.targets.to(logits.device), reduction="sum")
-
-
-def _step(model: Any, rows: Sequence[Example], schedule: Schedule, step: int) -> tuple[float, int]:
+def _step(model: Any, rows: Sequence[Any], schedule: Schedule, step: int, objective: Objective) -> tuple[float, int]:
     """Add the gradients of a step; returns its loss and its tokens."""
-    packs = list(packed(rows, schedule.pack_tokens))
-    learned = sum(len(pack.targets) for pack in packs)
+    packs = objective.packs(rows, schedule.pack_tokens)
+    units = sum(objective.units(pack) for pack in packs)
     loss = 0.0
     for pack in packs:
-        part = loss_of(model, pack) / learned
+        part = objective.loss(model, pack) / units
         loss += float(part.detach())
         if not math.isfinite(loss):
             raise _not_a_number(step, [row for row in rows if row.place in pack.places], loss)
@@ -215,7 +246,7 @@ def _step(model: Any, rows: Sequence[Example], schedule: Schedule, step: int) ->
     return loss, sum(sum(pack.lengths) for pack in packs)
 
 
-def _not_a_number(step: int, rows: Sequence[Example], loss: float) -> ModelError:
+def _not_a_number(step: int, rows: Sequence[Any], loss: float) -> ModelError:
     places = ", ".join(row.place for row in rows[:20])
     return ModelError(
         f"step {step + 1}: the loss is {loss} and the gradient no number; its rows are {places}. Look at them, lower "

@@ -6,18 +6,19 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmkit import __version__, cpu
-from llmkit.errors import ModelError
+from llmkit.errors import DataError, ModelError
 from llmkit.models.adapter import PROBE, PROBE_LEAST
 from llmkit.training.adapter_checkpoint import Checkpoint
 from llmkit.training.adapter_folder import recover, write_adapter
 from llmkit.training.base_model import Base, open_base
 from llmkit.training.chat_examples import Conversation
-from llmkit.training.finetune import Curve, Progress, finetune
+from llmkit.training.dpo import Pair, Preferences, pair
+from llmkit.training.finetune import Answers, Curve, Objective, Progress, finetune
 from llmkit.training.lora_linear import lean
 from llmkit.training.lora_recipe import LoraRecipe
 from llmkit.training.loss_plot import loss_plot
@@ -36,8 +37,9 @@ class Prepared:
     renderer: Renderer
     train: list[Example]
     dev: list[Example]
-    conversations: list[Conversation]
     preflight: Preflight
+    pairs: tuple[list[Pair], list[Pair]] = field(default_factory=lambda: ([], []))
+    """Of dpo: to learn, held out."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,13 @@ def prepare(recipe: LoraRecipe) -> Prepared:
     held, over_dev = shortened([renderer.example(one) for one in dev], limit, recipe.too_long)
     found = inspect(base, renderer, examples, held, over + over_dev)
     found.template_checked = same_as_served(base, renderer, train)
-    return Prepared(recipe, base, renderer, examples, held, train, found)
+    if recipe.method == "supervised":
+        return Prepared(recipe, base, renderer, examples, held, found)
+    pairs = [[pair(renderer, one) for one in part] for part in (train, dev)]
+    long = [one.place for part in pairs for one in part if max(len(one.chosen.ids), len(one.rejected.ids)) > limit]
+    if long:
+        raise DataError(f"{len(long)} pairs are longer than {limit} tokens, as {long[0]}: raise max_tokens")
+    return Prepared(recipe, base, renderer, examples, held, found, (pairs[0], pairs[1]))
 
 
 def train(
@@ -89,7 +97,8 @@ def train(
     """
     recipe, base = prepared.recipe, prepared.base
     out = Path(recipe.out).expanduser()
-    data = digest_of(prepared.train, prepared.dev)
+    rejected = [one.rejected for part in prepared.pairs for one in part]
+    data = digest_of(prepared.train, prepared.dev, rejected)
     settings = {key: value for key, value in recipe.config().items() if key not in ("name", "out", "data", "dev")}
     checkpoint = Checkpoint(out, _digest([settings, base.digests, data]))
     if fresh:
@@ -98,12 +107,8 @@ def train(
         note(f"going on with the training that was stopped in {checkpoint.folder}")
     model = adapted(base.model, recipe)
     fast = lean(model)
-    if recipe.method == "dpo":
-        from llmkit.training.dpo import prefer
-
-        curve = prefer(model, base, prepared, on_progress)
-    else:
-        curve = finetune(model, prepared.train, prepared.dev, recipe, checkpoint, on_progress)
+    rows, held, objective = _task(prepared)
+    curve = finetune(model, rows, held, recipe, objective, checkpoint, on_progress)
     change = probe(model, prepared.renderer)
     if change < PROBE_LEAST:
         raise ModelError("the adapter that was trained changes nothing: raise `lr` or `epochs`")
@@ -134,6 +139,13 @@ def train(
     write_adapter(out, model, record, {"training.json": json.dumps(told, indent=1) + "\n", "loss.svg": plot})
     checkpoint.clear()
     return Trained(out, record, curve)
+
+
+def _task(prepared: Prepared) -> tuple[Sequence[Any], Sequence[Any], Objective]:
+    """What is learned from, what is held out, and what is made small."""
+    if prepared.recipe.method == "dpo":
+        return *prepared.pairs, Preferences(prepared.recipe.beta)
+    return prepared.train, prepared.dev, Answers()
 
 
 def adapted(model: Any, recipe: LoraRecipe) -> Any:

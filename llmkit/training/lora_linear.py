@@ -22,7 +22,7 @@ def lean(model: Any) -> int:
     count = 0
     for module in model.modules():
         if type(module) is Linear and _plain(module):
-            module.forward = types.MethodType(_forward, module)
+            module.forward = types.MethodType(_forward, module)  # type: ignore[method-assign]
             count += 1
     return count
 

@@ -26,7 +26,7 @@ class LoraRecipe(Schedule):
     base: str = "smollm2"
     """Name of `llmkit models list`, GGUF file, folder of safetensors, or name on the hub."""
     method: Literal["supervised", "dpo"] = "supervised"
-    """supervised: learn the answers; dpo: prefer one answer to another (Rafailov et al. 2023; needs TRL)."""
+    """supervised: learn the answers; dpo: prefer one answer to another (Rafailov et al. 2023)."""
 
     data: tuple[Conversations, ...]
     """What to learn: chat, instructions, questions, run; for dpo: preferences."""
@@ -43,7 +43,7 @@ class LoraRecipe(Schedule):
 
     rank: int = Field(default=16, ge=1)
     """Inner size of A and B."""
-    alpha: float = Field(default=32, gt=0)
+    alpha: int = Field(default=32, ge=1)
     """BA is multiplied by alpha / rank."""
     targets: tuple[str, ...] = ("all-linear",)
     """Layers that are adapted, by the end of their name, as in q_proj; or all-linear."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from llmkit.errors import ModelError
 from llmkit.training.rendering import Example
 
 NAME = "llmkit_packed"
@@ -29,6 +30,8 @@ class Pack:
     """(learned,): the tokens to be said."""
     sources: Any
     """(learned,): where in the row the state stands that says each of them, one before it."""
+    owners: Any
+    """(learned,): position in the pack of the example that each of them belongs to."""
     lengths: tuple[int, ...]
     """Tokens of each example, in order."""
     places: tuple[str, ...]
@@ -64,18 +67,20 @@ def pack(examples: Sequence[Example]) -> Pack:
 
     ids = [token for example in examples for token in example.ids]
     positions = [n for example in examples for n in range(len(example.ids))]
-    sources, targets, start = [], [], 0
-    for example in examples:
+    sources, targets, owners, start = [], [], [], 0
+    for at, example in enumerate(examples):
         for n in range(1, len(example.ids)):
             if example.learned[n]:
                 sources.append(start + n - 1)
                 targets.append(example.ids[n])
+                owners.append(at)
         start += len(example.ids)
     return Pack(
         torch.tensor([ids]),
         torch.tensor([positions]),
         torch.tensor(targets, dtype=torch.long),
         torch.tensor(sources, dtype=torch.long),
+        torch.tensor(owners, dtype=torch.long),
         tuple(len(example.ids) for example in examples),
         tuple(example.place for example in examples),
     )
@@ -119,10 +124,8 @@ def _attend(
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    if options.get("sliding_window") or options.get("softcap"):
-        window = options.get("sliding_window")
-        if options.get("softcap") or max(_lengths) > window:
-            raise NotImplementedError("attention with a window shorter than an example, or with capped logits")
+    if options.get("softcap") or max(_lengths) > int(options.get("sliding_window") or max(_lengths)):
+        raise ModelError("this model's attention has a window shorter than an example, or caps its logits: not packed")
     how = {"dropout_p": dropout, "scale": scaling, "enable_gqa": key.shape[1] != query.shape[1]}
     out = [
         scaled_dot_product_attention(q, k, v, is_causal=True, **how)

@@ -74,7 +74,8 @@ class Renderer:
             if end is None:
                 raise self._endless(conversation.place)
             learned[first : end + 1] = [True] * (end + 1 - first)
-        last = end + 1  # what the template writes after the answer is never said
+            last = end + 1
+        # what the template writes after the answer is never said
         return Example(tuple(ids[:last]), tuple(learned[:last]), conversation.place, conversation.prompt_digest)
 
     def text(self, turns: Sequence[Message], *, answering: bool = False) -> str:
