@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 from llmkit import config
 from llmkit.evaluation.task import Task
 from llmkit.pipeline import Pipeline
+from llmkit.training.lora_recipe import LoraRecipe
 
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -36,6 +37,9 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("code", snippets("yaml"))
 def test_yaml_in_the_documentation_is_valid(code, monkeypatch):
     text = code
+    if "recipe: lora" in text:
+        config.parse(text).build(LoraRecipe)
+        return
     if "\ndataset:" in text:
         config.parse(text).build(Task)
         return

@@ -28,6 +28,12 @@ ROWS = [{"prompt": f"When does pump {n} rest?", "completion": f"In May [{n % 3}]
 ASKED = "When does pump 7 rest?"
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    """Tiny products are slower on two."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """A tiny base as folder and as GGUF, and rows to learn."""
@@ -177,6 +183,7 @@ class TestTraining:
         ]
         assert curves[0] == pytest.approx(curves[1], rel=1e-3)
 
+    @pytest.mark.slow
     def test_killed_it_goes_on_along_the_same_curve(self, made, tmp_path):
         settings = recipe(made, tmp_path / "killed", steps=12, evaluate_every=3, dropout=0.1)
         whole = train(prepare(settings.replace(out=str(tmp_path / "whole"))))
@@ -199,7 +206,7 @@ class TestTraining:
         assert "going on with the training" in told[0]
         assert seen[0] in (4, 7)
         assert again.curve.losses == pytest.approx(whole.curve.losses, rel=1e-5)
-        assert again.curve.dev == pytest.approx(whole.curve.dev, rel=1e-5)
+        assert dict(again.curve.dev) == pytest.approx(dict(whole.curve.dev), rel=1e-5)
         assert not (tmp_path / "killed.training").exists()
 
     def test_another_training_is_not_gone_on_with(self, made, tmp_path):
@@ -400,6 +407,7 @@ def read_adapter_stub():
 
 
 class TestExport:
+    @pytest.mark.slow
     def test_merged_safetensors_answer_the_same(self, made, trained, tmp_path):
         record = export(trained.folder, "safetensors", tmp_path / "merged")
         assert record["parity"] == {
@@ -446,6 +454,7 @@ class TestExport:
             export(trained.folder, "gguf", tmp_path / "x.gguf")
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_the_mask_trains_and_exports(made, tmp_path):
     from click.testing import CliRunner
 

@@ -14,7 +14,7 @@ from llmkit.errors import ConfigError
 @click.argument("files", nargs=-1, required=True, metavar="FILES...")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Check as if this were set; repeatable.")
 def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Read pipeline and task files and report every problem with its place. Nothing is loaded or run."""
+    """Read pipeline, task and recipe files and report every problem with its place. Nothing is loaded or run."""
     wrong = 0
     for file in files:
         try:
@@ -28,10 +28,15 @@ def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 
 def _checked(file: str, overrides: tuple[str, ...]) -> str:
     """What the file is, where nothing is wrong with it."""
-    from llmkit import config
+    from llmkit import assets, config
     from llmkit.pipeline import load_pipeline
 
     path = Path(file)
+    if config.read(path if path.is_file() else assets.find("pipelines", file)).values.get("recipe") == "lora":
+        from llmkit.training.lora_recipe import load_recipe
+
+        recipe = load_recipe(file, overrides)
+        return f"recipe {recipe.name} is fine: an adapter of {recipe.base}"
     if path.is_file() and "dataset" in config.read(path).values:
         from llmkit.evaluation.task import load_task
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 
 import click
+from pydantic import BaseModel
 
 
 @click.command("schema")
-@click.argument("what", type=click.Choice(["pipeline", "task"]))
+@click.argument("what", type=click.Choice(["pipeline", "task", "lora"]))
 def command(what: str) -> None:
     """JSON schema of a configuration, with every part and key that ships."""
     from llmkit.evaluation.task import Task
     from llmkit.pipeline import Pipeline
     from llmkit.registry import json_schema
+    from llmkit.training.lora_recipe import LoraRecipe
 
-    click.echo(json.dumps(json_schema(Task if what == "task" else Pipeline), indent=2, ensure_ascii=False))
+    models: dict[str, type[BaseModel]] = {"pipeline": Pipeline, "task": Task, "lora": LoraRecipe}
+    click.echo(json.dumps(json_schema(models[what]), indent=2, ensure_ascii=False))
