@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,18 +48,18 @@ def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bo
         return
     figures = done.record["figures"]
     dev = "" if figures["dev_loss"] is None else f", dev {figures['dev_loss']:.4f} at step {figures['best_step']}"
+    served = _served(done.record["base"])
     click.echo(
         f"loss {figures['loss']:.4f}{dev}; {figures['tokens']} tokens in {duration(figures['seconds'])}, "
         f"{figures['tokens_per_second']} tokens/s, {figures['peak_mb']} MB\n{done.folder}: the curve is in loss.svg; "
-        f"use it with --set 'model={{model: {_served(done.record)}, adapter: {done.folder}}}'"
+        f"use it with --set 'model={{model: {_served(done.record['base'])}, adapter: {done.folder}}}'"
     )
 
 
-def _served(record: dict[str, object]) -> str:
-    base = record["base"]
-    name = base["name"] if isinstance(base, dict) else ""
-    gguf = ":" in str(name) or str(name).endswith(".gguf") or "/" not in str(name)
-    return f"local:{str(name).removeprefix('local:')}" if gguf else f"transformers:{name}"
+def _served(base: dict[str, Any]) -> str:
+    """The base as a chat model's spec names it; one that came from a GGUF file has two digests."""
+    plain = str(base["name"]).removeprefix("local:").removeprefix("transformers:")
+    return f"{'local' if len(base['digests']) > 1 else 'transformers'}:{plain}"
 
 
 def _show_masks(found: Preflight) -> None:

@@ -63,8 +63,8 @@ def recover(folder: Path) -> None:
 
 def synced(path: Path) -> None:
     """Have a file's bytes, or a folder's names, on the disk."""
-    if path.is_dir() and os.name != "posix":
-        return
+    if os.name != "posix":
+        return  # Windows opens no folders, and flushes only what is open for writing
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -175,7 +175,7 @@ class GoodSamples(Part):
         if self.figure not in known:
             raise DataError(f"{self.path}: {unknown('figure', self.figure, sorted(known))}")
         for trace in folder.traces():
-            if (trace["sample"]["id"] if "sample" in trace else trace["id"], trace["repeat"]) not in good:
+            if (trace["id"], trace["repeat"]) not in good:
                 continue
             asked = [record["detail"] for record in trace["state"]["records"] if "messages" in record["detail"]]
             if not asked or not asked[-1].get("raw"):

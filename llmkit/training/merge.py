@@ -81,6 +81,6 @@ def merge_gguf(adapter: Adapter, base: Path, path: Path, kind: Kind) -> int:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with path.open("rb") as file:
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
     return changed
