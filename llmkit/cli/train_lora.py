@@ -52,7 +52,7 @@ def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bo
     click.echo(
         f"loss {figures['loss']:.4f}{dev}; {figures['tokens']} tokens in {duration(figures['seconds'])}, "
         f"{figures['tokens_per_second']} tokens/s, {figures['peak_mb']} MB\n{done.folder}: the curve is in loss.svg; "
-        f"use it with --set 'model={{model: {_served(done.record['base'])}, adapter: {done.folder}}}'"
+        f"use it with --set 'model={{model: {served}, adapter: {done.folder}}}'"
     )
 
 

@@ -7,6 +7,7 @@ that came with a model is run: no remote code, no pickled weights; its chat temp
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -241,6 +242,8 @@ def open_causal(
     from llmkit import cpu
 
     torch.set_num_threads(threads or cpu.threads())
+    # peft asks for a property that transformers has renamed
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
     progress.disable_progress_bar()  # type: ignore[no-untyped-call]
     path = Path(name).expanduser()
     if path.is_file():
