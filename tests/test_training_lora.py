@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -487,6 +488,7 @@ class TestPreferences:
         pairs = [{"prompt": f"Which of {n}?", "chosen": "In May.", "rejected": "not found"} for n in range(24)]
         data = self.rows(tmp_path, *pairs)
         done = train(prepare(recipe(made, tmp_path / "a", data=data, method="dpo", steps=8, lr=0.01, evaluate_every=4)))
+        assert done.curve.losses[0] == pytest.approx(math.log(2), abs=1e-5)  # it starts as its own reference
         assert done.curve.losses[-1] < done.curve.losses[0] * 0.8
         assert done.curve.dev
         spec = {"model": f"transformers:{made / 'base'}", "adapter": str(done.folder), "max_tokens": 4, "threads": 1}
