@@ -86,6 +86,13 @@ BUILTIN: dict[str, dict[str, str]] = {
         "hotpot": "llmkit.evaluation.published:Hotpot",
         "huggingface": "llmkit.evaluation.published:HuggingFace",
     },
+    "conversations": {
+        "chat": "llmkit.training.chat_examples:ChatRows",
+        "instructions": "llmkit.training.chat_examples:InstructionRows",
+        "questions": "llmkit.training.chat_examples:QuestionRows",
+        "preferences": "llmkit.training.chat_examples:PreferenceRows",
+        "run": "llmkit.training.chat_examples:GoodSamples",
+    },
     "metric": {
         "retrieval": "llmkit.evaluation.metrics.retrieval:Retrieval",
         "answer": "llmkit.evaluation.metrics.answer:AnswerMatch",

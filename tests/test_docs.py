@@ -13,6 +13,7 @@ from llmkit import config
 from llmkit.evaluation.task import Task
 from llmkit.experiments.experiment import Experiment, arms_of
 from llmkit.pipeline import Pipeline
+from llmkit.training.lora_recipe import LoraRecipe
 from llmkit.training.recipe import RetrieverRecipe
 
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
@@ -43,6 +44,9 @@ def test_yaml_in_the_documentation_is_valid(code, monkeypatch):
         return
     if text.startswith("recipe: retriever"):
         config.parse(text).build(RetrieverRecipe)
+        return
+    if "recipe: lora" in text:
+        config.parse(text).build(LoraRecipe)
         return
     if "\ndataset:" in text:
         config.parse(text).build(Task)

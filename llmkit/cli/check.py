@@ -39,16 +39,8 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
         experiment = load_experiment(file, overrides)
         task_of(experiment)
         return f"experiment {experiment.name} is fine: {len(arms_of(experiment))} arms"
-    if values.get("recipe") == "reranker":
-        from llmkit.training import reranker_recipe
-
-        asked = reranker_recipe.load_recipe(file, overrides)
-        return f"recipe is fine: a reranker from {asked.base}, for {asked.out}"
     if "recipe" in values:
-        from llmkit.training.recipe import load_recipe
-
-        recipe = load_recipe(file, overrides)
-        return f"recipe {recipe.name} is fine: a retriever from {recipe.base}"
+        return _recipe(str(values["recipe"]), file, overrides)
     if "dataset" in values:
         from llmkit.evaluation.task import load_task
 
@@ -56,3 +48,16 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
         return f"task {task.name} is fine: {', '.join(task.figures)}"
     pipeline = load_pipeline(file, overrides)
     return f"{pipeline.name} is fine: {', '.join(step.type for step in pipeline.steps)}"
+
+
+def _recipe(kind: str, file: str, overrides: tuple[str, ...]) -> str:
+    from llmkit.training import lora_recipe, recipe, reranker_recipe
+
+    if kind == "reranker":
+        asked = reranker_recipe.load_recipe(file, overrides)
+        return f"recipe is fine: a reranker from {asked.base}, for {asked.out}"
+    if kind == "lora":
+        adapter = lora_recipe.load_recipe(file, overrides)
+        return f"recipe {adapter.name} is fine: an adapter of {adapter.base}"
+    retriever = recipe.load_recipe(file, overrides)
+    return f"recipe {retriever.name} is fine: a retriever from {retriever.base}"

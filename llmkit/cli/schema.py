@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 
 import click
+from pydantic import BaseModel
 
 
 @click.command("schema")
-@click.argument("what", type=click.Choice(["pipeline", "task", "experiment", "retriever", "reranker"]))
+@click.argument("what", type=click.Choice(["pipeline", "task", "experiment", "retriever", "reranker", "lora"]))
 def command(what: str) -> None:
     """JSON schema of a configuration, with every part and key that ships."""
-    from pydantic import BaseModel
-
     from llmkit.evaluation.task import Task
     from llmkit.experiments.experiment import Experiment
     from llmkit.pipeline import Pipeline
     from llmkit.registry import json_schema
+    from llmkit.training.lora_recipe import LoraRecipe
     from llmkit.training.recipe import RetrieverRecipe
     from llmkit.training.reranker_recipe import RerankerRecipe
 
@@ -26,5 +26,6 @@ def command(what: str) -> None:
         "experiment": Experiment,
         "retriever": RetrieverRecipe,
         "reranker": RerankerRecipe,
+        "lora": LoraRecipe,
     }
     click.echo(json.dumps(json_schema(models[what]), indent=2, ensure_ascii=False))

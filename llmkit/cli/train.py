@@ -14,6 +14,9 @@ SUBCOMMANDS = {
     "questions": "Questions from your own documents, checked by a round trip.",
     "reranker": "A small cross-encoder that reorders what was found.",
     "adopt": "A trained encoder taken into use, if it helps beyond doubt.",
+    "answers": "Rows that teach a model to answer from passages, from the questions of tasks.",
+    "lora": "A LoRA adapter of a chat model from your examples, by one recipe.",
+    "export": "An adapter as merged safetensors, GGUF adapter or merged GGUF.",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from llmkit import prompts, weights
 from llmkit.errors import LlmkitError
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.models.adapter import read_adapter, weights_digest
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline
@@ -50,12 +51,16 @@ def model_identity(spec: ChatModelSpec) -> str:
     if provider == "local":
         path = weights.find(name)
         behind = _file_digest(path) if path.is_file() else str(path)
+    elif provider == "transformers":
+        path = Path(name).expanduser()
+        behind = weights_digest(path) if path.is_dir() else name
     elif provider == "scripted" and name.startswith("@"):
         path = Path(name[1:]).expanduser()
         behind = _file_digest(path) if path.is_file() else "missing"
     elif provider == "openai":
         behind = os.environ.get("OPENAI_BASE_URL", "")
-    return digest([spec.config(), behind])
+    adapters = {key: read_adapter(folder).digest for key, folder in spec.named_adapters().items()}
+    return digest([spec.config(), behind, *([adapters] if adapters else [])])
 
 
 def knowledge_identity(kb: KnowledgeBase) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Chat models by name: LangChain's ``BaseChatModel`` for every one of them.
 
-``local:`` runs a GGUF file in this process, ``openai:`` asks any OpenAI-compatible server, ``scripted:`` says what it
-is told to; any other prefix goes to LangChain's ``init_chat_model``.
+``local:`` runs a GGUF file in this process, ``transformers:`` a folder of safetensors, ``openai:`` asks any
+OpenAI-compatible server, ``scripted:`` says what it is told to; any other prefix goes to LangChain's
+``init_chat_model``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
@@ -24,7 +25,11 @@ class ChatModelSpec(Part):
     """Which chat model, and how it is asked."""
 
     model: str
-    """``local:smollm2``, ``local:/path/to/model.gguf``, ``openai:gpt-5-mini``, ``PREFIX:NAME``."""
+    """``local:smollm2``, ``local:FILE.gguf``, ``transformers:FOLDER``, ``openai:gpt-5-mini``, any ``PREFIX:NAME``."""
+    adapter: str | None = None
+    """Folder of a LoRA adapter (`llmkit train lora`) that a local or transformers model answers with."""
+    adapters: dict[str, str] = Field(default_factory=dict)
+    """Folders of further adapters on the same base, by the name a call chooses one with: ``bind(adapter=NAME)``."""
     temperature: float = Field(default=0.0, ge=0, le=2)
     """0: the most likely token each time."""
     max_tokens: int = Field(default=512, ge=1)
@@ -38,7 +43,7 @@ class ChatModelSpec(Part):
     retries: int = Field(default=3, ge=0)
     """Further attempts after 429, 5xx and lost connections, waiting as long as the server asks."""
     runtime: Literal["auto", "llamacpp", "openvino"] = "auto"
-    """Of local models; auto: llama.cpp, which starts fastest and knows grammars."""
+    """Of `local:` models; auto: llama.cpp, which starts fastest and knows grammars and adapters."""
     context: int | None = Field(default=None, ge=256)
     """Context window of a local model in tokens; none: what it was trained with, at most 8192."""
     threads: int | None = Field(default=None, ge=1)
@@ -60,6 +65,19 @@ class ChatModelSpec(Part):
     @classmethod
     def _word(cls, value: object) -> object:
         return {"model": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _adapters_fit(self) -> Self:
+        provider = self.model.partition(":")[0]
+        if (self.adapter or self.adapters) and provider not in ("local", "transformers"):
+            raise ValueError(f"adapters belong to local: and transformers: models; {self.model} is neither")
+        if "default" in self.adapters and self.adapter:
+            raise ValueError("'default' is the name of `adapter`: give the other one another name")
+        return self
+
+    def named_adapters(self) -> dict[str, str]:
+        """Folders of all adapters by name; the one of `adapter` is called ``default``."""
+        return ({"default": self.adapter} if self.adapter else {}) | self.adapters
 
 
 def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
@@ -86,10 +104,9 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
 
         return load_openai(name, spec)
     if provider == "transformers":
-        raise ConfigError(
-            f"{spec.model}: models on transformers are not available yet, they arrive with adapters; "
-            "local: runs a GGUF file in this process, openai: asks a server that has the model"
-        )
+        from llmkit.models.transformers import load_transformers
+
+        return load_transformers(name, spec)
     return _by_langchain(provider, spec)
 
 
@@ -156,5 +173,5 @@ def _by_langchain(provider: str, spec: ChatModelSpec) -> BaseChatModel:
         raise ModelError(f"{spec.model} needs another package: {error}") from error
     except ValueError as error:
         raise ConfigError(
-            f"unknown provider {provider!r} (ours: local, openai, scripted). LangChain says: {error}"
+            f"unknown provider {provider!r} (ours: local, transformers, openai, scripted). LangChain says: {error}"
         ) from error

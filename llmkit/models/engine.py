@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from llmkit.models.adapter import Adapter
 
 Turn = tuple[str, str]
 """Role and text."""
@@ -25,6 +27,8 @@ class Request:
     """JSON schema the answer must follow."""
     grammar: str | None = None
     """GBNF grammar the answer must follow."""
+    adapter: str | None = None
+    """Name of the adapter to answer with; none: the bare base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +55,16 @@ class Engine(Protocol):
 
     def count(self, turns: Sequence[Turn]) -> int:
         """Tokens of the prompt these turns make."""
+        ...
+
+    def first_token(self, turns: Sequence[Turn], adapter: str | None = None) -> dict[int, float]:
+        """Natural logarithms of the probabilities of the hundred most likely first tokens of an answer, by token."""
+        ...
+
+    def with_adapters(self, adapters: Mapping[str, Adapter]) -> None:
+        """Have exactly these adapters, by name; their base was checked.
+
+        Raises:
+            ModelError: the runtime knows none, one cannot be read by it, or one changes no output.
+        """
         ...

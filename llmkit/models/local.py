@@ -1,10 +1,10 @@
-"""Chat models in this process: GGUF files on llama.cpp or OpenVINO, behind one class."""
+"""Chat models in this process, behind one class: GGUF files on llama.cpp or OpenVINO, folders on transformers."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from pydantic import PrivateAttr
 
 from llmkit import cpu, weights
 from llmkit.errors import ModelError
+from llmkit.models.adapter import Adapter, read_adapter
 from llmkit.models.engine import Done, Engine, Request, Turn
 from llmkit.models.gguf import trained_context
 from llmkit.types import Message
@@ -32,7 +33,8 @@ class LocalChat(BaseChatModel):
     """One loaded model. It answers one call at a time; other threads wait their turn.
 
     `bind(response_schema=…)` makes it answer JSON of that schema, `bind(grammar=…)` text of a GBNF grammar
-    (llama.cpp only). A prompt longer than the context window is refused, never cut.
+    (llama.cpp only), `bind(adapter=NAME)` with that adapter, `bind(adapter=None)` with none. A prompt longer than the
+    context window is refused, never cut.
     """
 
     name_of_model: str
@@ -42,7 +44,12 @@ class LocalChat(BaseChatModel):
     temperature: float
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    adapter: str | None = None
+    """Name of the adapter it answers with where a call names none."""
+    base: Path | None = None
+    """File or folder of the weights, which adapters must belong to."""
 
+    _adapters: dict[str, Adapter] = PrivateAttr(default_factory=dict)
     _engine: Engine = PrivateAttr()
     _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
@@ -66,8 +73,22 @@ class LocalChat(BaseChatModel):
         with self._turn:
             return self._engine.count([(message.role, message.content) for message in messages])
 
+    def set_adapter(self, name: str, folder: str | Path) -> None:
+        """Load an adapter under a name, in place of the one that had it, between two calls.
+
+        Raises:
+            ModelError: not an adapter, of another base, or without effect; the adapters before stay.
+        """
+        assert self.base is not None
+        adapter = read_adapter(folder)
+        adapter.check_base(self.base)
+        with self._turn:
+            adapters = {**self._adapters, name: adapter}
+            self._engine.with_adapters(adapters)
+            self._adapters = adapters
+
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Request:
-        known = {"max_tokens", "temperature", "seed", "response_schema", "grammar"}
+        known = {"max_tokens", "temperature", "seed", "response_schema", "grammar", "adapter"}
         strange = set(options) - known
         if strange:
             raise ModelError(f"local models do not know {sorted(strange)} (known: {', '.join(sorted(known))})")
@@ -79,6 +100,7 @@ class LocalChat(BaseChatModel):
             stop=tuple(stop or self.stop),
             schema=options.get("response_schema"),
             grammar=options.get("grammar"),
+            adapter=options.get("adapter", self.adapter),
         )
 
     def _generate(
@@ -157,13 +179,32 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
     """
     path = weights.find(name)
     if path.is_dir():
-        raise ModelError(f"{path} is a folder: local: takes a GGUF file")
+        raise ModelError(f"{path} is a folder: local: takes a GGUF file, transformers: a folder")
     trained = trained_context(path) or _CONTEXT
     context = spec.context or min(trained, _CONTEXT)
     if context > trained:
         raise ModelError(f"{name} was trained with a context of {trained} tokens; {context} were asked for")
-    engine = _engine(path, spec, context)
-    return LocalChat(
+    adapters = adapters_of(spec, path)
+    return chat_of(_engine(path, spec, context, adapters), adapters, path, name, spec, context)
+
+
+def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
+    """The adapters of a spec, by name.
+
+    Raises:
+        ModelError: one is no adapter, or belongs to another base than `path`.
+    """
+    adapters = {name: read_adapter(folder) for name, folder in spec.named_adapters().items()}
+    for adapter in adapters.values():
+        adapter.check_base(path)
+    return adapters
+
+
+def chat_of(
+    engine: Engine, adapters: dict[str, Adapter], path: Path, name: str, spec: ChatModelSpec, context: int
+) -> LocalChat:
+    """The chat model of an engine that has its adapters."""
+    model = LocalChat(
         engine,
         name_of_model=name,
         context=context,
@@ -171,18 +212,24 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
         temperature=spec.temperature,
         stop=spec.stop,
         seed=spec.seed,
+        adapter="default" if spec.adapter else None,
+        base=path,
     )
+    model._adapters = adapters
+    return model
 
 
-def _engine(path: Path, spec: ChatModelSpec, context: int) -> Engine:
+def _engine(path: Path, spec: ChatModelSpec, context: int, adapters: Mapping[str, Adapter]) -> Engine:
     threads = spec.threads or cpu.threads()
     if spec.runtime == "openvino":
         from llmkit.models.openvino import OpenVINOEngine
 
-        return OpenVINOEngine(path, context=context, threads=threads)
+        openvino = OpenVINOEngine(path, context=context, threads=threads)
+        openvino.with_adapters(adapters)
+        return openvino
     from llmkit.models.llamacpp import LlamaCppEngine
 
-    return LlamaCppEngine(path, context=context, threads=threads)
+    return LlamaCppEngine(path, context=context, threads=threads, adapters=adapters)
 
 
 def _turn(message: BaseMessage) -> Turn:

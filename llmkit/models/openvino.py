@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmkit.errors import ModelError
+from llmkit.models.adapter import Adapter
 from llmkit.models.engine import Done, Request, Tell, Turn
 
 
@@ -60,6 +61,18 @@ class OpenVINOEngine:
     def count(self, turns: Sequence[Turn]) -> int:
         """Tokens of the prompt; of one longer than the tokenizer reads, counted in parts, a few too many at most."""
         return self._tokens(self._prompt(turns))[0]
+
+    def first_token(self, turns: Sequence[Turn], adapter: str | None = None) -> dict[int, float]:
+        """Refused: OpenVINO GenAI gives log probabilities of chosen tokens only."""
+        raise ModelError("OpenVINO tells no probabilities of tokens: use runtime: llamacpp")
+
+    def with_adapters(self, adapters: Mapping[str, Adapter]) -> None:
+        """Refused: on a GGUF base OpenVINO drops the tensors of an adapter and answers as the base, in silence."""
+        for adapter in adapters.values():
+            raise ModelError(
+                f"OpenVINO ignores adapters on GGUF models: use runtime: llamacpp, or merge {adapter.folder} first: "
+                f"llmkit train export {adapter.folder} --to gguf"
+            )
 
     def _settings(self, request: Request) -> Any:
         settings = self._genai.GenerationConfig()

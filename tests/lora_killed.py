@@ -1,0 +1,11 @@
+"""A training in a process of its own, to be killed: ``python lora_killed.py RECIPE``; says a line a step."""
+
+import sys
+
+from llmkit.training.lora import prepare, train
+from llmkit.training.lora_recipe import load_recipe
+
+train(
+    prepare(load_recipe(sys.argv[1])),
+    on_progress=lambda progress: (sys.stdout.write(f"{progress.step}\n"), sys.stdout.flush()),
+)
