@@ -43,6 +43,7 @@ def named(catalog: Catalog) -> IndexFile | None:
 def write(folder: Path, index: Any, rows: int, last: int, generation: int, certificate: Certificate) -> IndexFile:
     """Write an index so that it is on disk before its transaction commits; named by what is in it."""
     folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
     temporary = folder / f"{generation:08d}.faiss.tmp"
     codes.write(index, temporary)
     with temporary.open("rb+") as file:
