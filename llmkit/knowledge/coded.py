@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.bitmap import Bitmap
 from llmkit.knowledge.certificate import Certificate, K
+from llmkit.knowledge.searching import search
 from llmkit.knowledge.stored import StoredRows
 from llmkit.knowledge.vectors import FEW, Hits, as_arrays
 
@@ -112,5 +113,4 @@ def propose(
         params = library.SearchParametersPreTransform(
             index_params=library.SearchParametersIVF(nprobe=probes, sel=selector)
         )
-    found: NDArray[np.int64] = index.search(queries, depth, params=params)[1]
-    return found
+    return search(index, queries, depth, params)[1]

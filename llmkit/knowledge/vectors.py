@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.knowledge.bitmap import Bitmap
+from llmkit.knowledge.searching import search
 from llmkit.knowledge.stored import StoredRows
 
 # Rounding a unit vector to half precision moves it by at most 2**-11, and its inner product with one no more;
@@ -76,7 +77,7 @@ class FlatIndex:
         left = np.arange(len(queries))
         wanted = width + width // 2 + 16
         while len(left):
-            near, positions = self._codes.search(queries[left], min(wanted, few), params=params)
+            near, positions = search(self._codes, queries[left], min(wanted, few), params)
             unproven = []
             for query, last, some in zip(left.tolist(), near[:, -1], positions, strict=True):
                 best = self.rows.ranked(queries[query], some, width)
