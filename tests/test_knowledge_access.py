@@ -418,3 +418,21 @@ def test_vectors_of_a_real_encoder_do_not_depend_on_the_forbidden(tmp_path, weig
             with kb.as_reader("") as view:
                 shown.append(seen(view))
     assert shown[0] == shown[1]
+
+
+def test_what_was_forbidden_when_it_went_stays_forbidden_in_the_past(tmp_path):
+    """A rename, a deletion and a rollback give nobody back what they may not read."""
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("x", "The plum budget."), Document("y", "The pear budget."), Document("z", "Free.")])
+        kb.add([Document("x", "The plum budget.", access=("hr",)), Document("y", "The pear budget.", access=("hr",))])
+        kb.delete(["x"])
+        with KnowledgeBase.open(tmp_path / "kb", as_of=1, reader="") as past:
+            assert {hit.chunk.document for hit in BM25().retrieve(past, ["budget free"], 9)[0]} == {"z"}
+        rollback(kb, 1)
+        assert kb.document("x").access == kb.document("y").access == ("hr",)
+        assert verify(kb) == []
+        with kb.as_reader("") as view:
+            assert {hit.chunk.document for hit in BM25().retrieve(view, ["budget free"], 9)[0]} == {"z"}
+        kb.add([Document("y", "The pear budget.")])  # said in so many words
+        with KnowledgeBase.open(tmp_path / "kb", as_of=1, reader="") as past:
+            assert {hit.chunk.document for hit in BM25().retrieve(past, ["budget free"], 9)[0]} == {"y", "z"}

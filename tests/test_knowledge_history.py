@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.errors import KnowledgeError
+from llmkit.errors import DataError, KnowledgeError
 from llmkit.knowledge import history
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.purge import compact, forget
 from llmkit.knowledge.retrievers import BM25, Dense
 from llmkit.knowledge.rollback import rollback
@@ -275,3 +276,36 @@ def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
 
 def scores(found):
     return [score for hits in found for *_, score in hits]
+
+
+def test_what_is_forgotten_goes_under_its_older_names_too(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add(
+            [Document("old", "The Quetzal flies."), Document("twin", "The Quetzal flies."), Document("b", "Others.")]
+        )
+        kb.delete(["old"])
+        kb.add([Document("new", "The Quetzal flies.")])
+        asked = []
+        gone = forget(kb, ["new"], before=asked.append)
+        assert asked == [["new", "old"]]
+        assert (gone.namesakes, gone.copies) == (("old",), ("twin",))
+        forget(kb, ["twin"])
+    assert not any(b"Quetzal" in path.read_bytes() for path in (tmp_path / "kb").rglob("*") if path.is_file())
+
+
+def test_where_forgetting_cannot_be_done_nothing_else_is_erased(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("a", "The Quetzal flies.")])
+        asked = []
+        with writer_lock(tmp_path / "kb", "test"), pytest.raises(KnowledgeError, match="is busy"):
+            forget(kb, ["a"], before=asked.append)
+        with pytest.raises(KnowledgeError, match="never had"):
+            forget(kb, ["a", "nobody"], before=asked.append)
+        assert asked == []
+
+        def fail(names):
+            raise DataError("a run is being written")
+
+        with pytest.raises(DataError):
+            forget(kb, ["a"], before=fail)
+        assert kb.document("a").text == "The Quetzal flies."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -99,14 +100,18 @@ def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, as_jso
     from llmkit.knowledge.quotes import quotes_of
     from llmkit.pipeline.sessions import SessionStore
 
-    turns = 0
-    with _open(kb) as base:
-        quotes = quotes_of(base, documents)
-        erased = forget_in_runs(Path(runs), quotes)  # first: once the text is gone, nobody knows what quotes it
+    done: dict[str, Any] = {"turns": 0}
+
+    def erase(names: Sequence[str]) -> None:
+        quotes = quotes_of(base, names)
+        done["runs"] = forget_in_runs(Path(runs), quotes)
         if Path(sessions).is_file():
             with SessionStore(Path(sessions)) as store:
-                turns = store.erase(quotes)
-        gone = forget(base, documents)
+                done["turns"] = store.erase(quotes)
+
+    with _open(kb) as base:
+        gone = forget(base, documents, before=erase)
+    erased, turns = done["runs"], done["turns"]
     if as_json:
         print_json({**asdict(gone), "runs": asdict(erased), "turns": turns})
         return
@@ -116,6 +121,10 @@ def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, as_jso
         "were shown or quote them are gone; the same llmkit eval makes those samples again"
     )
     click.echo(f"{sessions}: {turns} turns of conversations are gone")
+    for name in gone.namesakes:
+        click.echo(f"  forgotten too, an older name of the same text: {name}")
+    for name in gone.copies:
+        click.echo(f"  NOT forgotten, it holds the same text: {name}")
     for file in erased.files:
         click.echo(f"  deleted, can be made again: {file}")
     for file in erased.untouched:

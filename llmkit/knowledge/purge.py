@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,10 @@ class Purged:
     chunks: int
     bytes: int
     """By how much the folder has shrunk."""
+    namesakes: tuple[str, ...] = ()
+    """Older names, in use no more, of the same text: forgotten with it."""
+    copies: tuple[str, ...] = ()
+    """Documents that hold the same text under another name and stay."""
 
 
 def compact(kb: KnowledgeBase, keep: int = 1) -> Purged:
@@ -52,30 +56,55 @@ def compact(kb: KnowledgeBase, keep: int = 1) -> Purged:
     return Purged(len(gone), len(rows), before - _size(kb))
 
 
-def forget(kb: KnowledgeBase, ids: Sequence[str]) -> Purged:
+def forget(
+    kb: KnowledgeBase, ids: Sequence[str], *, before: Callable[[Sequence[str]], None] = lambda _: None
+) -> Purged:
     """Take documents out of every generation: text, vectors, words, names. No byte search of the folder finds them.
 
-    A file that is still in a folder comes back with the next ingest of that folder. Evaluations that were
-    shown the documents lie elsewhere: :func:`llmkit.evaluation.forgetting.forget_in_runs` erases those.
+    What the same text was called before it was renamed is forgotten with it. A file that is still in a folder comes
+    back with the next ingest of that folder. Evaluations that were shown the documents lie elsewhere:
+    :func:`llmkit.evaluation.forgetting.forget_in_runs` erases those.
+
+    Args:
+        kb: open at its last generation.
+        ids: of documents.
+        before: called with every id once it is sure that they can be forgotten, and before they are: nobody knows
+            afterwards what quotes them. Where it fails nothing is forgotten.
 
     Raises:
         KnowledgeError: a document that never was, or another process holds on to old pages.
     """
     kb.check_writable()
-    before = _size(kb)
+    size = _size(kb)
     with writer_lock(kb.path, "forget"), Writer(kb, "forget"):
+        for name in ids:
+            if not kb.catalog.rows("SELECT 1 FROM documents WHERE id = ? LIMIT 1", (name,)):
+                raise KnowledgeError(f"{kb.path} never had a document {name!r}; nothing was forgotten")
+        namesakes, copies = _same_text(kb, ids)
+        every = [*ids, *namesakes]
+        before(every)
         found: list[int] = []
         names: list[str] = []
-        for name in ids:
+        for name in every:
             versions = kb.catalog.rows("SELECT seq, source FROM documents WHERE id = ?", (name,))
-            if not versions:
-                raise KnowledgeError(f"{kb.path} never had a document {name!r}; nothing was forgotten")
             found += [seq for seq, _ in versions]
             names += [name, *(source for _, source in versions)]
         rows = _purge(kb, found, f"forget {len(ids)} documents", names=names)
         _words_anew(kb)
         _shrink(kb)
-    return Purged(len(found), len(rows), before - _size(kb))
+    return Purged(len(found), len(rows), size - _size(kb), namesakes, copies)
+
+
+def _same_text(kb: KnowledgeBase, ids: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Other ids with a text of these documents: those that are in use no more, and those that are."""
+    marks = ",".join("?" * len(ids))
+    found = kb.catalog.rows(
+        f"""SELECT o.id, max(o.died IS NULL) FROM documents o WHERE o.id NOT IN ({marks})
+            AND o.id IN (SELECT id FROM documents WHERE text IN (SELECT text FROM documents WHERE id IN ({marks})))
+            GROUP BY o.id ORDER BY o.id""",  # noqa: S608
+        (*ids, *ids),
+    )
+    return tuple(name for name, live in found if not live), tuple(name for name, live in found if live)
 
 
 def _purge(

@@ -169,12 +169,10 @@ class ReaderView(KnowledgeBase):
             self.__dict__.pop(name, None)
 
     def _forget_past(self) -> None:
-        """A document that is forbidden now shows none of its older versions either."""
+        """A document whose last version is forbidden, be it gone or not, shows none of its older versions either."""
         self.reread()
-        now = self.generation if self.as_of is None else self.catalog.generation()
         self.catalog.rows("DELETE FROM without_past")
         self.catalog.rows(
-            f"""INSERT INTO without_past SELECT DISTINCT d.id FROM main.documents AS d
-                WHERE d.born <= ? AND (d.died IS NULL OR d.died > ?) AND NOT {_READABLE}""",  # noqa: S608
-            (now, now),
+            f"""INSERT INTO without_past SELECT d.id FROM main.documents AS d
+                WHERE d.seq IN (SELECT max(seq) FROM main.documents GROUP BY id) AND NOT {_READABLE}"""  # noqa: S608
         )

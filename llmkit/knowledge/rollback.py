@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from llmkit.knowledge import history, index_file, segments, spaces
 from llmkit.knowledge.level import open_level
 from llmkit.knowledge.lock import writer_lock
 from llmkit.knowledge.writer import Writer, bury, follow, fresh_rows, store_vectors
+from llmkit.types import Document
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -94,11 +96,14 @@ def rows_of(kb: KnowledgeBase, seq: int) -> list[int]:
 
 
 def copy_document(db: sqlite3.Connection, seq: int, generation: int, ids: list[int]) -> None:
-    """A document and its chunks once more, born now."""
+    """A document and its chunks once more, born now. Who may read it stays as it was said last."""
+    labels = _labels(db, seq)
     cursor = db.execute(
         f"INSERT INTO documents ({_DOCUMENT}, born) SELECT {_DOCUMENT}, ? FROM documents WHERE seq = ?",  # noqa: S608
         (generation, seq),
     )
+    if labels:
+        db.execute("UPDATE documents SET access = ?, version = ? WHERE seq = ?", (*labels, cursor.lastrowid))
     for table, kept in (("duplicates", "original, version, similarity, blocks"), ("signatures", "minhash")):
         db.execute(
             f"INSERT INTO {table} (document, {kept}) SELECT ?, {kept} FROM {table} WHERE document = ?",  # noqa: S608
@@ -109,3 +114,14 @@ def copy_document(db: sqlite3.Connection, seq: int, generation: int, ids: list[i
         f"INSERT INTO chunks (row, document, {_CHUNK}, born) SELECT ?, ?, {_CHUNK}, ? FROM chunks WHERE row = ?",  # noqa: S608
         [(new, cursor.lastrowid, generation, row) for new, row in zip(ids, old, strict=True)],
     )
+
+
+def _labels(db: sqlite3.Connection, seq: int) -> tuple[str, str] | None:
+    """The access labels of the document's last version and the version they make; None where nothing differs."""
+    name, text, title, metadata, before = db.execute(
+        "SELECT id, text, title, metadata, access FROM documents WHERE seq = ?", (seq,)
+    ).fetchone()
+    (now,) = db.execute("SELECT access FROM documents WHERE id = ? ORDER BY seq DESC LIMIT 1", (name,)).fetchone()
+    if now == before:
+        return None
+    return now, Document(name, text, title, json.loads(metadata), access=tuple(json.loads(now))).version
