@@ -230,9 +230,15 @@ class Llmkit:
 
     def build(self, data):
         from llmkit.encoders.hashing import HashingEncoder
+        from llmkit.knowledge.choosing import Questions
+        from llmkit.knowledge.indexing import build
+        from llmkit.knowledge.vector_settings import VectorSettings
 
-        self.kb = self.kind.create(self.folder, encoder=HashingEncoder(dim=data.vectors.shape[1]))
+        by_hand = VectorSettings(recall=ENOUGH, small=10**9)  # the vectors are not this encoder's: it cannot ask
+        self.kb = self.kind.create(self.folder, encoder=HashingEncoder(dim=data.vectors.shape[1]), vectors=by_hand)
         self.more(data)
+        asked = Questions(data.others, "questions of NQ train", np.empty(0, dtype=np.int64))
+        build(self.kb, questions=asked, settings=VectorSettings(recall=ENOUGH))
 
     def open(self):
         self.kb = self.kind.open(self.folder)
@@ -276,6 +282,7 @@ class Data:
         self.texts = json.loads((folder / "texts.json").read_text())[first:last]
         self.shelves = np.load(folder / "shelves.npy")[first:last]
         self.rows = np.arange(first, first + len(self.texts))
+        self.others = np.load(folder / "others.npy")
 
     def ids(self):
         return [f"d{row}" for row in self.rows]
