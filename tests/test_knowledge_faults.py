@@ -239,6 +239,14 @@ def test_a_disk_that_is_for_reading_only_is_read(tmp_path):
             for write in (lambda: kb.add([Document("x", "y")]), lambda: kb.delete(["one"]), lambda: compact(kb)):
                 with pytest.raises(KnowledgeError, match=r"cannot be written: .*Read-only file system"):
                     write()
+            assert verify(kb) == []
+            part = next((tmp_path / "kb" / "lexical").glob("*.idx"))
+            whole = part.read_bytes()
+            part.write_bytes(bytes(1) + whole[1:] if whole[0] else b"x" + whole[1:])
+            assert [one.what for one in verify(kb)] == [f"{part.name} is not what was written: its checksum differs"]
+            part.unlink()
+            assert [one.what for one in verify(kb)] == [f"{part.name} is not there"]
+            part.write_bytes(whole)
     finally:
         subprocess.run(["umount", "-l", str(tmp_path / "seen")], check=True)
     with KnowledgeBase.open(tmp_path / "kb") as kb:
