@@ -171,6 +171,8 @@ def _index(kb: KnowledgeBase) -> Iterator[Finding]:
 def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     if read_only(kb.path):  # tantivy makes a lock file even to read: its files are compared with their checksums alone
         folder = kb.path / "lexical"
+        if not folder.exists() and kb.generation == 0:
+            return  # nothing was ever written
         yield from _lexical_files(kb, reached(folder))
         yield from (Finding("lexical", f"{name} is not there", repairable=True) for name in missing_files(folder))
         for view in sorted((folder / "views").glob("[0-9a-f]*")):
@@ -182,8 +184,9 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
     except KnowledgeError as error:
         yield Finding("lexical", str(error), repairable=True)
         return
-    yield from _lexical_files(kb, index.generation)
-    if index.generation != kb.generation:
+    generation = index.generation
+    yield from _lexical_files(kb, generation)
+    if generation != kb.generation:
         return
     try:
         rows = index.rows()
