@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -126,14 +126,23 @@ def parse(text: str, source: str = "") -> Config:
     return Config(values, source, places)
 
 
-def build_part(family: str, value: object) -> Part:
+def build_part(family: str, value: object, called: str = "part") -> Part:
     """A part of `family` from its YAML form: a word or a mapping.
+
+    Args:
+        family: what it has to be.
+        value: the word or mapping.
+        called: what the user knows it as, as in ``--mode``.
 
     Raises:
         ConfigError: everything that is wrong with it.
     """
     holder = create_model("Holder", part=(Annotated[Any, one_of(family)], ...))
-    part: Part = Config({"part": value}).build(holder).part  # type: ignore[attr-defined]
+    try:
+        part: Part = Config({"part": value}).build(holder).part  # type: ignore[attr-defined]
+    except ConfigError as error:
+        named = [replace(problem, path=called + problem.path.removeprefix("part")) for problem in error.problems]
+        raise ConfigError(named) from error
     return part
 
 
@@ -222,8 +231,14 @@ def _scalar(text: str) -> Any:
 
 
 def _flatten(error: ValidationError, model: type[BaseModel], prefix: Loc) -> Iterator[tuple[Loc, str]]:
-    for detail in error.errors(include_url=False):
-        loc = (*prefix, *detail["loc"])
+    details = error.errors(include_url=False)
+    for detail in details:
+        here = detail["loc"]
+        if detail["type"] == "too_short" and any(
+            len(other["loc"]) > len(here) and other["loc"][: len(here)] == here for other in details
+        ):
+            continue  # pydantic counts only the items that are right: the others are told, and are all that is wrong
+        loc = (*prefix, *here)
         inner = detail.get("ctx", {}).get("error")
         if isinstance(inner, PartInvalid):
             yield from _flatten(inner.error, inner.part, loc)

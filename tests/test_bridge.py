@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, date, datetime
 
 import pytest
 from langchain_core.documents import Document as LangChainDocument
@@ -10,7 +11,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_tests.integration_tests import RetrieversIntegrationTests, VectorStoreIntegrationTests
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.errors import ConfigError
+from llmkit.errors import ConfigError, DataError
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.pipeline import Pipeline
 from llmkit.pipeline.bridge import EncoderEmbeddings, KnowledgeRetriever, KnowledgeVectorStore, as_runnable
@@ -88,6 +89,32 @@ def test_what_cannot_be_kept_is_refused(kb, tmp_path):
         KnowledgeVectorStore(kb).add_texts(["a"], ids=["1", "2"])
     with pytest.raises(ConfigError, match="did you mean 'dense'"):
         KnowledgeRetriever(kb=kb, retriever="dnse")
+
+
+def test_none_asked_for_is_none_found(kb):
+    store = KnowledgeVectorStore(kb)
+    store.add_texts(["The apple of May."])
+    assert store.similarity_search("apple", k=0) == []
+    assert store.similarity_search_by_vector(store.embeddings.embed_query("apple"), k=0) == []
+    assert store.max_marginal_relevance_search("apple", k=0) == []
+    for retriever in ("dense", "bm25", "hybrid", "mmr"):
+        for k in (0, -1):
+            with pytest.raises(DataError, match=f"k is {k}"):
+                KnowledgeRetriever(kb=kb, retriever=retriever).invoke("apple", k=k)
+
+
+def test_dates_are_kept_as_texts_and_what_is_not_json_is_named(kb):
+    store = KnowledgeVectorStore(kb)
+    given = {"date": date(2024, 3, 1), "at": datetime(2024, 3, 1, 12, tzinfo=UTC), "n": [1, {"x": None}]}
+    store.add_texts(["The apple of May."], [given], ids=["a"])
+    (found,) = store.similarity_search("apple", k=1, filter="date >= 2024-03")
+    assert found.metadata == {"date": "2024-03-01", "at": "2024-03-01T12:00:00+00:00", "n": [1, {"x": None}]}
+    for wrong, says in (
+        ({"by": {"who": {1}}}, "'by', 'who': a set is no JSON value"),
+        ({"by": {1: 2}}, "the key 1 is a int"),
+    ):
+        with pytest.raises(DataError, match=says):
+            store.add_texts(["x"], [wrong], ids=["b"])
 
 
 def test_a_pipeline_is_a_runnable(kb):

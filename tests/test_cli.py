@@ -225,11 +225,29 @@ def test_prompt_lock_writes_digests(run, tmp_path):
         (["ask", "  ", "--kb", "kb"], 1, "empty"),
         (["search", "x", "--kb", "none"], 1, "no knowledge base"),
         (["search", "x", "--kb", "kb", "--mode", "densse"], 2, "did you mean 'dense'"),
+        (["search", "x", "--kb", "kb", "--mode", "densse"], 2, "--mode  unknown retriever type"),
+        (["search", "x", "--kb", "kb", "--mode", "{type: hybrid, depth: 0}"], 2, "--mode.depth  input should be"),
+        (["search", "--kb", "kb"], 2, "give a QUERY"),
+        (["search", "x", "--queries", "q.jsonl", "--kb", "kb"], 2, "both a QUERY and --queries q.jsonl were given"),
+        (["search", "x", "--kb", "kb", "--as-of", "2020"], 1, "the end of the year is written 2020-12-31"),
         (["search", "--queries", "no.jsonl", "--kb", "kb"], 2, "no.jsonl cannot be read"),
         (["ask", "--questions", "q.jsonl", "--out", "no/such/folder/a.jsonl", "--kb", "kb"], 2, "cannot be written"),
         (["ingest", "nowhere", "--into", "new"], 1, "no file or folder nowhere"),
         (["ingest", "note.md", "--into", "note.md", "--encoder", "hashing"], 1, "note.md"),
         (["ingest", "note.md", "--into", "new", "--encoder", "hashin"], 2, "did you mean 'hashing'"),
+        (["ingest", "note.md", "--into", "new", "--encoder", "hashin"], 2, "--encoder  unknown encoder type"),
+        (["ingest", "note.md", "--into", "new", "--encoder", "hashing", "--max-tokens", "15"], 2, "'--max-tokens': 15"),
+        (
+            ["ingest", "note.md", "--into", "new", "--encoder", "hashing", "--max-tokens", "9999"],
+            2,
+            "--max-tokens 9999 is more than the encoder hashing-256@1/sum/256/f32 reads: it is at most 256",
+        ),
+        (["ingest", "note.md", "--into", "kb", "--max-tokens", "64"], 2, "was made with max-tokens 256, not 64"),
+        (
+            ["ingest", "note.md", "--into", "kb", "--encoder", "{type: hashing, dim: 64}"],
+            2,
+            "was made with encoder hashing-256@1/sum/256/f32, not hashing-64@1/sum/256/f32",
+        ),
         (["ingest", "note.md", "--into", "new"], 1, "llmkit models pull minilm"),
         (["status", "--kb", "note.md"], 1, "no knowledge base"),
         (["schema", "pipline"], 2, "pipline"),
@@ -249,6 +267,18 @@ def test_nothing_readable_is_exit_1_and_each_file_says_why(run, tmp_path):
     (tmp_path / "empty").mkdir()
     _, err = run("ingest", "empty", "--into", "kb", code=1)
     assert "no file to read" in err
+    (tmp_path / "empty" / ".hidden").write_text("x")
+    _, err = run("ingest", "empty", "--into", "new", code=1)
+    assert "no file to read" in err
+    assert ".hidden: hidden file; name it to read it" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_shortest_and_longest_chunks_are_taken(run, tmp_path):
+    (tmp_path / "a.md").write_text("Tomatoes want full sun.\n")
+    for tokens in (16, 256):
+        run("ingest", "a.md", "--into", f"kb{tokens}", "--encoder", "hashing", "--max-tokens", tokens)
+        run("ingest", "a.md", "--into", f"kb{tokens}", "--max-tokens", tokens)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX systems")

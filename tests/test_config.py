@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from llmkit import config, registry
 from llmkit.errors import ConfigError
 from llmkit.part import Part
+from llmkit.pipeline import Pipeline
 from llmkit.registry import one_of
 
 
@@ -80,6 +81,14 @@ def test_all_problems_at_once_with_place_near_match_and_known_names():
     assert found["horses[1].rider.speed"].line == 9
     assert "'many'" in found["horses[1].rider.speed"].message
     assert "a word or a mapping" in found["horses[2]"].message
+
+
+def test_wrong_items_do_not_make_a_list_too_short_and_none_do():
+    with pytest.raises(ConfigError) as refused:
+        config.parse("name: x\nsteps: [retrive, extrct]").build(Pipeline)
+    assert [problem.path for problem in refused.value.problems] == ["steps[0]", "steps[1]"]
+    with pytest.raises(ConfigError, match="at least 1 item"):
+        config.parse("name: x\nsteps: []").build(Pipeline)
 
 
 def test_duplicate_keys_are_refused_with_both_lines():

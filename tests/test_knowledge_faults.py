@@ -227,6 +227,23 @@ def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
         subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
 
 
+def test_on_a_disk_for_reading_only_the_words_are_verified_without_opening_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmkit.knowledge.verify.read_only", lambda path: True)
+    monkeypatch.setattr("llmkit.knowledge.verify.LexicalIndex", None)
+    path = tmp_path / "kb"
+    with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
+        assert verify(kb) == []  # nothing was ever written
+        kb.add([Document("one", "first words"), Document("two", "second words")])
+        kb.delete(["one"])
+        kb.as_reader([]).search_text(["words"], 1)
+        assert verify(kb) == []
+        (view,) = (path / "lexical" / "views").iterdir()
+        next(view.glob("*.term")).unlink()
+        assert [one.what for one in verify(kb)] == [f"the index of a reader's words, views/{view.name}, is damaged"]
+        (path / "lexical" / "generation").write_text("1")
+        assert "the index is at generation 1, the catalogue at 2" in [one.what for one in verify(kb)]
+
+
 @pytest.mark.slow
 def test_a_disk_that_is_for_reading_only_is_read(tmp_path):
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
@@ -239,6 +256,14 @@ def test_a_disk_that_is_for_reading_only_is_read(tmp_path):
             for write in (lambda: kb.add([Document("x", "y")]), lambda: kb.delete(["one"]), lambda: compact(kb)):
                 with pytest.raises(KnowledgeError, match=r"cannot be written: .*Read-only file system"):
                     write()
+            assert verify(kb) == []
+            part = next((tmp_path / "kb" / "lexical").glob("*.idx"))
+            whole = part.read_bytes()
+            part.write_bytes(bytes(1) + whole[1:] if whole[0] else b"x" + whole[1:])
+            assert [one.what for one in verify(kb)] == [f"{part.name} is not what was written: its checksum differs"]
+            part.unlink()
+            assert [one.what for one in verify(kb)] == [f"{part.name} is not there"]
+            part.write_bytes(whole)
     finally:
         subprocess.run(["umount", "-l", str(tmp_path / "seen")], check=True)
     with KnowledgeBase.open(tmp_path / "kb") as kb:

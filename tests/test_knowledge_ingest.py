@@ -95,6 +95,11 @@ def test_a_second_ingest_encodes_nothing_and_says_so(kb, folder):
     check_in_step(kb)
 
 
+def test_a_folder_in_the_home_is_found(kb, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert kb.ingest([f"~/{folder.name}"]).files == 3
+
+
 def test_an_edited_paragraph_encodes_its_own_chunk_only(kb, folder):
     kb.ingest([folder])
     encoded()

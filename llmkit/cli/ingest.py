@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     "--encoder", metavar="SPEC",
     help="Of a new knowledge base: a type word, or YAML as in '{type: local, model: /my/model}'. [default: local]",
 )  # fmt: skip
-@click.option("--max-tokens", type=int, help="Of a new knowledge base: longest chunk, in the encoder's tokens.")
+@click.option(
+    "--max-tokens", type=click.IntRange(16), help="Of a new knowledge base: longest chunk, in the encoder's tokens."
+)
 @click.option(
     "--language", metavar="CODE",
     help="Of a new knowledge base: language that words are stemmed in, as de or ja; without it, told from the texts.",

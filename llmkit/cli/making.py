@@ -34,20 +34,26 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
     given = {name: value for name, value in settings.items() if value is not None}
     if "encoder" in given:
         value = config.parse(f"encoder: {given['encoder']}", "--encoder").values["encoder"]
-        given["encoder"] = config.build_part("encoder", value)
+        given["encoder"] = config.build_part("encoder", value, "--encoder")
     if (path / "catalog.sqlite").is_file():
         kb = KnowledgeBase.open(path)
         for name, value in given.items():
             known = _made_with(kb, name)
             if value != known:
                 kb.close()
+                was, now = _told(known, value)
                 raise ConfigError(
-                    f"{path} was made with {name.replace('_', '-')} {_told(known)}, not {_told(value)}: "
-                    f"{_advice(path, name, value)}"
+                    f"{path} was made with {name.replace('_', '-')} {was}, not {now}: {_advice(path, name, value)}"
                 )
         return kb
     encoder: Any = given.pop("encoder", None) or config.build_part("encoder", "local")
-    splitter = StructureSplitter(max_tokens=given.pop("max_tokens", None))
+    most = given.pop("max_tokens", None)
+    if most is not None and most > encoder.max_tokens:
+        raise ConfigError(
+            f"--max-tokens {most} is more than the encoder {encoder.identity} reads: it is at most {encoder.max_tokens}"
+        )
+    _something_to_read(roots)
+    splitter = StructureSplitter(max_tokens=most)
     if "recall" in given:
         given["vectors"] = VectorSettings(recall=given.pop("recall"))
     return KnowledgeBase.create(path, encoder=encoder, splitter=splitter, **given)
@@ -62,7 +68,7 @@ def _made_with(kb: KnowledgeBase, name: str) -> Any:
     if name == "encoder":
         return kb.encoder
     if name == "max_tokens":
-        return kb.splitter.max_tokens
+        return min(kb.splitter.max_tokens or 256, kb.encoder.max_tokens)  # what is in force
     return kb.language if name == "language" else near_duplicates(kb.catalog.meta())
 
 
@@ -72,7 +78,29 @@ def _advice(path: Path, name: str, value: Any) -> str:
     return "leave the option out, or ingest into a new knowledge base"
 
 
-def _told(value: Any) -> str:
+def _told(known: Any, value: Any) -> tuple[str, str]:
+    """Both as the user knows them: encoders by identity, and by all that is set where that does not tell them apart."""
     from llmkit.part import Part
 
-    return str(value.config()) if isinstance(value, Part) else str(value)
+    if not isinstance(known, Part):
+        return str(known), str(value)
+    was, now = str(getattr(known, "identity", "")), str(getattr(value, "identity", ""))
+    return (was, now) if was != now else (str(known.config()), str(value.config()))
+
+
+def _something_to_read(roots: Sequence[str]) -> None:
+    """Look for one file, so that no knowledge base is made for nothing.
+
+    Raises:
+        DataError: there is none; says what was passed over.
+    """
+    from llmkit.errors import DataError
+    from llmkit.text.sources import Skipped, scan
+
+    passed: list[Skipped] = []
+    for found in scan([Path(root).expanduser() for root in roots]):
+        if not isinstance(found, Skipped):
+            return
+        passed.append(found)
+    told = "".join(f"\n  {one.path}: {one.reason}" for one in passed[:20])
+    raise DataError(f"there was no file to read, and no knowledge base was made{told}")

@@ -57,14 +57,17 @@ def command(
     as_json: bool,
 ) -> None:
     """Find passages for one query, or for a file of them with --queries."""
-    if (query is None) == (file is None):
+    if query is None and file is None:
         raise click.UsageError("give a QUERY, or a file of them with --queries")
+    if query is not None and file is not None:
+        raise click.UsageError(f"both a QUERY and --queries {file} were given: leave one of them out")
     from llmkit import config
     from llmkit.knowledge.base import KnowledgeBase
     from llmkit.knowledge.filters import parse
     from llmkit.knowledge.reading import unread
 
-    retriever: Any = config.build_part("retriever", config.parse(f"mode: {mode}", "--mode").values["mode"])
+    spec = config.parse(f"mode: {mode}", "--mode").values["mode"]
+    retriever: Any = config.build_part("retriever", spec, "--mode")
     wanted = None if where is None else parse(where)
     with KnowledgeBase.open(kb, as_of=as_of, reader=reader) as base:
         if file is not None:

@@ -208,7 +208,7 @@ class KnowledgeBase:
 
         self.check_writable()
         how: dict[str, Any] = {"limits": limits, "on_progress": on_progress, "workers": workers, "reparse": reparse}
-        return ingest(self, [Path(r) for r in roots], access=access, **how)
+        return ingest(self, [Path(r).expanduser() for r in roots], access=access, **how)
 
     def add(self, documents: Iterable[Document], *, source: str = "api") -> IngestSummary:
         """Add or replace documents by id; what has not changed is left alone."""

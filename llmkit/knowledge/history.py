@@ -83,7 +83,8 @@ def resolve(catalog: Catalog, as_of: int | str) -> int:
     generation = int(text) if text.isdigit() else _at(catalog, text)
     last, first = catalog.generation(), oldest(catalog)
     if generation > last:
-        raise KnowledgeError(f"{catalog.path.parent} has no generation {generation}: the last is {last}")
+        year = f"; the end of the year is written {text}-12-31" if len(text) == 4 else ""
+        raise KnowledgeError(f"{catalog.path.parent} has no generation {generation}: the last is {last}{year}")
     if generation < first:
         raise KnowledgeError(
             f"{catalog.path.parent} cannot show generation {generation}: it was compacted, the oldest kept is {first}"

@@ -54,6 +54,9 @@ class Hybrid(Part):
         self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
     ) -> list[list[Hit]]:
         """For each query at most k hits, best first."""
+        from llmkit.knowledge.retrievers import check
+
+        check(queries, k)
         names = [getattr(part, "type", type(part).__name__) for part in self.parts]
         weights = self.weights or self._usual(names)
         depth = max(k, self.depth)

@@ -61,12 +61,7 @@ class LexicalIndex:
     @property
     def generation(self) -> int:
         """The generation of the catalogue this index has reached; 0 for a new one."""
-        if self.folder is None:
-            return self._reached
-        try:
-            return int((self.folder / "generation").read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return 0
+        return self._reached if self.folder is None else reached(self.folder)
 
     def update(
         self, generation: int, died: Iterable[int], born: Iterable[tuple[int, str]], *, heap: int = _HEAP
@@ -199,6 +194,14 @@ def _told(folder: Path | None, what: str) -> Iterator[None]:
         if isinstance(error, ValueError) or type(error).__name__ == "PanicException":
             raise KnowledgeError(f"the lexical index {folder} {what}: {error}") from error
         raise
+
+
+def reached(folder: Path) -> int:
+    """The generation of the catalogue that the index in a folder has reached, without opening it; 0: none."""
+    try:
+        return int((folder / "generation").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
 
 
 def rebuild_from_nothing(folder: Path, language: str = ENGLISH) -> LexicalIndex:

@@ -7,6 +7,7 @@ import struct
 import zlib
 from pathlib import Path
 
+_PARTS = ("fast", "fieldnorm", "idx", "pos", "store", "term")  # files of every segment
 _MAGIC = 1337  # the last four bytes of a file of tantivy's
 
 
@@ -15,10 +16,8 @@ def damaged_files(folder: Path) -> list[str]:
 
     Only those that the last commit names: a crash leaves others, half written, and nobody reads them.
     """
-    try:
-        segments = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["segments"]
-        deletes = {one["segment_id"].replace("-", ""): (one["deletes"] or {}).get("opstamp") for one in segments}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    deletes = _deletes(folder)
+    if deletes is None:
         return ["meta.json"]
     bad = []
     for path in sorted(folder.iterdir()):
@@ -35,3 +34,20 @@ def damaged_files(folder: Path) -> list[str]:
         if not whole:
             bad.append(path.name)
     return bad
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Names of files that the last commit needs and that are not there; for an index that nobody writes to."""
+    deletes = _deletes(folder) or {}
+    named = [f"{segment}.{part}" for segment in deletes for part in _PARTS]
+    named += [f"{segment}.{opstamp}.del" for segment, opstamp in deletes.items() if opstamp is not None]
+    return sorted(name for name in named if not (folder / name).is_file())
+
+
+def _deletes(folder: Path) -> dict[str, int | None] | None:
+    """The segments that the last commit names, and which file of deletions each has; None: that cannot be read."""
+    try:
+        segments = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["segments"]
+        return {one["segment_id"].replace("-", ""): (one["deletes"] or {}).get("opstamp") for one in segments}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -39,8 +39,9 @@ class MaximalMarginalRelevance(Part):
         self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
     ) -> list[list[Hit]]:
         """For each query at most k hits, in the order picked."""
-        from llmkit.knowledge.retrievers import encoded
+        from llmkit.knowledge.retrievers import check, encoded
 
+        check(queries, k)
         candidates = self.of.retrieve(kb, queries, max(k, self.fetch), where)
         return [self._pick(kb, query, hits, k) for query, hits in zip(encoded(kb, queries), candidates, strict=True)]
 

@@ -193,4 +193,8 @@ def _pairs(queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[tuple[
 
 
 def _unloadable(model: str, error: Exception) -> ModelError:
-    return ModelError(f"sentence-transformers cannot load {model!r}: {(str(error).splitlines() or ['?'])[0]}")
+    said = (str(error).splitlines() or ["?"])[0].rstrip(".")
+    return ModelError(
+        f"sentence-transformers cannot load {model!r}: {said}. Give the reranker a folder that holds the model "
+        "(docs-qa-deep takes it from LLMKIT_RERANKER=FOLDER), or take the step 'rerank' out"
+    )

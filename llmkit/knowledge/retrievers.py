@@ -34,7 +34,7 @@ class Dense(Part):
 
     def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and cosines."""
-        check(queries)
+        check(queries, k)
         return kb.search_vectors(encoded(kb, queries), k, where)
 
 
@@ -52,7 +52,7 @@ class BM25(Part):
 
     def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and BM25 scores."""
-        check(queries)
+        check(queries, k)
         return kb.search_text(queries, k, where)
 
 
@@ -90,12 +90,14 @@ def fit_query(encoder: Encoder, text: str) -> tuple[str, int]:
     return kept, len(starts) - len(encoder.token_starts(kept))
 
 
-def check(queries: Sequence[str]) -> None:
-    """Refuse empty queries.
+def check(queries: Sequence[str], k: int) -> None:
+    """Refuse empty queries, and to look for no passage at all.
 
     Raises:
         DataError: says which.
     """
+    if k < 1:
+        raise DataError(f"k is {k}: how many passages to find is 1 or more")
     for position, query in enumerate(queries):
         if not query.strip():
             raise DataError(f"query {position} is empty")

@@ -13,9 +13,9 @@ import numpy as np
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import index_file, indexing, segments, spaces
 from llmkit.knowledge.level import catch_up
-from llmkit.knowledge.lexical import LexicalIndex, rebuild_from_nothing
-from llmkit.knowledge.lexical_damage import damaged_files
-from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.lexical import LexicalIndex, reached, rebuild_from_nothing
+from llmkit.knowledge.lexical_damage import damaged_files, missing_files
+from llmkit.knowledge.lock import read_only, writer_lock
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.unit import unit_vectors
 from llmkit.knowledge.views import broken_views
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
 
 _BATCH = 4096
+_VIEW = "the index of a reader's words, views/{}, is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +169,25 @@ def _index(kb: KnowledgeBase) -> Iterator[Finding]:
 
 
 def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
+    if read_only(kb.path):  # tantivy makes a lock file even to read: its files are compared with their checksums alone
+        folder = kb.path / "lexical"
+        if not folder.exists() and kb.generation == 0:
+            return  # nothing was ever written
+        yield from _lexical_files(kb, reached(folder))
+        yield from (Finding("lexical", f"{name} is not there", repairable=True) for name in missing_files(folder))
+        for view in sorted((folder / "views").glob("[0-9a-f]*")):
+            if damaged_files(view) or missing_files(view):
+                yield Finding("lexical", _VIEW.format(view.name), repairable=True)
+        return
     try:
         index = LexicalIndex(kb.path / "lexical", kb.language)
     except KnowledgeError as error:
         yield Finding("lexical", str(error), repairable=True)
         return
-    if index.generation != kb.generation:
-        told = f"the index is at generation {index.generation}, the catalogue at {kb.generation}"
-        yield Finding("lexical", told, repairable=True)
+    generation = index.generation
+    yield from _lexical_files(kb, generation)
+    if generation != kb.generation:
         return
-    for name in damaged_files(kb.path / "lexical"):
-        yield Finding("lexical", f"{name} is not what was written: its checksum differs", repairable=True)
     try:
         rows = index.rows()
         index.search(["a the"], 1)  # reads the postings too
@@ -190,7 +199,17 @@ def _lexical(kb: KnowledgeBase) -> Iterator[Finding]:
         told = f"{len(np.setdiff1d(live, rows))} chunks have no words, {len(np.setdiff1d(rows, live))} words no chunk"
         yield Finding("lexical", told, repairable=True)
     for name in broken_views(kb.path / "lexical" / "views", kb.language):
-        yield Finding("lexical", f"the index of a reader's words, views/{name}, is damaged", repairable=True)
+        yield Finding("lexical", _VIEW.format(name), repairable=True)
+
+
+def _lexical_files(kb: KnowledgeBase, generation: int) -> Iterator[Finding]:
+    """How far the index has come, and its files against their checksums."""
+    if generation != kb.generation:
+        told = f"the index is at generation {generation}, the catalogue at {kb.generation}"
+        yield Finding("lexical", told, repairable=True)
+        return
+    for name in damaged_files(kb.path / "lexical"):
+        yield Finding("lexical", f"{name} is not what was written: its checksum differs", repairable=True)
 
 
 def _encode_again(kb: KnowledgeBase) -> None:

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +23,7 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, PrivateAttr
 
 from llmkit import config
-from llmkit.errors import ConfigError
+from llmkit.errors import ConfigError, DataError
 from llmkit.knowledge.access import settled
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.filters import Filter, parse
@@ -100,14 +101,19 @@ class KnowledgeVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose id is here; returns their ids."""
+        """Add texts, or replace those whose id is here; returns their ids. Dates in metadata are kept as ISO texts.
+
+        Raises:
+            ConfigError: not one id and one metadata a text, or ids of files.
+            DataError: metadata that are not JSON; says which key.
+        """
         given = list(texts)
         names = [name or str(uuid.uuid4()) for name in (ids or [""] * len(given))]
         data = metadatas or [{}] * len(given)
         if not len(given) == len(names) == len(data):
             raise ConfigError(f"{len(given)} texts came with {len(names)} ids and {len(data)} metadata")
         documents = {
-            name: settled(Document(name, text, metadata=metadata))
+            name: settled(Document(name, text, metadata=_json(metadata, name)))
             for name, text, metadata in zip(names, given, data, strict=True)
         }
         others = self.kb.catalog.rows("SELECT id FROM documents WHERE died IS NULL AND source != ?", (_SOURCE,))
@@ -142,6 +148,8 @@ class KnowledgeVectorStore(VectorStore):
         self, query: str, k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
     ) -> list[tuple[LangChainDocument, float]]:
         """Passages and cosines, best first; `filter` is llmkit's, as text or mapping, and acts inside the search."""
+        if k == 0:
+            return []
         hits = Dense().retrieve(self.kb, [query], k, _filter(filter))[0]
         return [(self._document(hit.chunk), hit.score) for hit in hits]
 
@@ -155,6 +163,8 @@ class KnowledgeVectorStore(VectorStore):
         self, embedding: list[float], k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
     ) -> list[LangChainDocument]:
         """Passages nearest to a unit vector, best first."""
+        if k < 1:
+            return []
         query = np.asarray([embedding], dtype=np.float32)
         rows, _ = self.kb.search_vectors(query, k, _filter(filter))[0]
         return [self._document(chunk) for chunk in self.kb.chunks(rows)]
@@ -163,6 +173,8 @@ class KnowledgeVectorStore(VectorStore):
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[LangChainDocument]:
         """Passages that differ from one another (Carbonell & Goldstein 1998)."""
+        if k == 0:
+            return []
         picking = MaximalMarginalRelevance(of=Dense(), fetch=fetch_k, trade_off=lambda_mult)
         return [self._document(hit.chunk) for hit in picking.retrieve(self.kb, [query], k)[0]]
 
@@ -224,6 +236,26 @@ def as_document(chunk: Chunk, *, whole: bool) -> LangChainDocument:
 def _labelled(metadata: Metadata, access: tuple[str, ...]) -> dict[str, Any]:
     """Metadata with the access labels in it, as they were given."""
     return {**metadata, "access": list(access)} if access else dict(metadata)
+
+
+def _json(value: Any, place: str) -> Any:
+    """Metadata as JSON values, dates and times as ISO texts.
+
+    Raises:
+        DataError: something else, by its key and type.
+    """
+    if isinstance(value, date):  # a datetime is one
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise DataError(f"metadata of {place}: the key {key!r} is a {type(key).__name__}, not a text")
+        return {key: _json(item, f"{place}, {key!r}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item, place) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise DataError(f"metadata of {place}: a {type(value).__name__} is no JSON value; give a text, a number or a list")
 
 
 def _filter(value: str | dict[str, Any] | None) -> Filter | None:
