@@ -100,8 +100,8 @@ def read(path: Path) -> Config:
     return parse(text, str(path))
 
 
-def parse(text: str, source: str = "") -> Config:
-    """Read YAML text; see :func:`read`."""
+def parse(text: str, source: str = "", *, variables: bool = True) -> Config:
+    """Read YAML text; see :func:`read`. Without `variables`, ``${NAME}`` is text, as a stranger's file must have it."""
     places: dict[Loc, tuple[int, int]] = {}
     problems: list[Problem] = []
     try:
@@ -112,7 +112,7 @@ def parse(text: str, source: str = "") -> Config:
                 message = f"anchors and aliases (&, *) are not read: write the value out ({anchor})"
                 raise ConfigError([Problem("", message, line, column)], source)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = {} if node is None else _construct(node, (), places, problems)
+        values = {} if node is None else _construct(node, (), places, problems, variables)
     except yaml.MarkedYAMLError as error:
         line, column = _position(error.problem_mark or error.context_mark)
         message = " ".join(filter(None, (error.context, error.problem)))
@@ -154,7 +154,9 @@ def dotted(loc: Loc) -> str:
     return text
 
 
-def _construct(node: yaml.Node, loc: Loc, places: dict[Loc, tuple[int, int]], problems: list[Problem]) -> Any:
+def _construct(
+    node: yaml.Node, loc: Loc, places: dict[Loc, tuple[int, int]], problems: list[Problem], variables: bool
+) -> Any:
     places[loc] = line, column = _position(node.start_mark)
     if len(loc) > _MAX_DEPTH:
         raise ConfigError([Problem(dotted(loc), f"nested deeper than {_MAX_DEPTH} levels", line, column)])
@@ -175,18 +177,18 @@ def _construct(node: yaml.Node, loc: Loc, places: dict[Loc, tuple[int, int]], pr
                 problems.append(Problem(dotted((*loc, key)), message, *at))
                 continue
             first[key] = at[0]
-            mapping[key] = _construct(value_node, (*loc, key), places, problems)
+            mapping[key] = _construct(value_node, (*loc, key), places, problems, variables)
             places[(*loc, key)] = at
         return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(item, (*loc, i), places, problems) for i, item in enumerate(node.value)]
-    return _scalar_node(node, loc, problems)
+        return [_construct(item, (*loc, i), places, problems, variables) for i, item in enumerate(node.value)]
+    return _scalar_node(node, loc, problems, variables)
 
 
-def _scalar_node(node: yaml.Node, loc: Loc, problems: list[Problem]) -> Any:
+def _scalar_node(node: yaml.Node, loc: Loc, problems: list[Problem], variables: bool) -> Any:
     at = _position(node.start_mark)
     text = str(node.value)
-    if node.tag.endswith(":str") and "${" in text:
+    if variables and node.tag.endswith(":str") and "${" in text:
         try:
             expanded = _expand(text)
         except ConfigError as error:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Metadata: TypeAlias = Mapping[str, Json]
 
-BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", "quote", "row"]
+BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", "quote", "row", "front matter"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,14 @@ def test_identifiers_count_whole_and_in_parts():
     assert terms("parseHttpHeader") == ["parsehttphead", "pars", "http", "header"]
     assert terms("read_csv_file") == ["read", "csv", "file", "read", "csv", "file"]
     assert terms("HTTPServer x plain Words") == ["httpserver", "x", "plain", "word"]
+
+
+@pytest.mark.parametrize("text", ["a" * 1_000_000, "A" * 1_000_000, "_" * 1_000_000, "漢" * 1_000_000])
+def test_a_text_without_a_space_takes_linear_time(text):
+    begun = time.monotonic()
+    prepared(text)
+    assert guess([text]).code in ("en", "zh")  # not Dutch for its "aa"
+    assert time.monotonic() - begun < 20
 
 
 def test_ideographs_count_alone_and_in_pairs():

@@ -6,6 +6,7 @@ import email.message
 import gzip
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def test_text_is_verbatim_with_its_paragraphs(tmp_path: Path) -> None:
     assert document.text == source[1:]
     assert texts(document, "paragraph") == ["First line\r\nsecond line", "Another paragraph."]
     assert (document.id, document.title, document.metadata["type"]) == ("a.txt", "", "text")
+
+
+def test_a_line_of_nothing_but_spaces_takes_linear_time(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    assert texts(one(write(tmp_path / "a.txt", "a\n" + " " * 1_000_000 + "\n  b")), "paragraph") == ["a", "b"]
+    assert time.monotonic() - begun < 20
 
 
 def test_markdown_is_verbatim_with_headings_tables_and_code(tmp_path: Path) -> None:

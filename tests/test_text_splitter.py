@@ -109,6 +109,14 @@ def test_a_large_document_is_split_in_reasonable_memory_and_time():
     assert time.monotonic() - begun < 60
 
 
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_a_word_of_megabytes_is_cut_even_where_it_is_one_unknown_token(tokenizer):
+    text = f"the {'a' * 500_000} end"
+    chunks = StructureSplitter().split(Document("d", text), tokenizer)
+    assert "".join(chunk.text for chunk in chunks).replace(" ", "") == text.replace(" ", "")
+    assert max(len(chunk.text) for chunk in chunks) <= 64 * tokenizer.max_tokens
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -133,7 +141,9 @@ def test_sentences_cover_everything_once(text):
     assert "".join("".join(text[a:b].split()) for a, b in spans) == "".join(text.split())
 
 
-@pytest.mark.parametrize("text", ['."' * 200_000, "x. " * 100_000, "\n " * 300_000, "。" * 300_000, "(" * 300_000])
+@pytest.mark.parametrize(
+    "text", ['."' * 200_000, "x. " * 100_000, "\n " * 300_000, "。" * 300_000, "." * 300_000, "(" * 300_000]
+)
 def test_hostile_text_takes_linear_time(text):
     begun = time.monotonic()
     sentences(text)
@@ -144,3 +154,13 @@ def test_what_no_chunk_covers_is_called_by_its_name():
     document = Document("d", "one two")
     spans = ledger(document, [Chunk("d", 0, 0, 3, "one", 1)])
     assert totals(spans) == {"indexed": 3, "dropped: not covered by any chunk": 4}
+
+
+def test_front_matter_is_in_no_chunk_and_cuts_what_stands_around_it():
+    text = "one\n\n---\na: b\n---\n\ntwo"
+    document = Document("d", text, blocks=(Block(0, 3), Block(5, 17, "front matter"), Block(19, 22)))
+    chunks = StructureSplitter().split(document, HashingEncoder())
+    assert [chunk.text for chunk in chunks] == ["one", "two"]
+    spans = ledger(document, chunks)
+    assert "".join(text[span.start : span.end] for span in spans) == text
+    assert totals(spans) == {"indexed": 6, "dropped: white space": 4, "dropped: front matter": 12}

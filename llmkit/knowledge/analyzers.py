@@ -36,7 +36,8 @@ KNOWN = tuple(sorted({*LANGUAGES, *STEMMERS}))
 
 _CJK_RUN = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-_COMPOUND = re.compile(r"\w*(?:[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9])\w*")  # camelCase, snake_case
+# camelCase, snake_case; tried once a word, from its start: a text without a space is one word as long as the text
+_COMPOUND = re.compile(r"(?<!\w)\w*(?:[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9])\w*")
 _SEAM = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 _SAMPLE = 200  # texts that are looked at
 

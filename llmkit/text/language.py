@@ -115,6 +115,7 @@ _PARTS = {
     "ne": "हरू लाई एको ्न",
 }
 _WORD = re.compile(r"[^\W\d_](?:['’]?[^\W\d_\u0300-\u036f]|[\u0300-\u036f\u0900-\u0963\u064b-\u0652])*")
+_LONGEST = 64  # letters of a word that votes: what is longer is data, and BM25 drops it too
 _FUNCTION_WORDS = {code: frozenset(text.split()) for code, text in _WORDS.items()}
 _SPELLINGS = {code: re.compile("|".join(unicodedata.normalize("NFC", text).split())) for code, text in _PARTS.items()}
 
@@ -150,6 +151,8 @@ def _vote(text: str, candidates: list[str]) -> str | None:
     """The candidate with most votes; a vote that several share counts for each of them in part."""
     votes = dict.fromkeys(candidates, 0.0)
     for word, times in Counter(_WORD.findall(text.lower().replace("’", "'"))).items():
+        if len(word) > _LONGEST:
+            continue
         known = [code for code in candidates if word in _FUNCTION_WORDS[code]]
         spelt = [code for code in candidates if _SPELLINGS[code].search(word)]
         for code in known:

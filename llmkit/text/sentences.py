@@ -17,7 +17,7 @@ _ABBREVIATIONS = frozenset(
 _BREAK = re.compile(
     r"""(?P<hard>\n[ \t]*\n\s*|\n(?=[ \t]*(?:\||(?:[-*•‣]|\d{1,3}[.)])[ \t])))   # blank line, list item, table row
       | (?P<cjk>[。！？｡]+[」』）”’"')\]]*)                                   # full-width stops end wherever they stand
-      | (?P<stop>[.!?…]+)(?P<close>["'”’»)\]]*)(?=\s)                       # a stop that white space follows
+      | (?<![.!?…])(?P<stop>[.!?…]+)(?P<close>["'”’»)\]]*)(?=\s)            # a stop that white space follows
     """,
     re.VERBOSE,
 )

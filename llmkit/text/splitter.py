@@ -25,6 +25,7 @@ from llmkit.types import Block, Chunk, Document, blocks_or_whole
 _WORD = re.compile(r"\S+")
 _LINE = re.compile(r"[^\n]+")
 _WINDOW = 100_000  # characters tokenised at once, so that a large document does not need memory for all its tokens
+_WIDEST = 64  # characters a token may stand for on average: a word piece model has one [UNK] for a word of megabytes
 
 Run = tuple[int, int]
 
@@ -44,7 +45,7 @@ class StructureSplitter(Part):
         """Chunks in order of their offsets.
 
         ``document.text[chunk.start:chunk.end] == chunk.text`` for each; together they hold every character that is
-        not white space; none has more than the budget's tokens.
+        not white space or front matter; none has more than the budget's tokens.
         """
         limit = min(self.max_tokens or 256, tokenizer.max_tokens)
         return _Splitting(document, tokenizer, limit, self.min_tokens).chunks()
@@ -56,6 +57,7 @@ class _Splitting:
     def __init__(self, document: Document, tokenizer: Tokenizer, limit: int, least: int) -> None:
         self.document, self.tokenizer = document, tokenizer
         self.limit, self.least = limit, least
+        self.widest = limit * _WIDEST
         self.version = document.version
         self.starts = _token_starts(document.text, tokenizer)
         self.context = lru_cache(maxsize=64)(self._context)
@@ -64,6 +66,11 @@ class _Splitting:
     def chunks(self) -> list[Chunk]:
         group: list[Block] = []
         for block in _gapless(self.document):
+            if block.kind == "front matter":  # it is metadata; the ledger names it
+                if group:
+                    self._emit(group)
+                group = []
+                continue
             if group and not self._joins(group, block):
                 self._emit(group)
                 group = []
@@ -138,7 +145,7 @@ class _Splitting:
             cut = end
             while room > 0:
                 cut = int(self.starts[first + room - 1]) if first + room - 1 < len(self.starts) else end
-                cut = min(max(cut, start + 1), end)
+                cut = min(max(cut, start + 1), start + self.widest, end)
                 if self._counted(block, start, cut) <= self.limit:
                     break
                 room //= 2
@@ -146,7 +153,7 @@ class _Splitting:
             start = cut if room else start + 1
 
     def _fits(self, block: Block, start: int, end: int) -> bool:
-        if self._tokens(start, end) > self._room(block):
+        if end - start > self.widest or self._tokens(start, end) > self._room(block):
             return False
         # the slice of the whole's tokens is the slice's tokens only where words are not cut
         whole = (start == 0 or self.document.text[start - 1].isspace()) and (

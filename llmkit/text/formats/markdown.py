@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from llmkit.text.formats import front_matter
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.text import paragraphs
@@ -27,9 +28,6 @@ _KINDS: dict[str, BlockKind] = {
     "html_block": "paragraph",
 }
 _NEWLINE = re.compile(r"\r\n?|\n")
-_FRONT = re.compile(r"---[ \t]*\r?\n(.*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S)
-_FIELD = re.compile(r"^(title|date|author|description|tags|lang|language)[ \t]*:[ \t]*(\S.*?)[ \t]*$", re.M | re.I)
-_ACCESS = re.compile(r"^[\"']?access[\"']?[ \t]*:[ \t]*(.*?)[ \t]*$((?:\r?\n[ \t]*-[ \t].*$)*)", re.M | re.I)
 _SECTION = 400_000  # characters parsed at once: the parser's time grows faster than the text
 
 
@@ -44,18 +42,15 @@ def read(content: Content) -> Draft:
 
 def mark(draft: Draft, text: str, offset: int) -> None:
     """Mark the blocks of a Markdown source that stands at `offset` in the draft."""
-    front = _FRONT.match(text)
-    begin = 0
+    front = front_matter.find(text)
     if front:
-        begin = front.end()
-        fields = {key.lower(): value.strip("\"'") for key, value in _FIELD.findall(front[1])}
-        draft.title = draft.title or fields.pop("title", "")
-        for key, value in fields.items():
-            draft.metadata.setdefault(key, value)
-        for inline, items in _ACCESS.findall(front[1]):
-            listed = [line.strip(" \t\r-") for line in items.split("\n")[1:]]
-            draft.limit_access(", ".join([inline, *listed] if inline else listed))
-        paragraphs(draft, text[: front.end()], offset)
+        front_matter.put(front, draft)
+        head = text[: front.end]
+        if front.data:
+            draft.mark(offset + len(head) - len(head.lstrip()), offset + len(head.rstrip()), "front matter")
+        else:
+            paragraphs(draft, head, offset)
+    begin = front.end if front else 0
     for start, end in _sections(text, begin):
         _mark_section(draft, text[start:end], offset + start)
     if not draft.title:

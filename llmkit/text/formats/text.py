@@ -9,7 +9,7 @@ from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable
 from llmkit.types import BlockKind
 
-_PARAGRAPH = re.compile(r"(?:[^\S\n]*\S[^\n]*(?:\n|\Z))+")
+_PARAGRAPH = re.compile(r"^(?:[^\S\n]*\S[^\n]*(?:\n|\Z))+", re.M)
 _ASCIIDOC = re.compile(r"^(={1,6}) +(\S[^\n]*?)[ \t\r]*$", re.M)
 _LINE = re.compile(r"[^\n]+")
 
