@@ -105,7 +105,12 @@ def parse(text: str, source: str = "", *, variables: bool = True) -> Config:
     places: dict[Loc, tuple[int, int]] = {}
     problems: list[Problem] = []
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # before composing: aliases cost nothing here
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # before composing: aliases and depth cost nothing here
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH + 1:
+                line, column = _position(event.start_mark)
+                raise ConfigError([Problem("", f"nested deeper than {_MAX_DEPTH} levels", line, column)], source)
             anchor = getattr(event, "anchor", None)
             if anchor:
                 line, column = _position(event.start_mark)

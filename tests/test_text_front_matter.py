@@ -142,5 +142,7 @@ def test_the_file_s_own_path_and_type_stay_and_odd_numbers_are_texts(tmp_path: P
 def test_long_front_matter_takes_no_longer_than_it_is_long() -> None:
     started = time.perf_counter()
     find("\n" * 1_000_000 + "---\ntitle: a" + " " * 1_000_000 + "b\n---\n")
+    find(f"---\nx: [\na{' ' * 1_000_000}b\naccess{' ' * 1_000_000}b\n---\n")
+    find(f"---\nx: {'[' * 60_000}\n---\n")
     find(" " * 1_000_000 + "x")
     assert time.perf_counter() - started < 5
