@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +27,7 @@ from llmkit.errors import DataError, LlmkitError
 
 if TYPE_CHECKING:
     from llmkit.pipeline import Pipeline
-    from llmkit.types import State
+    from llmkit.types import Event, State
 
 
 @click.command("ask")
@@ -77,15 +78,14 @@ def command(
         row = answer_row(state, "1", time.perf_counter() - started)
         print_json({**row, "records": [_record(record) for record in state.records]})
     else:
-        _one(loaded, question or "", inputs)
+        listen(loaded.stream(question or "", inputs=inputs))
 
 
-def _one(pipeline: Pipeline, question: str, inputs: dict[str, Any]) -> None:
-    """Stream the answer, then show what it rests on."""
+def listen(stream: Iterator[Event]) -> None:
+    """Show an answer while it is made, then what it rests on."""
     started = time.perf_counter()
     first = state = None
     said = ""
-    stream = pipeline.stream(question, inputs=inputs)
     try:
         for event in stream:
             if event.kind == "token":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.ask import show_answer
+from llmkit.cli.ask import listen
 from llmkit.cli.figures import aligned
 from llmkit.cli.show import duration, excerpt, kb_option, sessions_option
 from llmkit.errors import Cancelled, LlmkitError
@@ -62,33 +61,12 @@ def talk(session: ChatSession, read: Callable[[], str | None]) -> None:
                 if _command(session, text):
                     return
             else:
-                _ask(session, text)
+                listen(session.stream(text))
+                click.echo(err=True)
         except LlmkitError as error:
             click.echo(f"llmkit: {error}", err=True)
         except (KeyboardInterrupt, Cancelled):
             click.echo("\nstopped; this turn is not kept", err=True)
-
-
-def _ask(session: ChatSession, question: str) -> None:
-    started = time.perf_counter()
-    first: float | None = None
-    said = ""
-    stream = session.stream(question)
-    try:
-        for event in stream:
-            if event.kind == "token":
-                first = first or time.perf_counter() - started
-                said += event.text
-                click.echo(event.text, nl=False)
-            elif event.kind == "note":
-                click.echo(f"{chr(10) if said else ''}note: {event.text}", err=True)
-            elif event.kind == "done":
-                if said:
-                    click.echo()
-                show_answer(event.data["state"], said)
-                click.echo(f"{duration(time.perf_counter() - started)}\n", err=True)
-    finally:
-        stream.close()  # type: ignore[attr-defined]
 
 
 def _command(session: ChatSession, text: str) -> bool:
