@@ -378,3 +378,16 @@ def test_files_that_may_not_grow_are_told_and_nothing_is_lost(tmp_path):
             assert verify(kb) == []
     assert said[0] == "told"
     assert said[-1] == "added"
+
+
+def test_a_folder_without_its_catalogue_is_told_for_what_it_is(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("a", "The bridge of stone.")])
+    (tmp_path / "kb" / "catalog.sqlite").write_bytes(b"")
+    for suffix in ("-wal", "-shm"):
+        (tmp_path / "kb" / f"catalog.sqlite{suffix}").unlink(missing_ok=True)
+    with pytest.raises(KnowledgeError, match="holds nothing: ingest again into another folder"):
+        KnowledgeBase.open(tmp_path / "kb")
+    (tmp_path / "kb" / "catalog.sqlite").unlink()
+    with pytest.raises(KnowledgeError, match=r"its catalog\.sqlite is lost: restore that, or choose another folder"):
+        KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder())

@@ -82,7 +82,8 @@ class Catalog:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a message that quotes the damage
             raise KnowledgeError(f"{path} is not a catalogue that can be read: {error}") from error
         if version != FORMAT:
-            raise KnowledgeError(f"{path} has format {version}, this llmkit reads format {FORMAT}: ingest again")
+            what = f"has format {version}, this llmkit reads format {FORMAT}" if version else "holds nothing"
+            raise KnowledgeError(f"{path} {what}: ingest again into another folder, or restore it from a copy")
 
     def close(self) -> None:
         """Close the connection."""

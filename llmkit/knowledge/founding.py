@@ -19,7 +19,9 @@ def made(path: Path, made_with: Mapping[str, str]) -> Catalog:
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
-            raise KnowledgeError(f"{path} is not empty: open it, or choose another folder")
+            there = (path / "catalog.sqlite").exists()
+            advice = "open it" if there else "it is no knowledge base, or its catalog.sqlite is lost: restore that"
+            raise KnowledgeError(f"{path} is not empty: {advice}, or choose another folder")
         catalog = Catalog(path / "catalog.sqlite", create=True)
         catalog.set_meta(dict(made_with))
         for folder in (path, *path.absolute().parents[:2]):  # a power cut must not take the new folder's name
