@@ -234,6 +234,7 @@ def test_closing_the_generator_ends_the_workers_at_once(tmp_path: Path, monkeypa
     results = load_all(s for s in scan([files]) if isinstance(s, Source))
     assert next(results).status == "parsed"
     ours = set(threading.enumerate()) - threads
+    assert ours
     begun = time.monotonic()
     results.close()
     assert time.monotonic() - begun < 3
