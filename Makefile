@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_KB := .llmkit/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test fast-test sandbox lint bench bench-peers bench-stores constraints clean
+.PHONY: help demo test fast-test tools lint bench bench-peers bench-stores constraints clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' Makefile | sed 's/:.*##/\t/'
@@ -23,17 +23,21 @@ demo: $(VENV)/base.stamp  ## set up, then ask the documentation three questions
 	done
 	@printf '\nYour own documents next:\n  %s ingest ~/Documents --into kb\n  %s ask "…" --kb kb\n' $(BIN)/llmkit $(BIN)/llmkit
 
-test: $(VENV)/dev.stamp sandbox  ## set up, then run every test
+test: $(VENV)/dev.stamp tools  ## set up, then run every test
 	$(BIN)/llmkit models pull
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 	$(BIN)/python -m pytest -m slow
 
-# Untrusted code runs in bubblewrap or not at all; without it, the tests of the sandbox are skipped and say so.
-sandbox:         ## install bubblewrap where it is missing and we may (Debian, as root)
-	@command -v bwrap > /dev/null || \
+# Untrusted code runs in bubblewrap or not at all; a power cut is played back from what strace saw. Without them, their
+# tests are skipped and say so.
+tools:           ## install bubblewrap and strace where they are missing and we may (Debian, as root)
+	@for pair in bwrap:bubblewrap strace:strace; do \
+	  command -v $${pair%%:*} > /dev/null && continue; \
+	  name=$${pair##*:}; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
-	    { apt-get install -y -q bubblewrap || { apt-get update -q && apt-get install -y -q bubblewrap; }; }; } || \
-	  echo "bubblewrap is missing: install it, or the tests of the sandbox are skipped"
+	    { apt-get install -y -q $$name || { apt-get update -q && apt-get install -y -q $$name; }; }; } || \
+	    echo "$$name is missing: install it, or its tests are skipped"; \
+	done
 
 fast-test: $(VENV)/dev.stamp  ## the tests that need no weights
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadgroup
