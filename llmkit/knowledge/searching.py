@@ -1,7 +1,7 @@
 """How many threads a search in FAISS is given.
 
 FAISS lets all threads take part in one query and waits for the last of them. Where another program holds a CPU, that
-wait is the system's time slice: a scan of half a millisecond took fourteen. So few queries are searched by one thread.
+wait is the system's time slice, many times the search itself. So few queries are searched by one thread.
 """
 
 from __future__ import annotations
