@@ -52,6 +52,7 @@ class Worker:
             answer = ""
         finally:
             timer.cancel()
+            timer.join()  # a cancelled timer's thread lives on for a moment
         if late.is_set():
             self._end(process)
         if answer.endswith("\n"):
