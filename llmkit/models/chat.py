@@ -14,6 +14,7 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic_core import CoreSchema
 
 from llmkit.errors import ConfigError, LlmkitError, ModelError
+from llmkit.models import adapter as adapters_on_disk
 from llmkit.part import Part
 from llmkit.types import Message
 
@@ -25,9 +26,13 @@ class ChatModelSpec(Part):
     """Which chat model, and how it is asked."""
 
     model: str
-    """``local:smollm2``, ``local:FILE.gguf``, ``transformers:FOLDER``, ``openai:gpt-5-mini``, any ``PREFIX:NAME``."""
+    """``local:smollm2``, ``local:FILE.gguf``, ``transformers:FOLDER``, ``openai:gpt-5-mini``, any ``PREFIX:NAME``.
+
+    ``local:answerer`` is short for ``local:smollm2`` with the adapter ``answerer``, which comes with llmkit.
+    """
     adapter: str | None = None
-    """Folder of a LoRA adapter (`llmkit train lora`) that a local or transformers model answers with."""
+    """Folder of a LoRA adapter (`llmkit train lora`) that a local or transformers model answers with, or the name of
+    one that comes with llmkit."""
     adapters: dict[str, str] = Field(default_factory=dict)
     """Folders of further adapters on the same base, by the name a call chooses one with: ``bind(adapter=NAME)``."""
     temperature: float = Field(default=0.0, ge=0, le=2)
@@ -64,7 +69,12 @@ class ChatModelSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _word(cls, value: object) -> object:
-        return {"model": value} if isinstance(value, str) else value
+        value = {"model": value} if isinstance(value, str) else value
+        if isinstance(value, dict) and str(value.get("model", "")).startswith("local:") and not value.get("adapter"):
+            name = value["model"].removeprefix("local:")
+            if base := adapters_on_disk.shipped(name):
+                return {**value, "model": f"local:{base}", "adapter": name}
+        return value
 
     @model_validator(mode="after")
     def _adapters_fit(self) -> Self:
