@@ -35,7 +35,7 @@ COMMANDS = {
     "init": "Copy the pipelines, prompts and eval files out for editing.",
     "models": "Model weights: list, pull, path.",
     "doctor": "What this machine has, what is missing and how to get it.",
-    "prompt": "Versioned prompts: lock.",
+    "prompt": "Versioned prompts: list, show, diff, render, lint, new-version, lock.",
 }
 
 

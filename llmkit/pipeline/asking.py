@@ -9,8 +9,8 @@ from typing import Any
 from llmkit import prompts
 from llmkit.errors import LlmkitError
 from llmkit.models.chat import ChatModelSpec
-from llmkit.pipeline.answer import cited, heard
-from llmkit.pipeline.passages import NOT_FOUND, numbered
+from llmkit.pipeline.answer import heard, read_reply
+from llmkit.pipeline.passages import numbered
 from llmkit.protocols import Context, Verifier
 from llmkit.refine.loop import Limits, Spending
 from llmkit.types import Answer, Event, Message, State, Usage, Verdict
@@ -117,7 +117,4 @@ def with_some(ref: str, needed: Iterable[str], allowed: Iterable[str]) -> str:
 
 def answered(state: State, text: str) -> Answer:
     """A draft as the answer of a state, read as the step `answer` reads its model's reply."""
-    if not state.hits:
-        return Answer(text)
-    abstained = not text or text.casefold().startswith(NOT_FOUND.casefold().rstrip("."))
-    return Answer(NOT_FOUND if abstained else text, () if abstained else tuple(cited(text, state.hits)), abstained)
+    return read_reply(text, state.hits) if state.hits else Answer(text)
