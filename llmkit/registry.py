@@ -54,6 +54,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",
         "generate": "llmkit.pipeline.generate:Generate",
+        "structured": "llmkit.pipeline.structured:Structured",
+        "classify": "llmkit.pipeline.classify:Classify",
         "refine": "llmkit.pipeline.refine:Refine",
         "best-of-n": "llmkit.pipeline.sampling:BestOfN",
         "self-consistency": "llmkit.pipeline.sampling:SelfConsistency",
