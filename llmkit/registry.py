@@ -53,6 +53,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "answer": "llmkit.pipeline.answer:AnswerStep",
         "extract": "llmkit.pipeline.extract:Extract",
         "ground": "llmkit.pipeline.ground:Ground",
+        "abstain": "llmkit.pipeline.abstain:Abstain",
         "generate": "llmkit.pipeline.generate:Generate",
         "structured": "llmkit.pipeline.structured:Structured",
         "classify": "llmkit.pipeline.classify:Classify",

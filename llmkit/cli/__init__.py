@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Run pipelines on a task and score them.",
     "compare": "Compare runs sample by sample, with intervals.",
     "gate": "For CI: fail only where a run is worse beyond doubt.",
+    "abstain": "Answer only as often as few enough answers are wrong: learn, show, watch.",
     "blame": "Why answers were wrong: the first stage whose repair helps.",
     "train": "Train on your own examples.",
     "correct": "A judge's mean, corrected by a few human labels.",
