@@ -5,13 +5,15 @@ A prompt file is a YAML head between ``---`` lines and two sections::
     ---
     description: Answer from numbered passages with citations.
     variables: [question, passages]
+    output: cited
     ---
     # system
     ...
     # user
     ... $passages ... $question
 
-There is no template engine: ``$name`` is replaced once, and what is filled in is never read as a template.
+There is no template engine: ``$name`` is replaced once, and what is filled in is never read as a template. What a head
+says of output and budget is checked by ``llmkit prompt lint``.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from llmkit import assets, config
 from llmkit.errors import ConfigError, LlmkitError, PromptError, unknown
@@ -34,10 +37,18 @@ _REF = re.compile(r"([a-z][a-z0-9-]*)(?:@(v[0-9]+))?")
 _SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 
 
+Output = Literal["text", "cited", "json", "number", "label", "lines", "form", "code", "pairs"]
+"""What the reply is: free text; text with [n] marks; JSON; a number at its end; one of some labels; numbered lines; the
+critic's form; a code block; lines of Q: and A:."""
+
+
 class _Head(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     description: str
     variables: tuple[str, ...] = ()
+    output: Output | None = None
+    budget: int | None = Field(default=None, ge=1)
+    parent: str | None = None
 
 
 class Prompt(BaseModel):
@@ -53,6 +64,12 @@ class Prompt(BaseModel):
     """(role, template) pairs in order."""
     digest: str
     """SHA-256 of the file, hex."""
+    output: Output | None = None
+    """What the reply is declared to be; None: nothing is declared."""
+    budget: int | None = None
+    """Most tokens its own text may have, variables left out; None: what the linter is given."""
+    parent: str | None = None
+    """The version it was made from, as in ``answer@v1``."""
 
     @property
     def ref(self) -> str:
@@ -83,11 +100,25 @@ def load(ref: str) -> Prompt:
     Raises:
         PromptError: not found, malformed, or changed since its digest was locked.
     """
+    path = path_of(ref)
+    if ref.endswith(".md"):
+        return read(path, name=path.parent.name or "prompt", version=path.stem)
+    prompt = read(path, path.parent.name, path.stem)
+    _check_lock(prompt, path)
+    return prompt
+
+
+def path_of(ref: str) -> Path:
+    """Where the file of a reference is.
+
+    Raises:
+        PromptError: there is none.
+    """
     if ref.endswith(".md"):
         path = Path(ref).expanduser()
         if not path.is_file():
             raise PromptError(f"no prompt file {path}")
-        return read(path, name=path.parent.name or "prompt", version=path.stem)
+        return path
     match = _REF.fullmatch(ref)
     if match is None:
         raise PromptError(f"not a prompt reference: {ref!r}; write name@v1, name, or a path ending in .md")
@@ -95,13 +126,38 @@ def load(ref: str) -> Prompt:
     versions = _versions(name)
     if not versions:
         raise PromptError(unknown("prompt", name, sorted({known.split("/")[0] for known in _known()})))
-    version = version or max(versions, key=lambda word: int(word[1:]))
+    version = version or max(versions, key=_number)
     if version not in versions:
-        raise PromptError(f"prompt {name!r} has no {version} (there is: {', '.join(sorted(versions))})")
-    path = versions[version]
-    prompt = read(path, name, version)
-    _check_lock(prompt, path)
-    return prompt
+        raise PromptError(f"prompt {name!r} has no {version} (there is: {', '.join(sorted(versions, key=_number))})")
+    return versions[version]
+
+
+def references() -> list[str]:
+    """Every prompt and version that is found, as references, sorted by name and number."""
+    names = sorted({known.split("/")[0] for known in _known() if "/" in known})
+    return [f"{name}@{version}" for name in names for version in sorted(_versions(name), key=_number)]
+
+
+def new_version(ref: str, folder: Path) -> Path:
+    """Copy a prompt to the next version of its name, below `folder`, its parent named in the head; for editing.
+
+    Raises:
+        PromptError: no such prompt, or the file cannot be written.
+    """
+    prompt, source = load(ref), path_of(ref)
+    name = prompt.name
+    here = [path.stem for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()]
+    target = folder / name / f"v{max(map(_number, [*_versions(name), *here, 'v0'])) + 1}.md"
+    text = source.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    _, head, body = text.split("---\n", 2)
+    kept = [line for line in head.splitlines(keepends=True) if not line.startswith("parent:")]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(f"---\n{''.join(kept)}parent: {prompt.ref}\n---\n{body}")
+    except OSError as error:
+        raise PromptError(f"{target} cannot be written: {error}") from error
+    return target
 
 
 def with_variables(ref: str, expected: Iterable[str]) -> str:
@@ -125,8 +181,11 @@ def read(path: Path, name: str, version: str) -> Prompt:
     Raises:
         PromptError: malformed, or variables and declarations that do not agree.
     """
-    raw = path.read_bytes()
-    text = raw.decode("utf-8").replace("\r\n", "\n")
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path} cannot be read: {error}") from error
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
         raise PromptError(f"{path}: expected a head between two lines '---'")
@@ -152,6 +211,9 @@ def read(path: Path, name: str, version: str) -> Prompt:
         variables=head.variables,
         messages=messages,
         digest=hashlib.sha256(raw.replace(b"\r\n", b"\n")).hexdigest(),
+        output=head.output,
+        budget=head.budget,
+        parent=head.parent,
     )
 
 
@@ -180,17 +242,26 @@ def _versions(name: str) -> dict[str, Path]:
     return found
 
 
+def _number(version: str) -> int:
+    return int(version[1:])
+
+
 def _known() -> list[str]:
     return assets.known("prompts", ".md")
 
 
-def _check_lock(prompt: Prompt, path: Path) -> None:
-    """A version that is in the folder's lock must have the digest that stands there."""
+def locked(path: Path) -> str | None:
+    """The digest that the folder's lock holds for a prompt file; None where it holds none."""
     lock_file = path.parent.parent / LOCK
     if not lock_file.is_file():
-        return
-    expected = json.loads(lock_file.read_text(encoding="utf-8")).get(prompt.ref)
-    if expected is not None and expected != prompt.digest:
+        return None
+    digests: dict[str, str] = json.loads(lock_file.read_text(encoding="utf-8"))
+    return digests.get(f"{path.parent.name}@{path.stem}")
+
+
+def _check_lock(prompt: Prompt, path: Path) -> None:
+    """A version that is in the folder's lock must have the digest that stands there."""
+    if locked(path) not in (None, prompt.digest):
         raise PromptError(
             f"{path} was changed after {prompt.ref} was locked: results under that name would not be comparable. "
             f"Copy it to a new version, or run `llmkit prompt lock` if the old text was never used."

@@ -139,6 +139,11 @@ class Context(Protocol):
         """The pipeline's knowledge base, opened on first use."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """Digest of the steps before the one that is running: their settings, prompts and models."""
+        ...
+
     def model(self, spec: object = None) -> BaseChatModel:
         """The chat model of that spec, or the pipeline's default; loaded once."""
         ...

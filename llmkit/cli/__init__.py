@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Run pipelines on a task and score them.",
     "compare": "Compare runs sample by sample, with intervals.",
     "gate": "For CI: fail only where a run is worse beyond doubt.",
+    "abstain": "Answer only as often as few enough answers are wrong: learn, show, watch.",
     "blame": "Why answers were wrong: the first stage whose repair helps.",
     "train": "Train on your own examples.",
     "correct": "A judge's mean, corrected by a few human labels.",
@@ -35,7 +36,7 @@ COMMANDS = {
     "init": "Copy the pipelines, prompts and eval files out for editing.",
     "models": "Model weights: list, pull, path.",
     "doctor": "What this machine has, what is missing and how to get it.",
-    "prompt": "Versioned prompts: lock.",
+    "prompt": "Versioned prompts: list, show, diff, render, lint, new-version, lock.",
 }
 
 

@@ -142,6 +142,24 @@ def count_tokens(model: BaseChatModel, messages: Sequence[Message]) -> int:
     return sum(len(message.content.encode()) // 3 + 8 for message in messages)
 
 
+def schema_options(model: BaseChatModel, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What to give a call with so that the model can write nothing but JSON of the schema; empty where it cannot be.
+
+    Local GGUF models take a schema, OpenAI's protocol has ``response_format``. A server may still take it for a hint:
+    what comes back has to be checked.
+    """
+    spec = getattr(model, "spec", None)  # of a model that remembers
+    provider = spec.model.partition(":")[0] if isinstance(spec, ChatModelSpec) else ""
+    kind = getattr(model, "_llm_type", "")
+    base = getattr(model, "base", None)  # a folder: transformers, which knows no schemas
+    if provider == "local" or (not provider and kind == "llmkit-local" and base is not None and base.is_file()):
+        return {"response_schema": dict(schema)}
+    if provider == "openai" or (not provider and kind == "openai-chat"):
+        named = {"name": "reply", "schema": dict(schema), "strict": False}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {}
+
+
 def translate(error: Exception) -> LlmkitError:
     """A provider's exception as ours: what happened, and whether trying again may help."""
     if isinstance(error, LlmkitError):

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 NOT_FOUND = "Not found in these documents."
+_REFUSALS = (NOT_FOUND, "文書の中に見つかりません。")
+"""What the answering prompts have a model say where the passages hold no answer, by language."""
+
+
+def refusal(text: str) -> str | None:
+    """The refusal that a reply is, in the words of its prompt; None where it is an answer. Nothing said is one."""
+    if not text.strip():
+        return NOT_FOUND
+    said = text.casefold()
+    return next((words for words in _REFUSALS if said.startswith(words.casefold().rstrip(".。"))), None)
 
 
 def numbered(hits: Sequence[Hit]) -> str:

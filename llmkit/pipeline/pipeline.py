@@ -150,6 +150,15 @@ class Pipeline(Part):
                 self._models[chosen.digest] = self._load_chat(chosen)
             return self._models[chosen.digest]
 
+    def identity(self, steps: int) -> str:
+        """Digest of what the first steps say, their settings, prompts and models; the knowledge base is not in it."""
+        with self._lock:
+            if steps not in self._identities:
+                from llmkit.pipeline.identity import up_to
+
+                self._identities[steps] = up_to(self, steps)
+            return self._identities[steps]
+
     def with_knowledge(self, kb: KnowledgeBase) -> Pipeline:
         """The same pipeline over a knowledge base that is already open."""
         return self._changed({"knowledge": str(kb.path)}, _knowledge=kb)
@@ -202,6 +211,10 @@ class Pipeline(Part):
 
     @cached_property
     def _models(self) -> dict[str, BaseChatModel]:
+        return {}
+
+    @cached_property
+    def _identities(self) -> dict[int, str]:
         return {}
 
     @cached_property

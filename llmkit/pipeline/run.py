@@ -27,7 +27,7 @@ class Run:
     def __init__(self, pipeline: Pipeline, listener: Listener | None = None) -> None:
         self._pipeline = pipeline
         self._listener = listener
-        self._place = ""
+        self._place, self._index = "", 0
         self._usage = Usage()
         self._detail: dict[str, Any] = {}
 
@@ -35,6 +35,11 @@ class Run:
     def knowledge(self) -> KnowledgeBase:
         """The pipeline's knowledge base."""
         return self._pipeline.open_knowledge()
+
+    @property
+    def identity(self) -> str:
+        """Digest of the steps before the one that is running: their settings, prompts and models."""
+        return self._pipeline.identity(self._index)
 
     def model(self, spec: object = None) -> BaseChatModel:
         """The chat model of `spec`, or the pipeline's default; its name goes into the record."""
@@ -72,7 +77,7 @@ class Run:
             StepError: whatever went wrong, with the step's place and the cause chained.
         """
         self._place = place = f"steps[{index}] {getattr(step, 'type', type(step).__name__)}"
-        self._usage, self._detail = Usage(), {}
+        self._usage, self._detail, self._index = Usage(), {}, index
         self.emit(Event("step", text=place))
         started = time.perf_counter()
         with _named(place):
