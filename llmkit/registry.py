@@ -58,6 +58,13 @@ BUILTIN: dict[str, dict[str, str]] = {
         "best-of-n": "llmkit.pipeline.sampling:BestOfN",
         "self-consistency": "llmkit.pipeline.sampling:SelfConsistency",
         "reflexion": "llmkit.pipeline.reflexion:Reflexion",
+        "tool-call": "llmkit.pipeline.tool_call:ToolCallStep",
+    },
+    "tool": {
+        "search": "llmkit.pipeline.tools.search:Search",
+        "calculator": "llmkit.agents.small:Calculator",
+        "now": "llmkit.agents.small:Now",
+        "convert": "llmkit.agents.small:Convert",
     },
     "verifier": {
         "concepts": "llmkit.pipeline.verifiers.concepts:ConceptsUsed",

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 NOT_FOUND = "Not found in these documents."
 
 
-def numbered(hits: Sequence[Hit]) -> str:
+def numbered(hits: Sequence[Hit], first: int = 1) -> str:
     """``[1] title › heading, page 3`` and the text under it, for each hit."""
-    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, 1))
+    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, first))
 
 
 def place(chunk: Chunk) -> str:
