@@ -58,6 +58,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "best-of-n": "llmkit.pipeline.sampling:BestOfN",
         "self-consistency": "llmkit.pipeline.sampling:SelfConsistency",
         "reflexion": "llmkit.pipeline.reflexion:Reflexion",
+        "agent": "llmkit.pipeline.agent:Agent",
         "tool-call": "llmkit.pipeline.tool_call:ToolCallStep",
     },
     "tool": {
@@ -65,6 +66,13 @@ BUILTIN: dict[str, dict[str, str]] = {
         "calculator": "llmkit.agents.small:Calculator",
         "now": "llmkit.agents.small:Now",
         "convert": "llmkit.agents.small:Convert",
+        "table": "llmkit.agents.table:Table",
+        "read_file": "llmkit.agents.files:ReadFile",
+        "write_file": "llmkit.agents.files:WriteFile",
+        "python": "llmkit.agents.code:Python",
+        "pipeline": "llmkit.pipeline.tools.pipeline:PipelineTool",
+        "langchain": "llmkit.agents.foreign:LangChainTool",
+        "mcp": "llmkit.agents.foreign:MCP",
     },
     "verifier": {
         "concepts": "llmkit.pipeline.verifiers.concepts:ConceptsUsed",

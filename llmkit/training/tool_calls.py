@@ -172,8 +172,8 @@ class _Maker:
         for n, sentences in enumerate(passages):
             text = " ".join(sentences)
             hits.append(Hit(Chunk(f"d{n}", n, 0, len(text), text, 0, title=self._dice.choice(titles)), 0.0))
-        result = shown(_SEARCH, Output("", tuple(hits)), first=before + 1)
-        return Taken("search", {"query": query}, result.text, about), before + place + 1
+        result, _ = shown(_SEARCH, Output("", tuple(hits)), first=before + 1)
+        return Taken("search", {"query": query}, result, about), before + place + 1
 
     def _other(self, thing: str, near: Attribute | None) -> str:
         one = self._dice.choice(self._words.attributes)

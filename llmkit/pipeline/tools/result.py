@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llmkit.agents.fence import fenced
 from llmkit.agents.tool import Output, Tool
 from llmkit.pipeline.passages import numbered
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A result for the model."""
-
-    text: str
-    dropped: int = 0
-    """Characters (or bytes) of it that the model is not shown."""
-
-
-def shown(tool: Tool, output: Output, *, first: int = 1, most: int = 4000, fence: bool = True) -> Shown:
-    """The result of a call.
+def shown(tool: Tool, output: Output, *, first: int = 1, most: int = 4000, fence: bool = True) -> tuple[str, int]:
+    """The result of a call, and how many of its characters or bytes are left out.
 
     Args:
         tool: that was called.
@@ -30,15 +19,15 @@ def shown(tool: Tool, output: Output, *, first: int = 1, most: int = 4000, fence
     """
     if isinstance(output.text, bytes):
         size = len(output.text)
-        return Shown(f"The result is {size} bytes that are not text; they are not shown.", size)
+        return f"The result is {size} bytes that are not text; they are not shown.", size
     text = numbered(output.hits, first) if output.hits else output.text
     if "\0" in text[:most]:
-        return Shown(f"The result is {len(text)} characters that are not text; they are not shown.", len(text))
+        return f"The result is {len(text)} characters that are not text; they are not shown.", len(text)
     dropped = max(0, len(text) - most)
     body = text[:most].encode("utf-8", "replace").decode("utf-8")
     if not body.strip():
-        return Shown("The result is empty.")
+        return "The result is empty.", 0
     said = fenced(body) if tool.untrusted and fence else body
     if dropped:
         said += f"\n({dropped} more characters are not shown.)"
-    return Shown(said, dropped)
+    return said, dropped
