@@ -30,6 +30,7 @@ COMMANDS = {
     "correct": "A judge's mean, corrected by a few human labels.",
     "experiment": "Race the arms of an experiment until one is shown to be best.",
     "report": "One HTML page of runs, with every sample.",
+    "trace": "What every step did, as a tree: of a sample of a run, or of a turn of a conversation.",
     "replay": "Run recorded samples again from their traces, without a model.",
     "check": "Check pipeline files and do nothing else.",
     "schema": "JSON schema of a configuration, for editors.",

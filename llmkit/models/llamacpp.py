@@ -12,7 +12,7 @@ import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from llmkit.errors import ModelError, unknown
 from llmkit.models.adapter import PROBE, PROBE_LEAST, Adapter
@@ -23,6 +23,8 @@ _LOADED = ("_server", "_folder", "_key", "_adapters")
 
 class LlamaCppEngine:
     """One model, one slot, with the prompt before it kept for the next."""
+
+    knows_schemas: ClassVar[bool] = True
 
     def __init__(
         self, path: Path, *, context: int, threads: int, adapters: Mapping[str, Adapter] | None = None

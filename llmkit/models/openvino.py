@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from llmkit.errors import ModelError
 from llmkit.models.adapter import Adapter
@@ -13,6 +13,8 @@ from llmkit.models.engine import Done, Request, Tell, Turn
 
 class OpenVINOEngine:
     """One model with prefix caching."""
+
+    knows_schemas: ClassVar[bool] = True
 
     def __init__(self, path: Path, *, context: int, threads: int) -> None:
         import openvino_genai as genai

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import ModelError
 from llmkit.extras import need
@@ -27,6 +27,8 @@ _CONTEXT = 8192
 
 class TransformersEngine:
     """One model and its tokenizer; its adapters share the base's memory and are switched between calls."""
+
+    knows_schemas: ClassVar[bool] = False
 
     def __init__(self, model: Any, tokenizer: Any, *, context: int) -> None:
         self._model, self._tokenizer, self._context = model.eval(), tokenizer, context

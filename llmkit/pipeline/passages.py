@@ -26,9 +26,9 @@ def refusal(text: str) -> str | None:
     return next((words for words in _REFUSALS if said.startswith(words.casefold().rstrip(".。"))), None)
 
 
-def numbered(hits: Sequence[Hit]) -> str:
+def numbered(hits: Sequence[Hit], first: int = 1) -> str:
     """``[1] title › heading, page 3`` and the text under it, for each hit."""
-    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, 1))
+    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, first))
 
 
 def place(chunk: Chunk) -> str:
