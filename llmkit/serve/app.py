@@ -16,7 +16,13 @@ from llmkit.serve.gate import Gate
 from llmkit.serve.menu import Menu
 from llmkit.serve.settings import Settings
 
-PAGE = {"index.html": "text/html; charset=utf-8"}
+_SCRIPTS = "theme app api dom chat answer files reader why history panel".split()
+PAGE = {
+    "index.html": "text/html; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    **{f"{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
+}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -123,5 +129,8 @@ def _page(app: Any) -> None:
             raise Refused(404, "there is no such part of the page")
         return one(name)
 
-    for path, route in (("/", page), ("/page/{name}", part)):
+    async def icon() -> Response:
+        return one("icon.svg")
+
+    for path, route in (("/", page), ("/page/{name}", part), ("/favicon.ico", icon)):
         app.add_api_route(path, route, include_in_schema=False)
