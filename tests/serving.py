@@ -38,9 +38,9 @@ PIPELINES = {
 }
 
 
-def knowledge(path, texts=TEXTS):
+def knowledge(path, texts=TEXTS, source="api"):
     with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
-        kb.add(Document(name, text) for name, text in texts.items())
+        kb.add([Document(name, text) for name, text in texts.items()], source=source)
     return path
 
 
