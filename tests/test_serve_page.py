@@ -205,6 +205,7 @@ def test_the_picture_of_the_documentation(page, tmp_path, weights_home):
 
     chat = load_pipeline("chat")
     with running(tmp_path, pipelines={"chat": chat.config()}, encoder="local") as served:
+        page.set_viewport_size({"width": 1200, "height": 720})
         opened(page, served.url)
         docs = [REPOSITORY / "docs" / name for name in ("chat.md", "knowledge.md", "retrieval.md", "refuses.md")]
         bring(page, *docs)
