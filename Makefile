@@ -28,10 +28,10 @@ test: $(VENV)/dev.stamp tools  ## set up, then run every test
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 	$(BIN)/python -m pytest -m slow
 
-# Untrusted code runs in bubblewrap or not at all; a power cut is played back from what strace saw. Without them, their
-# tests are skipped and say so.
-tools:           ## install bubblewrap and strace where they are missing and we may (Debian, as root)
-	@for pair in bwrap:bubblewrap strace:strace; do \
+# Untrusted code runs in bubblewrap or not at all; a power cut is played back from what strace saw; the page is tried in
+# Chromium. Without them, their tests are skipped and say so.
+tools:           ## install bubblewrap, strace and Chromium where they are missing and we may (Debian, as root)
+	@for pair in bwrap:bubblewrap strace:strace chromium:chromium; do \
 	  command -v $${pair%%:*} > /dev/null && continue; \
 	  name=$${pair##*:}; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \

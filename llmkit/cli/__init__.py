@@ -18,6 +18,8 @@ COMMANDS = {
     "ingest": "Bring files and folders into a knowledge base.",
     "ask": "Ask your documents; answers come with citations.",
     "chat": "Talk with your documents; conversations are kept.",
+    "serve": "Serve an OpenAI-compatible interface and a page to talk on.",
+    "keys": "API keys of the server: add, list, revoke.",
     "search": "Find passages, without an answer.",
     "status": "What a knowledge base holds, file by file.",
     "kb": "Care for a knowledge base: history, roll back, compact, forget, index, verify, repair.",

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from llmkit.errors import ModelError, unknown
+from llmkit.errors import ModelError, TooLong, unknown
 from llmkit.models.adapter import PROBE, PROBE_LEAST, Adapter
 from llmkit.models.engine import Done, Request, Tell, Turn
 
@@ -197,7 +197,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _error(error: dict[str, Any]) -> ModelError:
     if error.get("type") == "exceed_context_size_error":
-        return ModelError(
+        return TooLong(
             f"the prompt has {error['n_prompt_tokens']} tokens, the model's context is {error['n_ctx']}: shorten it, "
             "or give a larger `context` if the model was trained for one"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from llmkit.errors import ModelError
+from llmkit.errors import TooLong
 from llmkit.models.chat import context_window, count_tokens
 from llmkit.prompts import Prompt
 from llmkit.types import Chunk, Hit, Message
@@ -53,7 +53,7 @@ def fit(
         The messages, and how many hits they hold.
 
     Raises:
-        ModelError: the prompt does not fit even with one passage.
+        TooLong: the prompt does not fit even with one passage.
     """
 
     def render(kept: int) -> list[Message]:
@@ -72,7 +72,7 @@ def fit(
             high = middle - 1
     if hits and low == 0:
         needed = count_tokens(model, render(1))
-        raise ModelError(
+        raise TooLong(
             f"the prompt with its best passage has {needed} tokens; the model's window of {window} leaves {budget} "
             f"beside the {reserve} reserved for the answer: use smaller chunks, a shorter question or a larger model"
         )
