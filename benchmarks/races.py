@@ -3,8 +3,8 @@
     python benchmarks/races.py                                    # made-up matrices
     python benchmarks/races.py runs/nq-dev/* --figure right       # real ones: finished runs of one task
 
-A replay shuffles the items and runs the race; its truth is the matrix's own means. Wrong is a winner, or the leader of
-a tie, that is worse than the best arm by more than epsilon.
+A replay shuffles the items and the arms and runs the race; its truth is the matrix's own means. Wrong is a winner, or
+the leader of a tie, that is worse than the best arm by more than epsilon.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimina
 
 def replay(scores, strategy, seed, block, epsilon, delta):
     chance = np.random.default_rng(seed)
-    shuffled = scores[chance.permutation(len(scores))]
+    arms = chance.permutation(scores.shape[1])  # else the best of those made up would always be the first
+    shuffled = scores[chance.permutation(len(scores))][:, arms]
     race = Race(scores.shape[1], len(scores), epsilon=epsilon, delta=delta)
     while (decision := race.decision()).kind == "undecided":
         arms = strategy.next(race, chance)
@@ -31,7 +32,7 @@ def replay(scores, strategy, seed, block, epsilon, delta):
         for arm in arms:
             seen = int(race.seen[arm])
             race.tell(arm, shuffled[seen : seen + block, arm])
-    return decision
+    return decision, int(arms[decision.best])
 
 
 def made_up(chance, items, means):
@@ -82,9 +83,9 @@ def main() -> None:
             wrong, kinds, shares = 0, dict.fromkeys(("winner", "tie", "undecided"), 0), []
             for seed in range(arguments.replays):
                 scores = make(seed)
-                found = replay(scores, known[word], seed, arguments.block, arguments.epsilon, arguments.delta)
+                found, best = replay(scores, known[word], seed, arguments.block, arguments.epsilon, arguments.delta)
                 means = scores.mean(axis=0)
-                wrong += found.kind != "undecided" and means.max() - means[found.best] > arguments.epsilon + 1e-9
+                wrong += found.kind != "undecided" and means.max() - means[best] > arguments.epsilon + 1e-9
                 kinds[found.kind] += 1
                 shares.append(found.calls / scores.size)
             low, high = wilson(wrong, arguments.replays)

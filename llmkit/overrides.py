@@ -34,6 +34,28 @@ def assign(values: Any, path: list[str], value: Any) -> None:
         walked = f"{walked}.{key}" if walked else key
 
 
+def place(values: Any, path: str) -> tuple[str | int, ...]:
+    """Keys and list positions a dotted path goes through.
+
+    Raises:
+        ConfigError: the path leads nowhere; says where it stops and what there is.
+    """
+    here, walked = values, ""
+    found: list[str | int] = []
+    for key in path.split("."):
+        if isinstance(here, list):
+            found.append(_item(here, key, walked))
+        elif isinstance(here, dict) and key in here:
+            found.append(key)
+        elif isinstance(here, dict):
+            raise ConfigError(unknown(f"key of {walked or 'the file'}", key, sorted(here)))
+        else:
+            raise ConfigError(f"{walked} is {kind_of(here)}: it has no {key!r}")
+        here = here[found[-1]]
+        walked = f"{walked}.{key}" if walked else key
+    return tuple(found)
+
+
 def _item(items: list[Any], key: str, walked: str) -> int:
     if key.isdigit():
         if int(key) < len(items):

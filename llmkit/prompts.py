@@ -14,6 +14,10 @@ A prompt file is a YAML head between ``---`` lines and two sections::
 
 There is no template engine: ``$name`` is replaced once, and what is filled in is never read as a template. What a head
 says of output and budget is checked by ``llmkit prompt lint``.
+
+Worked examples (few-shot) are plain values in the head, one for each variable of the last ``# user`` section and the
+``answer`` to it; they are shown as turns before that section, filled in like any other value:
+``examples: [{question: "What is 2 + 2?", answer: "4"}]``.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +38,7 @@ from llmkit.types import Message
 
 LOCK = "LOCK.json"
 _REF = re.compile(r"([a-z][a-z0-9-]*)(?:@(v[0-9]+))?")
+_MARK = re.compile(r"^---[ \t]*\n", re.MULTILINE)
 _SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 
 
@@ -49,6 +54,8 @@ class _Head(BaseModel):
     output: Output | None = None
     budget: int | None = Field(default=None, ge=1)
     parent: str | None = None
+    examples: tuple[dict[str, str], ...] = ()
+    lineage: dict[str, Any] = Field(default_factory=dict)
 
 
 class Prompt(BaseModel):
@@ -70,14 +77,22 @@ class Prompt(BaseModel):
     """Most tokens its own text may have, variables left out; None: what the linter is given."""
     parent: str | None = None
     """The version it was made from, as in ``answer@v1``."""
+    examples: tuple[dict[str, str], ...] = ()
+    """Values of the variables of the last user section, and the ``answer``."""
+    lineage: dict[str, Any] = Field(default_factory=dict)
+    """Where the version comes from, where `llmkit experiment` wrote it."""
 
     @property
     def ref(self) -> str:
         """``name@vN``."""
         return f"{self.name}@{self.version}"
 
-    def render(self, values: Mapping[str, str]) -> list[Message]:
+    def render(self, values: Mapping[str, str], examples: int | None = None) -> list[Message]:
         """Fill in the variables.
+
+        Args:
+            values: one a variable.
+            examples: how many of the examples are shown, the first ones; none: all.
 
         Raises:
             PromptError: a declared variable without a value, or a value without a variable.
@@ -88,9 +103,16 @@ class Prompt(BaseModel):
             wrong = [f"no value for {name!r}" for name in missing]
             wrong += [unknown("variable", name, self.variables) for name in extra]
             raise PromptError(f"prompt {self.ref}: {'; '.join(wrong)}")
+        messages = [_filled(role, text, values) for role, text in self.messages]
+        turns = self._turns(self.examples[:examples])
+        return [*messages[:-1], *turns, messages[-1]] if turns else messages
+
+    def _turns(self, examples: Iterable[Mapping[str, str]]) -> list[Message]:
+        """Each example as a question and its answer, in the words of the last section."""
         return [
-            Message(role, string.Template(text).substitute(values))  # type: ignore[arg-type]
-            for role, text in self.messages
+            turn
+            for example in examples
+            for turn in (_filled(*self.messages[-1], example), Message("assistant", example["answer"]))
         ]
 
 
@@ -175,6 +197,17 @@ def with_variables(ref: str, expected: Iterable[str]) -> str:
     return ref
 
 
+def has_examples(ref: str, count: int | None) -> None:
+    """Check a step's number of worked examples: its prompt has that many.
+
+    Raises:
+        ValueError: it has fewer; two arms of an experiment would be the same without anybody noticing.
+    """
+    held = len(load(ref).examples)
+    if count is not None and count > held:
+        raise ValueError(f"examples: prompt {ref} has {held}, not {count}")
+
+
 def read(path: Path, name: str, version: str) -> Prompt:
     """Read one prompt file, without looking at the lock.
 
@@ -186,11 +219,11 @@ def read(path: Path, name: str, version: str) -> Prompt:
         text = raw.decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"{path} cannot be read: {error}") from error
-    parts = text.split("---\n", 2)
+    parts = _MARK.split(text, 2)
     if len(parts) != 3 or parts[0].strip():
         raise PromptError(f"{path}: expected a head between two lines '---'")
     try:
-        head = config.parse(parts[1], str(path)).build(_Head)
+        head = config.parse(parts[1], str(path), variables=False).build(_Head)
     except ConfigError as error:
         raise PromptError(str(error)) from error
     messages = tuple(_messages(parts[2], path))
@@ -204,6 +237,7 @@ def read(path: Path, name: str, version: str) -> Prompt:
         wrong = [f"${word} is used but not declared" for word in undeclared]
         wrong += [f"{word!r} is declared but not used" for word in unused]
         raise PromptError(f"{path}: {'; '.join(wrong)}")
+    _check_examples(head.examples, messages[-1], path)
     return Prompt(
         name=name,
         version=version,
@@ -214,6 +248,8 @@ def read(path: Path, name: str, version: str) -> Prompt:
         output=head.output,
         budget=head.budget,
         parent=head.parent,
+        examples=head.examples,
+        lineage=head.lineage,
     )
 
 
@@ -225,6 +261,36 @@ def lock(folder: Path) -> dict[str, str]:
     }
     (folder / LOCK).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
     return digests
+
+
+def _filled(role: str, template: str, values: Mapping[str, str]) -> Message:
+    return Message(role, string.Template(template).substitute(values))  # type: ignore[arg-type]
+
+
+def _check_examples(examples: Iterable[Mapping[str, str]], last: tuple[str, str], path: Path) -> None:
+    """Examples belong before a last user section, and hold its variables and an answer."""
+    role, template = last
+    wanted = {*string.Template(template).get_identifiers(), "answer"}
+    for number, example in enumerate(examples, 1):
+        if role != "user" or "answer" in string.Template(template).get_identifiers():
+            raise PromptError(f"{path}: examples need a last section '# user' without a variable 'answer'")
+        if set(example) != wanted:
+            raise PromptError(f"{path}: example {number} has {sorted(example)}; expected {', '.join(sorted(wanted))}")
+
+
+def next_version(name: str) -> str:
+    """The first free version of a prompt, in whatever folder the others are."""
+    return f"v{max((int(word[1:]) for word in _versions(name)), default=0) + 1}"
+
+
+def lock_one(folder: Path, path: Path) -> None:
+    """Add one version to the folder's lock; what is locked already stays as it is."""
+    file = folder / LOCK
+    locked: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    prompt = read(path, path.parent.name, path.stem)
+    fresh = file.with_name(f"{LOCK}.tmp")
+    fresh.write_text(json.dumps({**locked, prompt.ref: prompt.digest}, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(file)
 
 
 def _messages(body: str, path: Path) -> Iterator[tuple[str, str]]:

@@ -134,6 +134,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "lucb": "llmkit.experiments.strategies:LUCB",
         "thompson": "llmkit.experiments.strategies:TopTwoThompson",
         "epsilon-greedy": "llmkit.experiments.strategies:EpsilonGreedy",
+        "optimise": "llmkit.experiments.optimise:Optimise",
     },
 }
 

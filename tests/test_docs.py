@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 from llmkit import config
 from llmkit.evaluation.task import Task
 from llmkit.experiments.experiment import Experiment, arms_of
+from llmkit.experiments.search import checked
 from llmkit.pipeline import Pipeline
 from llmkit.training.lora_recipe import LoraRecipe
 from llmkit.training.recipe import RetrieverRecipe
@@ -41,6 +42,9 @@ def test_yaml_in_the_documentation_is_valid(code, monkeypatch):
     text = code
     if "\nvary:" in text or "\narms:" in text:
         arms_of(config.parse(text).build(Experiment))
+        return
+    if "type: optimise" in text:
+        checked(config.parse(text).build(Experiment))
         return
     if text.startswith("recipe: retriever"):
         config.parse(text).build(RetrieverRecipe)

@@ -34,15 +34,23 @@ def matrix(chance, items, means):
     return np.stack([luck[:, n] < np.quantile(luck[:, n], mean) for n, mean in enumerate(means)], axis=1).astype(float)
 
 
+def refutes(data, bound) -> bool:
+    """Whether somewhere along the way the evidence spoke against "the mean is at most the bound", as a half of 1/20."""
+    evidence = Evidence((1,), len(data), float(bound))
+    for value in data:
+        evidence.see(np.array([value]), np.array([True]))
+    return evidence.peak[0] >= np.log(40) and data.mean() <= bound
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), min_size=1, max_size=40), st.randoms())
 def test_an_interval_of_everything_is_the_mean_and_every_prefix_agrees_with_the_evidence(values, chance):
     chance.shuffle(values)
     data = np.array(values)
     low, high = interval(data, len(data), 0.05)
-    assert low <= data.mean() + 1e-6
-    assert high >= data.mean() - 1e-6
-    assert high - low < 1e-6
+    if not refutes(data, data.mean() + 1e-6) and not refutes(-data, 1e-6 - data.mean()):  # what may happen, 1 in 20
+        assert low - 1e-5 <= data.mean() <= high + 1e-5
+        assert high - low < 1e-5
     evidence = Evidence((1,), len(data), -0.25)
     seen = [evidence.capital[0]]
     for value in data:

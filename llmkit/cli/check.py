@@ -33,11 +33,16 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
 
     path = Path(file) if Path(file).is_file() else assets.find("pipelines", file)
     values = config.read(path).values
-    if "vary" in values or "arms" in values:
+    if "vary" in values or "arms" in values or ("task" in values and "pipeline" in values):
         from llmkit.experiments.experiment import arms_of, load_experiment, task_of
 
         experiment = load_experiment(file, overrides)
         task_of(experiment)
+        if experiment.optimises:
+            from llmkit.experiments.search import checked
+
+            step, ref = checked(experiment)
+            return f"experiment {experiment.name} is fine: it works on {ref} of steps[{step}]"
         return f"experiment {experiment.name} is fine: {len(arms_of(experiment))} arms"
     if "recipe" in values:
         return _recipe(str(values["recipe"]), file, overrides)

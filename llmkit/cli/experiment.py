@@ -27,22 +27,27 @@ if TYPE_CHECKING:
 def command(
     file: str, overrides: tuple[str, ...], workers: int, dry_run: bool, html: str | None, runs: str, as_json: bool
 ) -> None:
-    """Race the arms of an experiment until one is shown to be best, or none to be better."""
+    """Race the arms of an experiment until one is shown to be best, or none to be better; or search for a prompt."""
     from llmkit.experiments import running
     from llmkit.experiments.experiment import load_experiment
 
-    standing = running.prepare(
-        load_experiment(file, overrides), Path(runs), note=lambda text: click.echo(text, err=True)
-    )
+    experiment = load_experiment(file, overrides)
+    if experiment.optimises:
+        from llmkit.cli.optimise import optimise
+
+        with _Board(quiet=as_json) as board:
+            optimise(experiment, Path(runs), workers, html, board.show, dry_run=dry_run, as_json=as_json)
+        return
+    standing = running.prepare(experiment, Path(runs), note=lambda text: click.echo(text, err=True))
     _announce(standing)
     if dry_run:
         return
     with _Board(quiet=as_json) as board:
         decision = running.run(standing, workers=workers, on_step=board.show)
     if html:
-        from llmkit.experiments.report import write
+        from llmkit.experiments.report import render, write
 
-        write(standing, decision, told(standing, decision), Path(html))
+        write(render(standing, decision, told(standing, decision)), Path(html))
     if as_json:
         print_json(running.as_json(standing, decision))
         return
@@ -55,9 +60,8 @@ def told(standing: Standing, decision: Decision) -> str:
     """The decision as a sentence or two."""
     race, name = standing.race, standing.arms[decision.best].name
     grid = race.items * race.arms
-    cost = (
-        f"{decision.calls} of {grid} answers were needed ({decision.calls / grid:.0%}), {standing.known} of them known"
-    )
+    known = standing.spent.known
+    cost = f"{decision.calls} of {grid} answers were needed ({decision.calls / grid:.0%}), {known} of them known"
     sure = f"wrong by more than {race.epsilon:g} with probability at most {race.delta:g}"
     if decision.kind == "undecided":
         why = standing.stopped or "every sample was used"

@@ -204,6 +204,31 @@ class Writing:
             raise
 
 
+def read_lines(path: Path) -> Iterator[str]:
+    """Whole lines of a file that is appended to; none where it is not there."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            yield from (line for line in file if line.endswith("\n"))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line, whole or not at all, in one write, and see it on the disk.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _appending(path)
+        try:
+            os.write(file, (line + "\n").encode())
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file whole or not at all.
 
@@ -233,7 +258,7 @@ def _plain(value: Any) -> Any:
 
 def _appending(path: Path) -> int:
     """A file opened for appending, a line cut short at its end dropped."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
     size = os.lseek(file, 0, os.SEEK_END)
     kept = size
     while kept and os.pread(file, 1, kept - 1) != b"\n":

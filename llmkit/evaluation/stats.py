@@ -104,6 +104,7 @@ def paired(
     clusters: Sequence[str] | None = None,
     *,
     bounds: tuple[float, float] | None = (-1.0, 1.0),
+    level: float = LEVEL,
     seed: int = 0,
 ) -> Paired:
     """Compare two systems sample by sample.
@@ -119,7 +120,7 @@ def paired(
     if np.any(differences):
         p = _sign_flip(_by_cluster(differences, clusters)[0], seed)
     return Paired(
-        mean_interval(differences, clusters, bounds=bounds),
+        mean_interval(differences, clusters, bounds=bounds, level=level),
         p,
         wins=int((differences > 0).sum()),
         ties=int((differences == 0).sum()),

@@ -6,7 +6,7 @@ of arms the differences of their scores are then a sample without replacement, a
 
     x_t  = (difference_t + 1) / 2                               in [0, 1]
     m_t  = (N m - x_1 - … - x_{t-1}) / (N - t + 1)              what is left of the mean m = (θ + 1) / 2
-    K_t  = K_{t-1} (1 + c (x_t / m_t - 1)),   0 < c < 1         the capital; averaged over several c
+    K_t  = K_{t-1} (1 + c (x_t / m_t - 1)),   0 < c < 1         the capital; in several c, each with its share
 
 By Ville's inequality capital reaches 1/α with probability at most α, at any time, however the looks were chosen. When
 the last item is seen nothing is left to guess: m_t falls below what can remain, and capital is infinite or lost.
@@ -17,8 +17,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-STAKES = np.array([0.01, 0.02, 0.04, 0.07, 0.11, 0.17, 0.25, 0.35, 0.48, 0.62, 0.78, 0.95])
-"""Shares of the capital that are bet, each with an equal part of it: small ones win long races, large ones short."""
+STAKES = np.array([0.1, 0.35, 0.5, 0.7, 0.95])
+"""Shares of the capital that are bet: small ones win long races, large ones short ones."""
+_SHARES = np.array([0.1, 0.2, 0.3, 0.2, 0.2])
 _STEPS = 40
 
 
@@ -41,6 +42,8 @@ class Evidence:
         self._sums = np.zeros(shape)
         self._seen = np.zeros(shape, dtype=np.int64)
         self._logs = np.zeros((*shape, len(STAKES)))
+        self.peak: NDArray[np.float64] = np.zeros(shape)
+        """The greatest capital along the way, a logarithm: what was once refuted stays so."""
 
     def see(self, differences: NDArray[np.float64], where: NDArray[np.bool_]) -> None:
         """Take in one difference in [-1, 1] for the pairs in `where`; both of the pairs' shape.
@@ -58,16 +61,19 @@ class Evidence:
         self._logs[where] += np.log1p(STAKES * (ratio[:, None] - 1))
         self._sums[where] += x
         self._seen[where] += 1
+        self.peak[where] = np.maximum(self.peak[where], self.capital[where])
 
     @property
     def capital(self) -> NDArray[np.float64]:
         """Logarithm of the capital, each pair's."""
-        logs = self._logs
-        most = logs.max(axis=-1, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            mixed = most[..., 0] + np.log(np.exp(logs - most).mean(axis=-1))
         spent = self._sums > self.items * self._mean + 1e-9  # more than the mean allows for all items: refuted
-        found: NDArray[np.float64] = np.where(np.isinf(most[..., 0]) | spent, np.inf, mixed)
+        found: NDArray[np.float64] = np.where(spent, np.inf, _mixed(self._logs))
+        return found
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean difference of each pair so far; 0 where nothing was seen."""
+        found: NDArray[np.float64] = np.where(self._seen > 0, 2 * self._sums / np.maximum(self._seen, 1) - 1, 0.0)
         return found
 
 
@@ -108,9 +114,16 @@ def _peak(differences: NDArray[np.float64], items: int, bound: float) -> float:
     if ((rest <= 1e-9) & (x > 1e-9)).any():
         return np.inf
     ratio = np.where(rest > 1e-9, x / np.maximum(rest, 1e-300), 1.0)
-    logs = np.cumsum(np.log1p(STAKES * (ratio[:, None] - 1)), axis=0)
-    most = logs.max(axis=1)
-    return float((most + np.log(np.exp(logs - most[:, None]).mean(axis=1))).max())
+    return float(_mixed(np.cumsum(np.log1p(STAKES * (ratio[:, None] - 1)), axis=0)).max())
+
+
+def _mixed(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the capital in all stakes together; the last axis is theirs."""
+    most = logs.max(axis=-1)
+    with np.errstate(invalid="ignore"):
+        mixed = most + np.log(np.exp(logs - most[..., None]) @ _SHARES)
+    found: NDArray[np.float64] = np.where(np.isinf(most), np.inf, mixed)
+    return found
 
 
 def least_items(items: int, alpha: float) -> int:
@@ -118,6 +131,6 @@ def least_items(items: int, alpha: float) -> int:
     evidence = Evidence((1,), items)
     for seen in range(1, items + 1):
         evidence.see(np.ones(1), np.ones(1, dtype=np.bool_))
-        if evidence.capital[0] >= -np.log(alpha):
+        if evidence.peak[0] >= -np.log(alpha):
             return seen
     return items

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, model_validator
 
-from llmkit import assets, config
-from llmkit.errors import ConfigError, Problem
+from llmkit import assets, config, prompts
+from llmkit.errors import ConfigError, LlmkitError, Problem
 from llmkit.evaluation.task import Task, load_task
 from llmkit.experiments.strategies import Strategy
 from llmkit.part import Part
@@ -20,6 +22,7 @@ from llmkit.pipeline import Pipeline, load_pipeline
 from llmkit.registry import one_of
 
 _MOST = 1000  # arms
+_PROMPT = re.compile(r"[a-z][a-z0-9-]*@v[0-9]+")
 
 
 class Budget(Part):
@@ -55,13 +58,14 @@ class Experiment(Part):
     task_set: dict[str, Any] = Field(default_factory=dict)
     """Values for the task, by dotted path, as in ``limit: 300``."""
     vary: dict[str, list[Any]] = Field(default_factory=dict)
-    """Values to try, by dotted path: an arm for every combination."""
+    """Values to try, by dotted path of the pipeline, or of the task after ``task.``: an arm for every combination."""
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Arms by name instead, each with its own values by dotted path; an empty mapping is the pipeline as it is."""
     figure: str = ""
     """The figure that decides, a share in [0, 1] of which more is better; empty: the task's primary."""
     strategy: Annotated[Strategy, one_of("strategy")] = Field(default="successive", validate_default=True)
-    """Who sees the next samples: successive, lucb, thompson, epsilon-greedy, or grid for everyone and everything."""
+    """Who sees the next samples: successive, lucb, thompson, epsilon-greedy, or grid for everyone and everything; or
+    optimise, which makes the arms itself."""
     epsilon: float = Field(default=0.02, gt=0, lt=1)
     """A difference of means that does not matter."""
     delta: float = Field(default=0.05, gt=0, lt=1)
@@ -75,6 +79,10 @@ class Experiment(Part):
 
     @model_validator(mode="after")
     def _one_way(self) -> Experiment:
+        if self.optimises:
+            if self.vary or self.arms:
+                raise ValueError("strategy optimise makes its own arms: leave vary and arms out")
+            return self
         if bool(self.vary) == bool(self.arms):
             raise ValueError("give either vary (values by path) or arms (by name)")
         count = len(self.arms) if self.arms else _product_size(self.vary)
@@ -83,6 +91,11 @@ class Experiment(Part):
         if count > _MOST:
             raise ValueError(f"{count} arms are more than {_MOST}: vary less at a time")
         return self
+
+    @property
+    def optimises(self) -> bool:
+        """Whether the arms are made by a search."""
+        return getattr(self.strategy, "type", "") == "optimise"
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,11 @@ class Arm:
     values: dict[str, Any]
     """By dotted path, what makes it differ."""
     pipeline: Pipeline
+
+    @property
+    def of_task(self) -> dict[str, Any]:
+        """Values of paths that begin with ``task.``, as in ``task.splitter.max_tokens``."""
+        return {path.removeprefix("task."): value for path, value in self.values.items() if path.startswith("task.")}
 
 
 def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -107,13 +125,13 @@ def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> Experime
     return config.read(path).override(overrides).build(Experiment)
 
 
-def task_of(experiment: Experiment) -> Task:
-    """The task, with the experiment's values.
+def task_of(experiment: Experiment, arm: Arm | None = None) -> Task:
+    """The task, with the experiment's values and an arm's.
 
     Raises:
         ConfigError: the task is wrong, or the figure is none that a race can be run on.
     """
-    task = load_task(experiment.task, _assignments(experiment.task_set))
+    task = load_task(experiment.task, _assignments({**experiment.task_set, **(arm.of_task if arm else {})}))
     figure = experiment.figure or task.decides
     if figure not in task.figures:
         raise ConfigError(f"figure: task {task.name} has no {figure!r} (there is: {', '.join(task.figures)})")
@@ -136,21 +154,48 @@ def arms_of(experiment: Experiment) -> list[Arm]:
     found, problems = [], []
     for name, values in _named(experiment):
         try:
-            pipeline = load_pipeline(experiment.pipeline, _assignments({**experiment.set, **values}))
-            found.append(Arm(name, values, pipeline))
+            arm = Arm(name, values, varied(experiment, values))
+            found.append(arm)
+            if arm.of_task:
+                task_of(experiment, arm)
         except ConfigError as error:
             problems += [Problem(f"arm {name}", problem.message) for problem in error.problems]
     if problems:
         raise ConfigError(problems, experiment.name)
     seen: dict[str, str] = {}
     for arm in found:
-        key = yaml.safe_dump(arm.pipeline.config(), sort_keys=True)
+        key = yaml.safe_dump([_resolved(arm.pipeline.config()), arm.of_task], sort_keys=True)
         if key in seen:
             problems.append(Problem(f"arm {arm.name}", f"is the same pipeline as arm {seen[key]}: leave one out"))
         seen.setdefault(key, arm.name)
     if problems:
         raise ConfigError(problems, experiment.name)
     return found
+
+
+def varied(experiment: Experiment, values: dict[str, Any]) -> Pipeline:
+    """The experiment's pipeline with values by dotted path.
+
+    Raises:
+        ConfigError: a path that leads nowhere, a value that is wrong.
+    """
+    own = {path: value for path, value in values.items() if not path.startswith("task.")}
+    return load_pipeline(experiment.pipeline, _assignments({**experiment.set, **own}))
+
+
+def _resolved(values: Any, key: str = "") -> Any:
+    """A configuration with the digest of a prompt in place of its name, and the number of examples in place of all."""
+    if isinstance(values, dict):
+        found = {name: _resolved(value, name) for name, value in values.items()}
+        if "examples" in values and values["examples"] is None and isinstance(values.get("prompt"), str):
+            found["examples"] = len(prompts.load(values["prompt"]).examples)
+        return found
+    if isinstance(values, list):
+        return [_resolved(value, key) for value in values]
+    if isinstance(values, str) and (key == "prompt" or _PROMPT.fullmatch(values)):
+        with suppress(LlmkitError):
+            return prompts.load(values).digest
+    return values
 
 
 def _named(experiment: Experiment) -> list[tuple[str, dict[str, Any]]]:

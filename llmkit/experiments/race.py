@@ -52,8 +52,7 @@ class Race:
         """NaN where an item was not seen, or could not be scored."""
         self.seen: NDArray[np.int64] = np.zeros(arms, dtype=np.int64)
         """How many items of the order each arm has seen."""
-        self.out: dict[int, int] = {}
-        """Beaten arms, and by whom."""
+        self._out: dict[int, int] = {}
         self.withdrawn: set[int] = set()
         """Arms that were taken out for another reason than their scores."""
         self.calls = 0
@@ -64,9 +63,16 @@ class Race:
         """Items that entered the evidence of each pair."""
 
     @property
+    def out(self) -> dict[int, int]:
+        """Beaten arms, and by whom."""
+        self._weigh()
+        return self._out
+
+    @property
     def running(self) -> list[int]:
         """Arms that are still in."""
-        return [arm for arm in range(self.arms) if arm not in self.out and arm not in self.withdrawn]
+        out = self.out
+        return [arm for arm in range(self.arms) if arm not in out and arm not in self.withdrawn]
 
     def tell(self, arm: int, scores: NDArray[np.float64]) -> None:
         """The scores of an arm on its next items, in [0, 1]; NaN where an item could not be scored.
@@ -83,7 +89,6 @@ class Race:
         self.scores[first:last, arm] = scores
         self.seen[arm] = last
         self.calls += len(scores)
-        self._weigh()
 
     def withdraw(self, arm: int) -> None:
         """Take an arm out that cannot run."""
@@ -93,27 +98,26 @@ class Race:
         """Bring the evidence up to the items that both arms of a pair have seen, and drop who is beaten."""
         common = np.minimum.outer(self.seen, self.seen)
         np.fill_diagonal(common, 0)
-        for item in range(int(self._pairs[common > self._pairs].min(initial=self.items)), int(common.max())):
+        fresh = common > self._pairs
+        if not fresh.any():
+            return
+        for item in range(int(self._pairs[fresh].min()), int(common.max())):
             where = (self._pairs <= item) & (common > item)
             if not where.any():
                 continue
             row = self.scores[item]
-            differences = row[:, None] - row[None, :]
-            known = np.isnan(row)
+            missing = np.isnan(row)
             # the least it can be: a missing score of the first arm is 0, of the second 1
-            least = np.where(known[:, None], 0.0, row[:, None]) - np.where(known[None, :], 1.0, row[None, :])
-            differences = np.where(np.isnan(differences), least, differences)
-            self._better.see(differences, where)
-            self._close.see(differences, where)
+            least = np.where(missing, 0.0, row)[:, None] - np.where(missing, 1.0, row)[None, :]
+            self._better.see(least, where)
+            self._close.see(least, where)
             self._pairs[where] = item + 1
-            self._drop()
-
-    def _drop(self) -> None:
-        beaten = self._better.capital >= self._bar
-        for arm in self.running:
-            by = [other for other in range(self.arms) if beaten[other, arm] and other not in self.withdrawn]
-            if by:
-                self.out[arm] = max(by, key=lambda other: float(self._better.capital[other, arm]))
+        beaten = self._better.peak >= self._bar
+        for arm in range(self.arms):
+            if arm not in self._out and arm not in self.withdrawn and beaten[:, arm].any():
+                by = [other for other in range(self.arms) if beaten[other, arm] and other not in self.withdrawn]
+                if by:
+                    self._out[arm] = max(by, key=lambda other: float(self._better.peak[other, arm]))
 
     def means(self) -> NDArray[np.float64]:
         """Mean score of each arm over what it has seen; NaN for an arm that was scored on nothing."""
@@ -123,14 +127,18 @@ class Race:
         return found
 
     def leader(self) -> int:
-        """The running arm with the best mean over the items that all running arms have seen."""
+        """The running arm that is behind none of the others, or the least: each pair on the items both have seen."""
         running = self.running
-        shared = int(self.seen[running].min()) if running else 0
-        if not running or not shared:
+        if len(running) < 2:
             return running[0] if running else 0
-        scored = self.scores[:shared, running]
-        means = np.nansum(scored, axis=0) / np.maximum((~np.isnan(scored)).sum(axis=0), 1)
-        return running[int(np.argmax(means))]
+        ahead = self._better.mean[np.ix_(running, running)]
+        np.fill_diagonal(ahead, np.inf)
+        return running[int(np.argmax(ahead.min(axis=1)))]
+
+    def open_to(self, best: int) -> list[int]:
+        """Running arms that may still be better than `best` by more than ε."""
+        close = self._close.peak[best] >= self._bar
+        return [arm for arm in self.running if arm != best and not close[arm]]
 
     def difference(self, first: int, second: int, alpha: float | None = None) -> tuple[float, float, float]:
         """Mean difference of two arms over what both have seen, and where that over all items lies.
@@ -150,7 +158,8 @@ class Race:
 
     def doubt(self, first: int, second: int) -> float:
         """Evidence, as a logarithm, that `second` is not better than `first` by more than ε: low is doubtful."""
-        return float(self._close.capital[first, second])
+        self._weigh()
+        return float(self._close.peak[first, second])
 
     def decision(self) -> Decision:
         """How it stands."""
@@ -161,9 +170,8 @@ class Race:
         others = [arm for arm in running if arm != best]
         if not others:
             return Decision("winner", best, (best,), self.calls)
-        close = self._close.capital >= self._bar
         left = (best, *others)
-        if not all(close[best, arm] for arm in others):
+        if self.open_to(best):
             return Decision("undecided", best, left, self.calls)
-        tie = all(close[arm, best] for arm in others)
+        tie = (self._close.peak[others, best] >= self._bar).all()
         return Decision("tie" if tie else "winner", best, left, self.calls)

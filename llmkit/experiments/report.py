@@ -19,8 +19,8 @@ from llmkit.experiments.running import Standing
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 420, 52, 220, 16, 36
 
 
-def write(standing: Standing, decision: Decision, told: str, path: Path) -> None:
-    """Write the page, whole or not at all.
+def write(page: str, path: Path) -> None:
+    """Write a page, whole or not at all.
 
     Raises:
         DataError: the file cannot be written.
@@ -28,7 +28,7 @@ def write(standing: Standing, decision: Decision, told: str, path: Path) -> None
     fresh = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(render(standing, decision, told), encoding="utf-8")
+        fresh.write_text(page, encoding="utf-8")
         fresh.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -38,20 +38,25 @@ def write(standing: Standing, decision: Decision, told: str, path: Path) -> None
 
 def render(standing: Standing, decision: Decision, told: str) -> str:
     """The page as text; `told` is the decision in words."""
+    body = f"{paths(standing, decision)}\n{_table(standing, decision)}\n{_small_print(standing)}"
+    return page(standing.experiment.name, standing.experiment.description, told, body)
+
+
+def page(name: str, about: str, told: str, body: str) -> str:
+    """A page around a body that is HTML already; the rest is escaped."""
     style = files("llmkit.experiments").joinpath("report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    name, about = standing.experiment.name, standing.experiment.description
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{digest}'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(name)}</title><style>{style}</style></head><body>\n"
         f"<h1>{escape(name)}</h1><p>{escape(about)}</p><p class='told'>{escape(told)}</p>\n"
-        f"{_paths(standing, decision)}\n{_table(standing, decision)}\n{_small_print(standing)}</body></html>\n"
+        f"{body}</body></html>\n"
     )
 
 
-def _paths(standing: Standing, decision: Decision) -> str:
+def paths(standing: Standing, decision: Decision) -> str:
     """Mean of each arm over the samples it had seen; a cross where it was beaten."""
     race = standing.race
     lines: dict[int, list[tuple[int, float]]] = {}
@@ -122,7 +127,7 @@ def _small_print(standing: Standing) -> str:
     return (
         f"<p>Intervals hold for all arms and all times at once, with probability {1 - race.delta:g}; they are of "
         f"the mean over these {race.items} samples. Asked for now: {spent.calls} answers, {spent.tokens} tokens, "
-        f"{spent.seconds:.0f} s; {standing.known} answers were known. Runs: "
+        f"{spent.seconds:.0f} s; {standing.spent.known} answers were known. Runs: "
         + ", ".join(f"<code>{escape(str(one.path))}</code>" for one in standing.plans)
         + "</p>"
     )

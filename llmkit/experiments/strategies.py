@@ -31,14 +31,18 @@ class Grid(Part):
 
 
 class SuccessiveElimination(Part):
-    """All arms that are not beaten go on side by side (Even-Dar, Mannor & Mansour 2006)."""
+    """The leader and all arms that may be better by more than ε, side by side (after Even-Dar, Mannor & Mansour 2006).
+
+    An arm that is known not to be better by more than ε rests; it goes on, from where it was, if another arm leads.
+    """
 
     family: ClassVar[str] = "strategy"
     type: ClassVar[str] = "successive"
 
     def next(self, race: Race, chance: np.random.Generator) -> list[int]:
-        """Everyone that has seen least."""
-        return behind(race, race.running)
+        """Of those that are open, who has seen least."""
+        best = race.leader()
+        return behind(race, [best, *race.open_to(best)])
 
 
 class LUCB(Part):
@@ -56,11 +60,10 @@ class LUCB(Part):
         if fresh:
             return fresh
         best = race.leader()
-        others = [arm for arm in race.running if arm != best]
-        for rival in sorted(others, key=lambda arm: race.doubt(best, arm)):
+        for rival in sorted(race.open_to(best), key=lambda arm: race.doubt(best, arm)):
             if going := behind(race, [best, rival]):
                 return going
-        return behind(race, race.running)
+        return []
 
 
 class TopTwoThompson(Part):

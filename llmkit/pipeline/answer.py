@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmkit import prompts
 from llmkit.errors import LlmkitError
 from llmkit.models.chat import ChatModelSpec, translate
 from llmkit.part import Part
-from llmkit.pipeline.passages import NOT_FOUND, fit, refusal
+from llmkit.pipeline.passages import NOT_FOUND, fit, numbered, refusal
 from llmkit.protocols import Context
 from llmkit.types import Answer, Citation, Event, Hit, Message, State, Usage
 
@@ -32,6 +32,8 @@ class AnswerStep(Part):
 
     prompt: str = "answer@v1"
     """Prompt with the variables ``question`` and ``passages``."""
+    examples: int | None = Field(default=None, ge=0)
+    """How many of the prompt's worked examples the model is shown; none: all it has."""
     model: ChatModelSpec | None = None
     """Chat model of this step; the pipeline's where it names none."""
     passages: int = Field(default=5, ge=1)
@@ -41,6 +43,11 @@ class AnswerStep(Part):
     @classmethod
     def _prompt_is_there(cls, value: str) -> str:
         return prompts.with_variables(value, ("passages", "question"))
+
+    @model_validator(mode="after")
+    def _examples_are_there(self) -> Self:
+        prompts.has_examples(self.prompt, self.examples)
+        return self
 
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer`` and put the passages that were shown into ``state.hits``."""
@@ -54,6 +61,7 @@ class AnswerStep(Part):
             ctx.prompt(self.prompt),
             {"question": state.question},
             shown,
+            examples=self.examples,
             reserve=getattr(model, "max_tokens", None) or 512,
         )
         if kept < len(shown):
@@ -63,6 +71,10 @@ class AnswerStep(Part):
         text = ask(model, messages, ctx)
         ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages], raw=text)
         return state.replace(hits=shown, answer=read_reply(text, shown))
+
+    def filled(self, state: State) -> dict[str, str]:
+        """What the prompt's variables were filled with, read from the state a run left."""
+        return {"question": state.question, "passages": numbered(state.hits)}
 
 
 def read_reply(text: str, shown: Sequence[Hit]) -> Answer:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from llmkit import prompts
 from llmkit.models.chat import ChatModelSpec
@@ -26,6 +26,8 @@ class Generate(Part):
     """What the prompt's other variables are, as in ``{language: German}``."""
     prompt: str = Field(default="generate@v1", validate_default=True)
     """Prompt with the variable ``question``, and those of `values`."""
+    examples: int | None = Field(default=None, ge=0)
+    """How many of the prompt's worked examples the model is shown; none: all it has."""
     model: ChatModelSpec | None = None
     """Chat model of this step; the pipeline's where it names none."""
 
@@ -48,11 +50,19 @@ class Generate(Part):
     def _prompt_is_there(cls, value: str, info: ValidationInfo) -> str:
         return prompts.with_variables(value, ("question", *info.data.get("values", {})))
 
+    @model_validator(mode="after")
+    def _examples_are_there(self) -> Self:
+        prompts.has_examples(self.prompt, self.examples)
+        return self
+
     def run(self, state: State, ctx: Context) -> State:
-        """Fill ``state.answer``; earlier turns stand between the system message and the question."""
-        messages = ctx.prompt(self.prompt).render({**self.values, "question": state.question})
-        head = [message for message in messages if message.role == "system"]
-        messages = [*head, *state.history, *(message for message in messages if message.role != "system")]
+        """Fill ``state.answer``; earlier turns stand right before the question."""
+        messages = ctx.prompt(self.prompt).render({**self.values, "question": state.question}, self.examples)
+        messages = [*messages[:-1], *state.history, messages[-1]]
         text = ask(ctx.model(self.model), messages, ctx)
         ctx.record(messages=[[m.role, m.content] for m in messages], raw=text)
         return state.replace(answer=Answer(text))
+
+    def filled(self, state: State) -> dict[str, str]:
+        """What the prompt's variables were filled with, read from the state a run left."""
+        return {"question": state.question}

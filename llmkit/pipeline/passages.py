@@ -38,7 +38,13 @@ def place(chunk: Chunk) -> str:
 
 
 def fit(
-    model: BaseChatModel, prompt: Prompt, values: Mapping[str, str], hits: Sequence[Hit], *, reserve: int
+    model: BaseChatModel,
+    prompt: Prompt,
+    values: Mapping[str, str],
+    hits: Sequence[Hit],
+    *,
+    reserve: int,
+    examples: int | None = None,
 ) -> tuple[list[Message], int]:
     """Render the prompt with as many of the best hits as fit.
 
@@ -48,6 +54,7 @@ def fit(
         values: the other variables.
         hits: best first; the lowest ranked are left out first.
         reserve: tokens kept free for the answer.
+        examples: how many of the prompt's examples are shown; none: all.
 
     Returns:
         The messages, and how many hits they hold.
@@ -57,7 +64,7 @@ def fit(
     """
 
     def render(kept: int) -> list[Message]:
-        return prompt.render({**values, "passages": numbered(hits[:kept])})
+        return prompt.render({**values, "passages": numbered(hits[:kept])}, examples)
 
     window = context_window(model)
     if window is None:
