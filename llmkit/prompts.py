@@ -145,41 +145,19 @@ def path_of(ref: str) -> Path:
     if match is None:
         raise PromptError(f"not a prompt reference: {ref!r}; write name@v1, name, or a path ending in .md")
     name, version = match.groups()
-    versions = _versions(name)
-    if not versions:
+    found = versions(name)
+    if not found:
         raise PromptError(unknown("prompt", name, sorted({known.split("/")[0] for known in _known()})))
-    version = version or max(versions, key=_number)
-    if version not in versions:
-        raise PromptError(f"prompt {name!r} has no {version} (there is: {', '.join(sorted(versions, key=_number))})")
-    return versions[version]
+    version = version or max(found, key=_number)
+    if version not in found:
+        raise PromptError(f"prompt {name!r} has no {version} (there is: {', '.join(sorted(found, key=_number))})")
+    return found[version]
 
 
 def references() -> list[str]:
     """Every prompt and version that is found, as references, sorted by name and number."""
     names = sorted({known.split("/")[0] for known in _known() if "/" in known})
-    return [f"{name}@{version}" for name in names for version in sorted(_versions(name), key=_number)]
-
-
-def new_version(ref: str, folder: Path) -> Path:
-    """Copy a prompt to the next version of its name, below `folder`, its parent named in the head; for editing.
-
-    Raises:
-        PromptError: no such prompt, or the file cannot be written.
-    """
-    prompt, source = load(ref), path_of(ref)
-    name = prompt.name
-    here = [path.stem for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()]
-    target = folder / name / f"v{max(map(_number, [*_versions(name), *here, 'v0'])) + 1}.md"
-    text = source.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    _, head, body = text.split("---\n", 2)
-    kept = [line for line in head.splitlines(keepends=True) if not line.startswith("parent:")]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(f"---\n{''.join(kept)}parent: {prompt.ref}\n---\n{body}")
-    except OSError as error:
-        raise PromptError(f"{target} cannot be written: {error}") from error
-    return target
+    return [f"{name}@{version}" for name in names for version in sorted(versions(name), key=_number)]
 
 
 def with_variables(ref: str, expected: Iterable[str]) -> str:
@@ -253,16 +231,6 @@ def read(path: Path, name: str, version: str) -> Prompt:
     )
 
 
-def lock(folder: Path) -> dict[str, str]:
-    """Write ``LOCK.json`` for every prompt below `folder`: ``{"answer@v1": sha256}``."""
-    digests = {
-        f"{path.parent.name}@{path.stem}": read(path, path.parent.name, path.stem).digest
-        for path in sorted(folder.glob("*/v*.md"))
-    }
-    (folder / LOCK).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
-    return digests
-
-
 def _filled(role: str, template: str, values: Mapping[str, str]) -> Message:
     return Message(role, string.Template(template).substitute(values))  # type: ignore[arg-type]
 
@@ -278,21 +246,6 @@ def _check_examples(examples: Iterable[Mapping[str, str]], last: tuple[str, str]
             raise PromptError(f"{path}: example {number} has {sorted(example)}; expected {', '.join(sorted(wanted))}")
 
 
-def next_version(name: str) -> str:
-    """The first free version of a prompt, in whatever folder the others are."""
-    return f"v{max((int(word[1:]) for word in _versions(name)), default=0) + 1}"
-
-
-def lock_one(folder: Path, path: Path) -> None:
-    """Add one version to the folder's lock; what is locked already stays as it is."""
-    file = folder / LOCK
-    locked: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    prompt = read(path, path.parent.name, path.stem)
-    fresh = file.with_name(f"{LOCK}.tmp")
-    fresh.write_text(json.dumps({**locked, prompt.ref: prompt.digest}, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(file)
-
-
 def _messages(body: str, path: Path) -> Iterator[tuple[str, str]]:
     marks = list(_SECTION.finditer(body))
     if not marks or body[: marks[0].start()].strip():
@@ -301,7 +254,8 @@ def _messages(body: str, path: Path) -> Iterator[tuple[str, str]]:
         yield mark.group(1), body[mark.end() : after.start() if after else len(body)].strip()
 
 
-def _versions(name: str) -> dict[str, Path]:
+def versions(name: str) -> dict[str, Path]:
+    """The files of a prompt by version, from every folder; the one that is found first counts."""
     found: dict[str, Path] = {}
     for folder in reversed(assets.folders("prompts")):
         found |= {path.stem: path for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()}

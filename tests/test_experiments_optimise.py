@@ -13,7 +13,7 @@ from evaluation import install
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmkit import config, prompts
+from llmkit import config, prompt_versions, prompts
 from llmkit.errors import ConfigError, DataError, PromptError
 from llmkit.evaluation.stats import paired
 from llmkit.experiments import winner
@@ -59,7 +59,7 @@ def world(tmp_path, monkeypatch):
     (tmp_path / "p.yaml").write_text("name: p\nmodel: scripted:x\nsteps: [{type: generate, prompt: say@v1}]\n")
     (tmp_path / "prompts/say").mkdir(parents=True)
     (tmp_path / "prompts/say/v1.md").write_text(PROMPT)
-    prompts.lock(tmp_path / "prompts")
+    prompt_versions.lock(tmp_path / "prompts")
     return tmp_path
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit import assets, config, prompts
+from llmkit import assets, config, prompt_versions, prompts
 from llmkit.cli.prompt import command
 from llmkit.errors import PromptError
 from llmkit.lint import lint_file, lint_uses
@@ -163,7 +163,7 @@ def test_a_new_version_names_its_parent_and_is_never_written_over(folder):
     assert "+parent: answer@v2" in told
     assert "-parent: answer@v1" in told
     with pytest.raises(PromptError, match="has no v9"):
-        prompts.new_version("answer@v9", folder / "prompts")
+        prompt_versions.new_version("answer@v9", folder / "prompts")
 
 
 def test_commands(folder):
@@ -187,7 +187,7 @@ def test_commands(folder):
 
 def test_a_version_changed_after_it_was_locked_is_told(folder):
     path = write(folder)
-    prompts.lock(folder / "prompts")
+    prompt_versions.lock(folder / "prompts")
     path.write_text(path.read_text() + "More.")
     assert [one.rule for one in lint_file(path)] == ["locked"]
     write(folder, name="whole")

@@ -139,20 +139,20 @@ def lint(names: tuple[str, ...], budget: int | None, as_json: bool) -> None:
 @click.option("--into", default="prompts", show_default=True, metavar="FOLDER", help="Where it goes.")
 def new_version(ref: str, into: str) -> None:
     """Copy a prompt to its next version, for editing; lock it when it is done."""
-    from llmkit import prompts
+    from llmkit import prompt_versions
 
-    click.echo(prompts.new_version(ref, Path(into)))
+    click.echo(prompt_versions.new_version(ref, Path(into)))
 
 
 @command.command("lock")
 @click.argument("folder", default="prompts", metavar="[FOLDER]")
 def lock(folder: str) -> None:
     """Write LOCK.json: from now on a version that changes is refused."""
-    from llmkit import prompts
+    from llmkit import prompt_versions
 
     if not Path(folder).is_dir():
         raise PromptError(f"no folder {folder}")
-    for ref, digest in prompts.lock(Path(folder)).items():
+    for ref, digest in prompt_versions.lock(Path(folder)).items():
         click.echo(f"{ref}  {digest[:16]}")
 
 

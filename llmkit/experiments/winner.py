@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmkit import __version__, prompts
+from llmkit import __version__, prompt_versions
 from llmkit.errors import PromptError
 from llmkit.evaluation.folder import write_json
 from llmkit.evaluation.plan import plan
@@ -140,10 +140,10 @@ def write(search: Search, best: Candidate, found: Paired, level: float, folder: 
         "llmkit": __version__,
     }
     for _ in range(1000):  # another process may take the number
-        file = folder / incumbent.name / f"{prompts.next_version(incumbent.name)}.md"
+        file = folder / incumbent.name / f"{prompt_versions.next_version(incumbent.name, folder)}.md"
         if not file.exists():
             best.store(file, lineage)
-            prompts.lock_one(folder, file)
+            prompt_versions.lock_one(folder, file)
             return file
     raise PromptError(f"no free version of {incumbent.name} in {folder}")
 

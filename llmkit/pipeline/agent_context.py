@@ -28,6 +28,11 @@ class ToolContext:
         return self._ctx.knowledge
 
     @property
+    def identity(self) -> str:
+        """That of the steps before the agent."""
+        return self._ctx.identity
+
+    @property
     def caller(self) -> Caller:
         """Nobody: a tool's own pipelines cannot ask."""
         return Caller()
