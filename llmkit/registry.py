@@ -124,6 +124,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "groundedness": "llmkit.evaluation.metrics.grounded:Grounded",
         "judge": "llmkit.evaluation.metrics.judge:Judge",
         "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
+        "agent": "llmkit.evaluation.metrics.agent:AgentWork",
+        "injection": "llmkit.evaluation.metrics.agent:Injection",
         "unit-tests": "llmkit.evaluation.metrics.unit_tests:UnitTests",
         "acronym": "llmkit.evaluation.metrics.rewriting:AcronymScore",
         "sentiment": "llmkit.evaluation.metrics.rewriting:SentimentScore",

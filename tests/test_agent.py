@@ -257,3 +257,25 @@ def test_calls_are_told_as_they_happen():
     events = list(found.stream("?"))
     assert "calculator(expression='2 + 2')" in [one.text for one in events if one.data.get("tool")]
     assert events[-1].data["state"].answer.text == "4."
+
+
+def test_a_reader_that_goes_stops_the_work():
+    made = []
+    tool = odd("going", lambda given, ctx: made.append(1) or Output(str(len(made))))
+    found, model = pipeline(
+        lambda m: using(call("going", q=str(len(m)))), tools=[tool], budget={"model_calls": 500, "tool_calls": 500}
+    )
+    stream = found.stream("?")
+    next(event for event in stream if event.data.get("tool"))
+    stream.close()
+    assert len(model.calls) < 20
+    assert len(made) < 20
+
+
+def test_a_run_can_be_replayed_from_its_trace():
+    """Times differ from run to run; a replay compares everything else."""
+    from llmkit.evaluation.trace import comparable, state_row
+
+    first, _ = ask([using(call("calculator", expression="2 + 2")), "4."])
+    again, _ = ask([using(call("calculator", expression="2 + 2")), "4."])
+    assert comparable(state_row(first)) == comparable(state_row(again))

@@ -122,3 +122,28 @@ def test_the_tree_shows_what_was_ignored_and_what_has_no_result():
     assert "ignored" in text
     assert "told to answer: stalled" in text
     assert max(map(len, text.splitlines())) < 200
+
+
+def test_chat_as_a_reader_is_a_conversation_of_its_own(tmp_path):
+    from llmkit.encoders.hashing import HashingEncoder
+    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.types import Document
+
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("open", "The pump is blue."), Document("closed", "The pump is secret.", access=("board",))])
+    (tmp_path / "find.yaml").write_text("name: find\nsteps: [{type: retrieve, retriever: bm25}]\n")
+    common = [
+        "--kb",
+        str(tmp_path / "kb"),
+        "--pipeline",
+        str(tmp_path / "find.yaml"),
+        "--sessions",
+        str(tmp_path / "s.sqlite"),
+    ]
+    owner = CliRunner().invoke(cli, ["chat", "talk", *common], input="pump\n/quit\n")
+    assert "secret" in owner.output
+    reader = CliRunner().invoke(cli, ["chat", "talk", *common, "--as", "it"], input="pump\n/quit\n")
+    assert reader.exit_code == 0, reader.output
+    assert "talk@it: 0 turns" in reader.output
+    assert "blue" in reader.output
+    assert "secret" not in reader.output

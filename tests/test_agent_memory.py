@@ -8,12 +8,12 @@ import pytest
 
 from llmkit.agents.memory import open_memory
 from llmkit.approval import ApprovalNeeded, Caller, Decision
-from llmkit.errors import DataError, StepError
+from llmkit.errors import DataError, ModelError, StepError
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline
 from llmkit.pipeline.chat import ChatSession
 from llmkit.pipeline.sessions import SessionStore
-from llmkit.types import Message
+from llmkit.types import Document, Message
 
 HERE = Caller("talk", attended=True)
 
@@ -151,10 +151,36 @@ class TestMemory:
         assert any("begun anew" in note for note in state.records[0].detail["notes"])
 
     def test_without_a_thread_nothing_is_kept(self, tmp_path):
-        made, _ = agent(["One."], tmp_path, memory=str(tmp_path / "memory.sqlite"))
+        made, _ = agent(["One.", ModelError("planned")], tmp_path, memory=str(tmp_path / "memory.sqlite"))
         made.run("First?")
+        with pytest.raises(StepError, match="planned"):
+            made.run("Second?")
         with sqlite3.connect(tmp_path / "memory.sqlite") as db:
             assert db.execute("SELECT count(*) FROM checkpoints").fetchone() == (0,)
+
+    def test_a_turn_that_failed_leaves_nothing_behind(self, tmp_path):
+        script = ["One.", ModelError("planned"), "Three."]
+        made, model = agent(script, tmp_path, memory=str(tmp_path / "memory.sqlite"))
+        with SessionStore(tmp_path / "sessions.sqlite") as store:
+            session = ChatSession(made, store, "talk")
+            session.ask("First?")
+            with pytest.raises(StepError):
+                session.ask("Second?")
+            session.ask("Third?")
+        assert [one.content for one in model.calls[-1][1:]] == ["First?", "One.", "Third?"]
+
+    def test_two_processes_on_one_conversation_do_not_mix(self, tmp_path):
+        memory = str(tmp_path / "memory.sqlite")
+        with SessionStore(tmp_path / "sessions.sqlite") as store:
+            first, _ = agent(["A1.", "A2."], tmp_path, memory=memory)
+            second, model = agent(["B1.", "B2."], tmp_path, memory=memory)
+            mine, theirs = ChatSession(first, store, "talk"), ChatSession(second, store, "talk")
+            mine.ask("Mine?")
+            with pytest.raises(DataError, match="another process went on"):
+                theirs.ask("Theirs?")
+            again = ChatSession(second, store, "talk")
+            again.ask("And now?")
+        assert [one.content for one in model.calls[-1][1:]] == ["Mine?", "A1.", "And now?"]
 
     def test_a_chat_session_remembers_and_takes_back(self, tmp_path):
         script = [using("read_file", 1, path="note.txt"), "Read.", "417.", "Again."]
@@ -198,3 +224,29 @@ class TestMemory:
         assert not isinstance(serde.loads_typed((kind, raw)), Decision)
         with pytest.raises((NotImplementedError, ValueError)):
             serde.loads_typed(("pickle", b"cos\nsystem\n(S'true'\ntR."))
+
+    def test_a_forgotten_document_is_forgotten_here_too(self, tmp_path):
+        from llmkit.encoders.hashing import HashingEncoder
+        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.quotes import quotes_of
+        from llmkit.pipeline.agent_forget import erase_memory
+
+        texts = {"secret": "The vault opens with nine silver words tonight.", "other": "The pump is blue."}
+        memory = tmp_path / "memory.sqlite"
+        with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+            kb.add(Document(name, text) for name, text in texts.items())
+            for thread, query in (("a", "vault silver words"), ("b", "pump blue")):
+                search = {"type": "search", "k": 1, "retriever": "bm25"}
+                made = Pipeline.model_validate(
+                    {
+                        "name": "x",
+                        "model": "scripted:x",
+                        "steps": [{"type": "agent", "tools": [search], "memory": str(memory)}],
+                    }
+                )
+                model = ScriptedChat([using("search", 1, query=query), "Yes."])
+                made.with_models(lambda spec, model=model: model).with_knowledge(kb).run("?", caller=Caller(thread))
+            assert erase_memory(memory, quotes_of(kb, ["secret"])) == 1
+        saver = open_memory(memory)
+        assert [row[0] for row in saver.conn.execute("SELECT DISTINCT thread_id FROM checkpoints")] == ["b"]
+        assert b"silver words" not in memory.read_bytes()

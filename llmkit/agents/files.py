@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from llmkit import assets
 from llmkit.agents.tool import Arguments, Output, Tool
 from llmkit.errors import DataError
 from llmkit.part import Part
@@ -26,7 +27,7 @@ class ReadFile(Part):
     type: ClassVar[str] = "read_file"
 
     root: str
-    """The folder; nothing outside of it is read, and no link is followed."""
+    """The folder, or one below eval/; nothing outside of it is read, and no link is followed."""
     name: str = Field(default="read_file", pattern=_NAME)
     """What the model calls it."""
     most: int = Field(default=1_000_000, ge=1)
@@ -36,7 +37,7 @@ class ReadFile(Part):
         """One."""
 
         def call(given: Mapping[str, Any], ctx: Context) -> Output:
-            with _opened(Path(self.root), given["path"], os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) as file:
+            with _opened(_there(self.root), given["path"], os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) as file:
                 mode = os.fstat(file).st_mode
                 if stat.S_ISDIR(mode):
                     return Output("\n".join(sorted(os.listdir(file))[:200]))  # noqa: PTH208  (of a descriptor)
@@ -83,6 +84,13 @@ class WriteFile(Part):
         schema = Arguments().text("path", "as in notes/plan.txt").text("text", "what the file shall hold").schema
         about = "Writes a text file."
         return (Tool(self.name, about, schema, call, side_effects=True, untrusted=False),)
+
+
+def _there(root: str) -> Path:
+    """The folder itself, else the one of that name below eval/."""
+    given = Path(root).expanduser()
+    shipped = [folder / root for folder in assets.folders("eval") if (folder / root).is_dir()]
+    return given if given.is_dir() or not shipped else shipped[0]
 
 
 @contextmanager

@@ -94,6 +94,7 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[..., ModelResponse[Any]], closing: str, attempt: int
     ) -> AIMessage:
         meter = self._meter
+        self._ctx.emit(Event("token"))  # nothing to show, but a listener that has gone stops the work
         messages, shortened = self._fit(list(request.messages))
         meter.counts["shortened results"] += shortened
         if closing:
@@ -113,11 +114,13 @@ class Guard(AgentMiddleware[Any, Any, Any]):
             used = Usage(sum(len(one.text.encode()) // 3 + 8 for one in messages), len(reply.text.encode()) // 3, 1)
         meter.usage += used
         calls = _calls(reply, request.messages)
+        finish = reply.response_metadata.get("finish_reason", "")
+        meter.counts["replies cut off at max_tokens"] += finish == "length"
         entry: dict[str, Any] = {
             "kind": "model", "n": meter.model_calls, "seconds": time.perf_counter() - began, "text": reply.text[:_TOLD],
             "calls": [{"id": one["id"], "name": one["name"], "arguments": one["args"]} for one in calls],
             "input_tokens": used.input_tokens, "output_tokens": used.output_tokens,
-            "finish": reply.response_metadata.get("finish_reason", ""),
+            "finish": finish,
         }  # fmt: skip
         if closing:
             meter.stopped = closing

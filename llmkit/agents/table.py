@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from llmkit import assets
 from llmkit.agents.fence import harmless
 from llmkit.agents.tool import Arguments, Output, Tool
-from llmkit.errors import DataError
+from llmkit.errors import ConfigError, DataError
 from llmkit.part import Part
 from llmkit.protocols import Context
 
@@ -27,7 +28,7 @@ class Table(Part):
     type: ClassVar[str] = "table"
 
     files: tuple[str, ...] = Field(min_length=1)
-    """CSV files, or patterns as in ``data/*.csv``; each becomes a table with the name of its file."""
+    """CSV files, patterns as in ``data/*.csv``, or names below eval/; each is a table with the name of its file."""
     name: str = Field(default="table", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
     """What the model calls it."""
     rows: int = Field(default=50, ge=1)
@@ -83,7 +84,10 @@ def _paths(files: tuple[str, ...]) -> list[str]:
     for pattern in files:
         paths = [Path(name) for name in sorted(glob.glob(str(Path(pattern).expanduser())))]  # noqa: PTH207
         if not paths:
-            raise DataError(f"there is no file {pattern}")
+            try:
+                paths = [assets.find("eval", pattern, "")]
+            except ConfigError as error:
+                raise DataError(f"there is no file {pattern}, and none of that name below eval/") from error
         found += paths
     names = [path.stem for path in found]
     if len(set(names)) < len(names):

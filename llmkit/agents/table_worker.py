@@ -29,7 +29,8 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     for name in asked["files"]:
         table = "".join(char if char.isalnum() else "_" for char in Path(name).stem)
         try:
-            connection.read_csv(name, normalize_names=True).create(table)
+            read = connection.read_csv(name)
+            read.project(", ".join(_renamed(read.columns))).create(table)
         except duckdb.Error as error:
             return {"error": f"{name} cannot be read as CSV: {str(error).splitlines()[0]}"}
         columns = connection.execute(f'DESCRIBE "{table}"').fetchall()
@@ -49,6 +50,15 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     except duckdb.Error as error:
         return {"error": str(error).splitlines()[0][:500]}
     return {"head": head, "rows": [[_cell(value) for value in row] for row in values]}
+
+
+def _renamed(columns: list[str]) -> list[str]:
+    """Columns under names of letters, digits and ``_``: ``"Item Name" AS "item_name"``."""
+    new: list[str] = []
+    for column in columns:
+        word = "".join(char.lower() if char.isalnum() else "_" for char in column).strip("_")[:40] or "column"
+        new.append(word if word not in new else f"{word}_{len(new)}")
+    return ['"{}" AS "{}"'.format(old.replace('"', '""'), name) for old, name in zip(columns, new, strict=True)]
 
 
 def _cell(value: object) -> str:

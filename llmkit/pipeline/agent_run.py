@@ -84,9 +84,11 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
         given = {"messages": [*recalled(agent.saver, thread, saved, state, ctx), message]}
     try:
         result = graph.invoke(given, config)
-    except LlmkitError:
-        raise
     except Exception as error:
+        if not caller.thread:
+            agent.saver.delete_thread(thread)
+        if isinstance(error, LlmkitError):
+            raise
         raise translate(error) from error
     if result.get("__interrupt__"):
         raise _needed(result["__interrupt__"], thread, meter, why, result["messages"])
