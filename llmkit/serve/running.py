@@ -42,12 +42,20 @@ class Kitchen:
         """Let what runs end, for so many seconds; then stop it."""
         if self._orders:
             await asyncio.wait([order.task for order in self._orders], timeout=grace)
-        left = list(self._orders)
-        for order in left:
-            order.stop()
-        if left:
-            await asyncio.wait([order.task for order in left], timeout=5)
+        self.stop()
+        if self._orders:
+            await asyncio.wait([order.task for order in self._orders], timeout=2)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def stop(self) -> None:
+        """Stop every run at its next event; who waits for one is told."""
+        for order in list(self._orders):
+            order.stop()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a run goes on that was told to stop: a model that says nothing for long."""
+        return bool(self._orders)
 
 
 class Order(AsyncIterator[Event], Generic[Done]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Service:
         self.spans = Spans.from_environment()
         self.uploads = Uploads(settings, self.shelf)
         self.stopping = False
+        self._loop = asyncio.get_running_loop()
 
     def ask(
         self, caller: Caller, model: str, question: str, history: Sequence[Message] = (), *, request: str = ""
@@ -84,10 +86,16 @@ class Service:
 
         return self._order(caller, model, question, work, request)
 
+    def stop_soon(self) -> None:
+        """Answer nothing new; stop what still runs when the grace is over. May be called from a signal's handler."""
+        self.stopping = True
+        self._loop.call_soon_threadsafe(self._loop.call_later, self.settings.grace, self.kitchen.stop)
+
     async def close(self) -> None:
         """Let running answers end within the grace that is set, and close all files."""
+        grace = 0.0 if self.stopping else self.settings.grace
         self.stopping = True
-        await self.kitchen.close(self.settings.grace)
+        await self.kitchen.close(grace)
         self.uploads.close()
         self.drawers.close()
         self.shelf.close()
