@@ -57,9 +57,16 @@ class Service:
         self._loop = asyncio.get_running_loop()
 
     def ask(
-        self, caller: Caller, model: str, question: str, history: Sequence[Message] = (), *, request: str = ""
+        self,
+        caller: Caller,
+        model: str,
+        question: str,
+        history: Sequence[Message] = (),
+        *,
+        request: str = "",
+        quiet: bool = False,
     ) -> Order[Answered]:
-        """Begin to answer a question.
+        """Begin to answer a question; `quiet`: nobody listens to what happens meanwhile.
 
         Raises:
             Refused: an unknown model, no documents, too long, or too much to do.
@@ -69,7 +76,7 @@ class Service:
         def work(pipeline: Pipeline, listen: Listener) -> tuple[State, str, int]:
             return pipeline.run(question, history=history, on_event=listen), "", 0
 
-        return self._order(caller, model, question, work, request)
+        return self._order(caller, model, question, work, request, quiet=quiet)
 
     def go_on(self, caller: Caller, session: str, model: str, question: str, *, request: str = "") -> Order[Answered]:
         """Begin to answer the next question of a conversation; the turn is kept where the answer is whole.
@@ -112,7 +119,9 @@ class Service:
         if looks_up(pipeline) and not self.shelf.there:
             raise Refused(409, "there are no documents yet: add some on the page, or by POST /api/knowledge/files")
 
-    def _order(self, caller: Caller, model: str, question: str, work: _Work, request: str) -> Order[Answered]:
+    def _order(
+        self, caller: Caller, model: str, question: str, work: _Work, request: str, *, quiet: bool = False
+    ) -> Order[Answered]:
         ordered = time.time()
 
         def run(listen: Listener) -> Answered:
@@ -134,4 +143,4 @@ class Service:
                 self.metrics.answered(model, state, first[0] if first else None)
             return Answered(state, name, model, n)
 
-        return self.kitchen.order(run)
+        return self.kitchen.order(run, quiet=quiet)
