@@ -85,6 +85,11 @@ benchmarks/.venv/stores.stamp: benchmarks/peers/requirements-stores.txt
 	benchmarks/.venv/bin/pip install -q -r $<
 	@touch $@
 
+benchmarks/.venv-serving/stamp: benchmarks/peers/requirements-serving.txt
+	$(PYTHON) -m venv benchmarks/.venv-serving
+	benchmarks/.venv-serving/bin/pip install -q -r $<
+	@touch $@
+
 constraints:     ## pin the whole tree again, from the pins that matter in constraints.in
 	$(PYTHON) -m venv .llmkit/pins
 	.llmkit/pins/bin/pip install -q -c constraints.in '.[all,dev]'
@@ -92,4 +97,4 @@ constraints:     ## pin the whole tree again, from the pins that matter in const
 	rm -rf .llmkit/pins
 
 clean:           ## remove what was made here; models stay
-	rm -rf $(VENV) .llmkit build dist benchmarks/.venv
+	rm -rf $(VENV) .llmkit build dist benchmarks/.venv benchmarks/.venv-serving

@@ -53,7 +53,7 @@ class Served:
 
     @property
     def service(self):
-        return self.server.config.app._service()
+        return self.server.config.app.service
 
     def files(self, **headers):
         return self.http.get("/api/knowledge/files", headers=headers).json()["files"]

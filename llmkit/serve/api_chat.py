@@ -58,7 +58,7 @@ async def complete(request: Request, asked: ChatRequest) -> Response:
     service, caller = service_of(request), caller_of(request)
     notes = without_effect(asked)
     question, history = turns(asked.messages)
-    order = service.ask(caller, asked.model, question, history, request=request_of(request))
+    order = service.ask(caller, asked.model, question, history, request=request_of(request), quiet=not asked.stream)
     name, created = f"chatcmpl-{request_of(request)}", int(time.time())
     if not asked.stream:
         answered = await outcome(order, request)

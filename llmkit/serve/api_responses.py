@@ -32,7 +32,7 @@ async def respond(request: Request, asked: ResponseRequest) -> Response:
     if asked.instructions:
         given = [ChatMessage(role="system", content=asked.instructions), *given]
     question, history = turns(given)
-    order = service.ask(caller, asked.model, question, history, request=name)
+    order = service.ask(caller, asked.model, question, history, request=name, quiet=not asked.stream)
     whole = _Whole(name, asked.model, asked.instructions)
     if not asked.stream:
         answered = await outcome(order, request)

@@ -82,9 +82,10 @@ class Gate:
             service.metrics.request(route, visit.method, visit.status, seconds)
             access(visit.id, visit.caller.id, visit.method, route, visit.status, seconds)
 
-    def stopping(self) -> None:
-        """Be ready no more: running answers end, new questions are refused."""
-        self._service().stopping = True
+    @property
+    def service(self) -> Service:
+        """What is behind it, once it has started."""
+        return self._service()
 
     def _let_in(self, visit: _Visit, service: Service) -> Caller:
         settings = service.settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -26,14 +27,18 @@ class Kitchen:
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="llmkit run")
         self._orders: set[Order[Any]] = set()
 
-    def order(self, work: Work[Done]) -> Order[Done]:
+    def order(self, work: Work[Done], *, quiet: bool = False) -> Order[Done]:
         """Begin a run, or put it in line.
+
+        Args:
+            work: what is to be done.
+            quiet: nobody listens to its events; only its result is waited for.
 
         Raises:
             Refused: the line is full.
         """
         self.turnstile.check()
-        order = Order(work, self.turnstile, self._threads)
+        order = Order(work, self.turnstile, self._threads, quiet=quiet)
         self._orders.add(order)
         order.task.add_done_callback(lambda _: self._orders.discard(order))
         return order
@@ -42,12 +47,20 @@ class Kitchen:
         """Let what runs end, for so many seconds; then stop it."""
         if self._orders:
             await asyncio.wait([order.task for order in self._orders], timeout=grace)
-        left = list(self._orders)
-        for order in left:
-            order.stop()
-        if left:
-            await asyncio.wait([order.task for order in left], timeout=5)
+        self.stop()
+        if self._orders:
+            await asyncio.wait([order.task for order in self._orders], timeout=2)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def stop(self) -> None:
+        """Stop every run at its next event; who waits for one is told."""
+        for order in list(self._orders):
+            order.stop()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a run goes on that was told to stop: a model that says nothing for long."""
+        return bool(self._orders)
 
 
 class Order(AsyncIterator[Event], Generic[Done]):
@@ -57,10 +70,14 @@ class Order(AsyncIterator[Event], Generic[Done]):
     must not be asked by more threads than there are slots.
     """
 
-    def __init__(self, work: Work[Done], turnstile: Turnstile, threads: ThreadPoolExecutor) -> None:
-        self._work, self._turnstile, self._threads = work, turnstile, threads
+    def __init__(
+        self, work: Work[Done], turnstile: Turnstile, threads: ThreadPoolExecutor, *, quiet: bool = False
+    ) -> None:
+        self._work, self._turnstile, self._threads, self._quiet = work, turnstile, threads, quiet
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._told: deque[Event] = deque()
+        self._woken = False
         self._stopped = threading.Event()
         self._in_line = True
         self.task = asyncio.create_task(self._drive())
@@ -97,6 +114,7 @@ class Order(AsyncIterator[Event], Generic[Done]):
             return await self._loop.run_in_executor(self._threads, self._run)
         finally:
             self._turnstile.leave(since)
+            self._take()
             self._events.put_nowait(None)
 
     def _run(self) -> Done:
@@ -105,8 +123,17 @@ class Order(AsyncIterator[Event], Generic[Done]):
 
     def _tell(self, event: Event) -> None:
         self._listen_still()
-        if event.kind != "done":  # what is done is the result
-            self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        if self._quiet or event.kind == "done":  # what is done is the result
+            return
+        self._told.append(event)
+        if not self._woken:  # a loop that is busy is woken once for many tokens
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        self._woken = False
+        while self._told:
+            self._events.put_nowait(self._told.popleft())
 
     def _listen_still(self) -> None:
         if self._stopped.is_set():

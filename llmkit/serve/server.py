@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -77,8 +79,14 @@ def make_server(
                 on_start(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
 
         def handle_exit(self, sig: int, frame: Any) -> None:
-            app.stopping()
+            app.service.stop_soon()
             super().handle_exit(sig, frame)
+
+        def run(self, sockets: Any = None) -> None:
+            super().run(sockets)
+            alone = threading.current_thread() is threading.main_thread()
+            if alone and self.started and app.service.kitchen.stuck:
+                os._exit(0)  # everything is closed; Python would wait for a model that does not hear us
 
     return Server(config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,11 +54,19 @@ class Service:
         self.spans = Spans.from_environment()
         self.uploads = Uploads(settings, self.shelf)
         self.stopping = False
+        self._loop = asyncio.get_running_loop()
 
     def ask(
-        self, caller: Caller, model: str, question: str, history: Sequence[Message] = (), *, request: str = ""
+        self,
+        caller: Caller,
+        model: str,
+        question: str,
+        history: Sequence[Message] = (),
+        *,
+        request: str = "",
+        quiet: bool = False,
     ) -> Order[Answered]:
-        """Begin to answer a question.
+        """Begin to answer a question; `quiet`: nobody listens to what happens meanwhile.
 
         Raises:
             Refused: an unknown model, no documents, too long, or too much to do.
@@ -67,7 +76,7 @@ class Service:
         def work(pipeline: Pipeline, listen: Listener) -> tuple[State, str, int]:
             return pipeline.run(question, history=history, on_event=listen), "", 0
 
-        return self._order(caller, model, question, work, request)
+        return self._order(caller, model, question, work, request, quiet=quiet)
 
     def go_on(self, caller: Caller, session: str, model: str, question: str, *, request: str = "") -> Order[Answered]:
         """Begin to answer the next question of a conversation; the turn is kept where the answer is whole.
@@ -84,10 +93,16 @@ class Service:
 
         return self._order(caller, model, question, work, request)
 
+    def stop_soon(self) -> None:
+        """Answer nothing new; stop what still runs when the grace is over. May be called from a signal's handler."""
+        self.stopping = True
+        self._loop.call_soon_threadsafe(self._loop.call_later, self.settings.grace, self.kitchen.stop)
+
     async def close(self) -> None:
         """Let running answers end within the grace that is set, and close all files."""
+        grace = 0.0 if self.stopping else self.settings.grace
         self.stopping = True
-        await self.kitchen.close(self.settings.grace)
+        await self.kitchen.close(grace)
         self.uploads.close()
         self.drawers.close()
         self.shelf.close()
@@ -104,7 +119,9 @@ class Service:
         if looks_up(pipeline) and not self.shelf.there:
             raise Refused(409, "there are no documents yet: add some on the page, or by POST /api/knowledge/files")
 
-    def _order(self, caller: Caller, model: str, question: str, work: _Work, request: str) -> Order[Answered]:
+    def _order(
+        self, caller: Caller, model: str, question: str, work: _Work, request: str, *, quiet: bool = False
+    ) -> Order[Answered]:
         ordered = time.time()
 
         def run(listen: Listener) -> Answered:
@@ -126,4 +143,4 @@ class Service:
                 self.metrics.answered(model, state, first[0] if first else None)
             return Answered(state, name, model, n)
 
-        return self.kitchen.order(run)
+        return self.kitchen.order(run, quiet=quiet)

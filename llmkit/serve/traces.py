@@ -69,7 +69,8 @@ class TraceStore:
         Raises:
             DataError: the disk is full.
         """
-        hits = {passage_key(hit.chunk): chunk_row(hit.chunk) for hit in (*state.retrieved, *state.hits)}
+        chunks = {id(hit.chunk): hit.chunk for hit in (*state.retrieved, *state.hits)}.values()
+        hits = {passage_key(chunk): chunk_row(chunk) for chunk in chunks}
         trace = json.dumps({**state_row(state), "asked": asked, "passages": hits}, ensure_ascii=False, default=str)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._write("INSERT INTO traces VALUES (NULL, ?, ?, ?, ?, ?, ?)", (name, at, pipeline, session, n, trace))
