@@ -157,14 +157,14 @@ def test_the_task_may_vary_too_but_not_its_questions(world):
     written_out = {"splitter": "structure"}
     standing = prepare(experiment(vary=chunks, task_set=written_out), world / "runs")
     assert [arm.name for arm in standing.arms] == [
-        "retrieve.k=2 splitter.max_tokens=16",
-        "retrieve.k=2 splitter.max_tokens=64",
+        "k=2 max_tokens=16",
+        "k=2 max_tokens=64",
     ]
     assert standing.plans[0].run["knowledge"]["chunks"] > standing.plans[1].run["knowledge"]["chunks"]
     run(standing)
     with pytest.raises(ConfigError, match="asked other questions"):
         prepare(experiment(vary={"task.limit": [10, 20]}), world / "runs")
-    with pytest.raises(ConfigError, match=r"arm splitter\.max_token=9"):
+    with pytest.raises(ConfigError, match=r"arm max_token=9"):
         arms_of(experiment(vary={"task.splitter.max_token": [9, 10]}, task_set=written_out))
 
 
