@@ -22,8 +22,8 @@ from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimina
 
 def replay(scores, strategy, seed, block, epsilon, delta):
     chance = np.random.default_rng(seed)
-    arms = chance.permutation(scores.shape[1])  # else the best of those made up would always be the first
-    shuffled = scores[chance.permutation(len(scores))][:, arms]
+    places = chance.permutation(scores.shape[1])  # else the best of those made up would always be the first
+    shuffled = scores[chance.permutation(len(scores))][:, places]
     race = Race(scores.shape[1], len(scores), epsilon=epsilon, delta=delta)
     while (decision := race.decision()).kind == "undecided":
         arms = strategy.next(race, chance)
@@ -32,7 +32,7 @@ def replay(scores, strategy, seed, block, epsilon, delta):
         for arm in arms:
             seen = int(race.seen[arm])
             race.tell(arm, shuffled[seen : seen + block, arm])
-    return decision, int(arms[decision.best])
+    return decision, int(places[decision.best])
 
 
 def made_up(chance, items, means):

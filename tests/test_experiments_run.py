@@ -64,6 +64,15 @@ def test_a_finished_run_costs_nothing(world):
     assert standing.spent.calls == decision.calls - standing.race.seen[0]
 
 
+def test_what_was_scored_by_other_metrics_is_scored_anew(world):
+    run(prepare(experiment(task_set={"metrics": ["abstention"], "primary": "refused"}, figure="right"), world / "runs"))
+    standing = prepare(experiment(figure="contains"), world / "runs")
+    decision = run(standing)
+    assert standing.spent.known
+    assert standing.race.means()[decision.best] == 1.0
+    assert 2 in standing.race.out
+
+
 def test_the_grid_asks_everyone_everything(world):
     standing = prepare(experiment(strategy="grid"), world / "runs")
     assert run(standing).calls == 3 * 60
@@ -148,14 +157,14 @@ def test_the_task_may_vary_too_but_not_its_questions(world):
     written_out = {"splitter": "structure"}
     standing = prepare(experiment(vary=chunks, task_set=written_out), world / "runs")
     assert [arm.name for arm in standing.arms] == [
-        "retrieve.k=2 splitter.max_tokens=16",
-        "retrieve.k=2 splitter.max_tokens=64",
+        "k=2 max_tokens=16",
+        "k=2 max_tokens=64",
     ]
     assert standing.plans[0].run["knowledge"]["chunks"] > standing.plans[1].run["knowledge"]["chunks"]
     run(standing)
     with pytest.raises(ConfigError, match="asked other questions"):
         prepare(experiment(vary={"task.limit": [10, 20]}), world / "runs")
-    with pytest.raises(ConfigError, match=r"arm splitter\.max_token=9"):
+    with pytest.raises(ConfigError, match=r"arm max_token=9"):
         arms_of(experiment(vary={"task.splitter.max_token": [9, 10]}, task_set=written_out))
 
 
@@ -201,6 +210,9 @@ def test_a_figure_that_cannot_decide_is_refused(world):
         task_of(experiment(figure="rightt"))
     with pytest.raises(DataError, match="depends on what was answered"):
         run(prepare(experiment(figure="right_if_answered"), world / "runs"))
+    write_world(world / "world", 60, answers=False)
+    with pytest.raises(DataError, match="says nothing of any of the first 8 samples"):
+        run(prepare(experiment(figure="contains"), world / "runs"))
     with pytest.raises(ConfigError, match="set repeats to 1"):
         task_of(experiment(task_set={"repeats": 2}))
 

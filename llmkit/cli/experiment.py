@@ -62,17 +62,22 @@ def told(standing: Standing, decision: Decision) -> str:
     grid = race.items * race.arms
     known = standing.spent.known
     cost = f"{decision.calls} of {grid} answers were needed ({decision.calls / grid:.0%}), {known} of them known"
+    if standing.silent:
+        cost += f". Of {standing.silent} samples {standing.figure} says nothing; they only dilute differences"
     sure = f"wrong by more than {race.epsilon:g} with probability at most {race.delta:g}"
     if decision.kind == "undecided":
         why = standing.stopped or "every sample was used"
         others = len(decision.left) - 1
         return f"undecided: {why}. {name} leads, {others} more cannot be ruled out. {cost}"
     if decision.kind == "tie":
-        names = ", ".join(standing.arms[arm].name for arm in decision.left)
+        names = ", ".join(standing.arms[arm].name for arm in decision.left[:4])
+        names += f" and {len(decision.left) - 4} more" if len(decision.left) > 4 else ""
         return f"tie within {race.epsilon:g}: {names} ({sure}). {cost}"
     rest = len(decision.left) - 1
     more = (
-        f"no arm is better by more than {race.epsilon:g}; {rest} may be as good" if rest else "it beats every other arm"
+        f"no arm is better by more than {race.epsilon:g}; how far {rest} of them are behind was not asked"
+        if rest
+        else "it beats every other arm"
     )
     return f"winner: {name}: {more} ({sure}). {cost}"
 

@@ -68,7 +68,9 @@ class Answers:
             Unfit: the figure depends on what an arm answers.
         """
         planned, began = self.plans[arm], self.clock()
-        folder = self.folders.setdefault(arm, planned.folder())
+        if arm not in self.folders:  # what is there may have been scored by other metrics: then it is scored anew
+            self.folders[arm] = evaluate(planned, only=())
+        folder = self.folders[arm]
         wanted = set(ids)
         before = {row["id"] for row in folder.scores() if row["status"] == "ok"} & wanted
         self.spent.known += len(before)
@@ -82,6 +84,11 @@ class Answers:
         self._count(arm, [rows[name] for name in ids])
         return np.array([self._score(rows[name]) for name in ids])
 
+    @property
+    def silent(self) -> int:
+        """Samples of which the figure says nothing, for any arm: they change no difference."""
+        return sum(not applies for applies in self.applies.values())
+
     def _score(self, row: dict[str, Any]) -> float:
         figure = self.figure
         if row["status"] != "ok" or figure in row["unscored"]:
@@ -92,6 +99,8 @@ class Answers:
                 f"the figure {figure} says something of sample {row['id']} for one arm and nothing for another: it "
                 "depends on what was answered and cannot decide a race"
             )
+        if len(self.applies) >= _ENOUGH and not any(self.applies.values()):
+            raise Unfit(f"the figure {figure} says nothing of any of the first {len(self.applies)} samples")
         return float(row["scores"][figure]) if applies else 0.5  # the same for every arm: no difference
 
     def _count(self, arm: int, rows: Sequence[dict[str, Any]]) -> None:

@@ -24,10 +24,7 @@ _STEPS = 40
 
 
 class Evidence:
-    """Capital of the bets against "the mean difference is at most θ", for many pairs of arms at once.
-
-    ``capital`` is a natural logarithm, of the shape the differences have without their first axis.
-    """
+    """Capital of the bets against "the mean difference is at most θ", for many pairs of arms at once."""
 
     def __init__(self, shape: tuple[int, ...], items: int, bound: float = 0.0) -> None:
         """Nothing seen yet.
@@ -46,29 +43,28 @@ class Evidence:
         """The greatest capital along the way, a logarithm: what was once refuted stays so."""
 
     def see(self, differences: NDArray[np.float64], where: NDArray[np.bool_]) -> None:
-        """Take in one difference in [-1, 1] for the pairs in `where`; both of the pairs' shape.
+        """Take in the next differences, in [-1, 1], of the pairs in `where`, which has the pairs' shape.
 
         A difference that is not known is given as its least possible value: evidence then only errs on the side of
         doubt.
+
+        Args:
+            differences: (n, pairs in `where`), in the order of the items.
+            where: which pairs.
         """
-        x = (differences[where] + 1) / 2
-        left = self.items - self._seen[where]
-        rest = (self.items * self._mean - self._sums[where]) / left
-        refuted = rest < -1e-9
+        x = (differences + 1) / 2
+        sums = self._sums[where] + np.cumsum(x, axis=0)
+        left = self.items - self._seen[where] - np.arange(len(x))[:, None]
+        rest = (self.items * self._mean - (sums - x)) / left
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(rest > 1e-9, x / np.maximum(rest, 1e-300), np.where(x > 1e-9, np.inf, 1.0))
-        ratio[refuted] = np.inf
-        self._logs[where] += np.log1p(STAKES * (ratio[:, None] - 1))
-        self._sums[where] += x
-        self._seen[where] += 1
-        self.peak[where] = np.maximum(self.peak[where], self.capital[where])
-
-    @property
-    def capital(self) -> NDArray[np.float64]:
-        """Logarithm of the capital, each pair's."""
-        spent = self._sums > self.items * self._mean + 1e-9  # more than the mean allows for all items: refuted
-        found: NDArray[np.float64] = np.where(spent, np.inf, _mixed(self._logs))
-        return found
+        ratio[rest < -1e-9] = np.inf
+        logs = self._logs[where] + np.cumsum(np.log1p(STAKES * (ratio[..., None] - 1)), axis=0)
+        # more than the mean allows for all items is a refutation too
+        capital = np.where(sums > self.items * self._mean + 1e-9, np.inf, _mixed(logs))
+        self.peak[where] = np.maximum(self.peak[where], capital.max(axis=0))
+        self._logs[where], self._sums[where] = logs[-1], sums[-1]
+        self._seen[where] += len(x)
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -130,7 +126,7 @@ def least_items(items: int, alpha: float) -> int:
     """How many items it takes at least to tell two arms apart: one is always right and the other never."""
     evidence = Evidence((1,), items)
     for seen in range(1, items + 1):
-        evidence.see(np.ones(1), np.ones(1, dtype=np.bool_))
+        evidence.see(np.ones((1, 1)), np.ones(1, dtype=np.bool_))
         if evidence.peak[0] >= -np.log(alpha):
             return seen
     return items

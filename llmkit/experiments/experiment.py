@@ -202,8 +202,10 @@ def _named(experiment: Experiment) -> list[tuple[str, dict[str, Any]]]:
     if experiment.arms:
         return list(experiment.arms.items())
     paths = list(experiment.vary)
+    ends = [path.rpartition(".")[2] for path in paths]
+    short = {path: _last(path) if ends.count(end) > 1 else end for path, end in zip(paths, ends, strict=True)}
     combinations = [dict(zip(paths, values, strict=True)) for values in product(*experiment.vary.values())]
-    return [(" ".join(f"{_last(path)}={_short(value)}" for path, value in one.items()), one) for one in combinations]
+    return [(" ".join(f"{short[path]}={_short(value)}" for path, value in one.items()), one) for one in combinations]
 
 
 def _product_size(vary: dict[str, list[Any]]) -> int:

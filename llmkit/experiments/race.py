@@ -101,17 +101,16 @@ class Race:
         fresh = common > self._pairs
         if not fresh.any():
             return
-        for item in range(int(self._pairs[fresh].min()), int(common.max())):
-            where = (self._pairs <= item) & (common > item)
-            if not where.any():
-                continue
-            row = self.scores[item]
-            missing = np.isnan(row)
+        first, last = self._pairs[fresh], common[fresh]
+        for begin, end in set(zip(first.tolist(), last.tolist(), strict=True)):
+            where = fresh & (self._pairs == begin) & (common == end)
+            rows = self.scores[begin:end]
+            missing = np.isnan(rows)
             # the least it can be: a missing score of the first arm is 0, of the second 1
-            least = np.where(missing, 0.0, row)[:, None] - np.where(missing, 1.0, row)[None, :]
-            self._better.see(least, where)
-            self._close.see(least, where)
-            self._pairs[where] = item + 1
+            least = np.where(missing, 0.0, rows)[:, :, None] - np.where(missing, 1.0, rows)[:, None, :]
+            self._better.see(least[:, where], where)
+            self._close.see(least[:, where], where)
+        self._pairs[fresh] = last
         beaten = self._better.peak >= self._bar
         for arm in range(self.arms):
             if arm not in self._out and arm not in self.withdrawn and beaten[:, arm].any():

@@ -78,7 +78,6 @@ def paths(standing: Standing, decision: Decision) -> str:
         parts.append(f'<text x="6" y="{y + 4:.1f}">{mean:.2f}</text>')
     parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 8}">0</text>')
     parts.append(f'<text x="{_WIDTH - _RIGHT - 90}" y="{_HEIGHT - 8}">{race.items} samples</text>')
-    labels: list[float] = []
     for arm in sorted(lines, key=lambda arm: arm == decision.best):  # the best is drawn last, on top
         points = lines[arm]
         kind = "best" if arm == decision.best else "left" if arm in decision.left else "out"
@@ -88,11 +87,18 @@ def paths(standing: Standing, decision: Decision) -> str:
         x, y = place(*points[-1])
         if kind == "out":
             parts.append(f'<path class="end" d="M{x - 4:.1f},{y - 4:.1f}l8,8m0,-8l-8,8"><title>{name}</title></path>')
-        elif all(abs(y - other) > 13 for other in labels):
-            labels.append(y)
-            parts.append(f'<text class="{kind}" x="{x + 6:.1f}" y="{y + 4:.1f}">{name[:60]}</text>')
+    labels: list[float] = []
+    last = max((points[-1][0] for points in lines.values()), default=0)
+    for arm in sorted(decision.left, key=lambda arm: arm != decision.best):  # the best gets its label first
+        if arm in lines and (lines[arm][-1][0] == last or arm == decision.best):
+            x, y = place(*lines[arm][-1])
+            if all(abs(y - other) > 13 for other in labels):
+                labels.append(y)
+                kind, name = "best" if arm == decision.best else "left", escape(standing.arms[arm].name[:60])
+                parts.append(f'<text class="{kind}" x="{x + 6:.1f}" y="{y + 4:.1f}">{name}</text>')
     title = (
-        f"Mean {escape(standing.figure)} of every arm over the samples it has seen; a cross marks where it was beaten"
+        f"Mean {escape(standing.figure)} of every arm over the samples it has seen; a cross marks where it was beaten; "
+        f"a line that ends early without one rested, as it cannot be better by more than {race.epsilon:g}"
     )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">{"".join(parts)}</svg><p>{title}.</p>'

@@ -46,6 +46,8 @@ class Standing:
     """Of the budget, that may be used up when this ends."""
     why: dict[int, str] = field(default_factory=dict)
     """Of withdrawn arms."""
+    silent: int = 0
+    """Samples of which the figure says nothing, for any arm."""
     stopped: str = ""
     """What ended it, where that was not a decision."""
     history: list[tuple[int, int, float]] = field(default_factory=list)
@@ -120,6 +122,7 @@ def run(
                 break
             ids = standing.order[race.seen[arm] : race.seen[arm] + experiment.block]
             _step(standing, answers, arm, ids)
+        standing.silent = answers.silent
         on_step(standing)
     if not race.running:
         told = "; ".join(f"{standing.arms[arm].name}: {why}" for arm, why in standing.why.items())
@@ -167,6 +170,7 @@ def as_json(standing: Standing, decision: Decision) -> dict[str, Any]:
         "spent": asdict(standing.spent),
         "known": standing.spent.known,
         "stopped": standing.stopped,
+        "silent": standing.silent,
         "arms": [
             {
                 "name": arm.name,
