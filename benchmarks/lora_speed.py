@@ -6,7 +6,8 @@ Same base (SmolLM2-135M-Instruct, dequantised, bfloat16), same examples (questio
 answer), same 16 examples in an optimiser step, same adapter (rank 16, all linear layers). Each trainer runs in a
 process of its own, in turn, round after round; the first step is not timed. Tokens are those of the examples: padding
 is not counted as work. Each of those examples has passages of its own; `--rows` takes others, as
-`llmkit train answers` writes them, with several questions about the same passages. `trl` needs `pip install trl` and is left out, and said so, where it is missing.
+`llmkit train answers` writes them, with several questions about the same passages.
+`trl` needs `pip install trl` and is left out, and said so, where it is missing.
 """
 
 from __future__ import annotations
