@@ -169,6 +169,40 @@ class TestMemory:
             session.ask("Third?")
         assert [one.content for one in model.calls[-1][1:]] == ["First?", "One.", "Third?"]
 
+    def test_another_conversation_of_the_same_name_knows_nothing(self, tmp_path):
+        made, model = agent(["One.", "Two."], tmp_path, memory=str(tmp_path / "memory.sqlite"))
+        with SessionStore(tmp_path / "sessions.sqlite") as store:
+            ChatSession(made, store, "talk").ask("First?")
+            store.delete("talk")
+            ChatSession(made, store, "talk").ask("Second?")
+        assert [one.content for one in model.calls[-1][1:]] == ["Second?"]
+
+    def test_passages_are_numbered_from_one_again_where_the_memory_is_begun_anew(self, tmp_path):
+        from llmkit.encoders.hashing import HashingEncoder
+        from llmkit.knowledge.base import KnowledgeBase
+
+        with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+            kb.add([Document("a", "The pump is blue."), Document("b", "The valve is red.")])
+            search = {"type": "search", "k": 1, "retriever": "bm25"}
+            made = Pipeline.model_validate(
+                {"name": "x", "model": "scripted:x", "steps": [{"type": "agent", "tools": [search]}]}
+            )
+            script = [using("search", 1, query="pump"), "Blue [1].", using("search", 2, query="valve"), "Red [2].",
+                      using("search", 3, query="valve"), "Red [1]."]  # fmt: skip
+            model = ScriptedChat(script)
+            made = made.with_models(lambda spec: model).with_knowledge(kb)
+            made.run("Pump?", caller=Caller("talk"))
+            went_on = made.run(
+                "Valve?", history=[Message("user", "Pump?"), Message("assistant", "Blue [1].")], caller=Caller("talk")
+            )
+            assert [hit.chunk.document for hit in went_on.hits] == ["a", "b"]
+            assert went_on.answer.citations[0].document == "b"
+            anew = made.run(
+                "Valve?", history=[Message("user", "Other?"), Message("assistant", "x")], caller=Caller("talk")
+            )
+            assert [hit.chunk.document for hit in anew.hits] == ["b"]
+            assert anew.answer.citations[0].document == "b"
+
     def test_two_processes_on_one_conversation_do_not_mix(self, tmp_path):
         memory = str(tmp_path / "memory.sqlite")
         with SessionStore(tmp_path / "sessions.sqlite") as store:

@@ -45,6 +45,8 @@ def recalled(saver: Any, thread: str, saved: Sequence[Any], state: State, ctx: C
     said = [turn for turn in state.history if turn.role == "user"]
     questions = [one.additional_kwargs.get("question", one.text) for one in saved if one.type == "human"]
     whole = bool(saved) and isinstance(saved[-1], AIMessage) and not saved[-1].tool_calls
+    if ctx.caller.turns == 0:  # another conversation had this name
+        whole = False
     if whole and [turn.content for turn in said] == questions[len(questions) - len(said) :]:
         return []
     if saved:

@@ -66,7 +66,7 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
     guard = Guard(
         tools, meter, rules, ToolContext(ctx, meter),
         lambda tool, output, first: shown(tool, output, first=first, most=agent.result, fence=agent.fence),
-        lambda messages: fitted(model, system, messages, list(tools.values())), 1 + len(hits_of(saved)),
+        lambda messages: fitted(model, system, messages, list(tools.values())),
     )  # fmt: skip
     middleware: list[Any] = [*([_asking(tools, why)] if caller.attended else []), guard]
     graph: Any = create_agent(
@@ -82,6 +82,7 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
         raise _needed(pending, thread, meter, why, saved)
     else:
         given = {"messages": [*recalled(agent.saver, thread, saved, state, ctx), message]}
+    guard.next = 1 + len(hits_of(remembered(agent.saver, thread)))
     try:
         result = graph.invoke(given, config)
     except Exception as error:

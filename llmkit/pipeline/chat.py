@@ -59,7 +59,7 @@ class ChatSession:
         for note in notes:
             if on_event is not None:
                 on_event(Event("note", step="chat", text=note))
-        caller = Caller(self.name, attended=attended)
+        caller = Caller(self.name, len(self.turns), attended)
         state = self.pipeline.run(question, history=history, on_event=on_event, caller=caller)
         self._keep(question, state)
         return state
@@ -77,7 +77,7 @@ class ChatSession:
         notes: list[str] = []
         history = self.history(notes)
         yield from (Event("note", step="chat", text=note) for note in notes)
-        caller = Caller(self.name, attended=attended)
+        caller = Caller(self.name, len(self.turns), attended)
         yield from self._kept(question, self.pipeline.stream(question, history=history, caller=caller))
 
     def stream_decided(self, needed: ApprovalNeeded, decisions: Sequence[Decision]) -> Iterator[Event]:
