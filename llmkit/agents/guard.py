@@ -76,13 +76,13 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         """Ask the model within the budgets; an empty reply is asked for once more."""
         meter = self._meter
         said = AIMessage("")
-        for attempt in range(2):
+        for _ in range(2):
             why = meter.spent()
             if why:
                 meter.stopped = meter.stopped or meter.closing or why
                 return said
             closing = meter.closing or ("model calls" if meter.model_calls + 1 == meter.budget.model_calls else "")
-            said = self._asked(request, handler, closing, attempt)
+            said = self._asked(request, handler, closing)
             if said.tool_calls or said.text.strip():
                 return said
             meter.counts["empty replies"] += 1
@@ -91,9 +91,7 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         meter.stopped = meter.stopped or "empty replies"
         return said
 
-    def _asked(
-        self, request: ModelRequest[Any], handler: Callable[..., ModelResponse[Any]], closing: str, attempt: int
-    ) -> AIMessage:
+    def _asked(self, request: ModelRequest[Any], handler: Callable[..., ModelResponse[Any]], closing: str) -> AIMessage:
         meter = self._meter
         self._ctx.emit(Event("token"))  # nothing to show, but a listener that has gone stops the work
         messages, shortened = self._fit(list(request.messages))
