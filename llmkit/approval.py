@@ -37,6 +37,8 @@ class Caller:
 
     thread: str = ""
     """Name of the conversation whose memory is gone on with; empty: none."""
+    turns: int | None = None
+    """How many turns that conversation has, where the caller keeps them; what remembers others is begun anew."""
     attended: bool = False
     """Whether somebody is there to decide; where nobody is, what needs a decision is not done."""
     decisions: tuple[Decision, ...] = ()

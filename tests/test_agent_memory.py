@@ -169,6 +169,73 @@ class TestMemory:
             session.ask("Third?")
         assert [one.content for one in model.calls[-1][1:]] == ["First?", "One.", "Third?"]
 
+    def test_another_conversation_of_the_same_name_knows_nothing(self, tmp_path):
+        made, model = agent(["One.", "Two."], tmp_path, memory=str(tmp_path / "memory.sqlite"))
+        with SessionStore(tmp_path / "sessions.sqlite") as store:
+            ChatSession(made, store, "talk").ask("First?")
+            store.delete("talk")
+            ChatSession(made, store, "talk").ask("Second?")
+        assert [one.content for one in model.calls[-1][1:]] == ["Second?"]
+
+    def test_passages_are_numbered_from_one_again_where_the_memory_is_begun_anew(self, tmp_path):
+        from llmkit.encoders.hashing import HashingEncoder
+        from llmkit.knowledge.base import KnowledgeBase
+
+        with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+            kb.add([Document("a", "The pump is blue."), Document("b", "The valve is red.")])
+            search = {"type": "search", "k": 1, "retriever": "bm25"}
+            made = Pipeline.model_validate(
+                {"name": "x", "model": "scripted:x", "steps": [{"type": "agent", "tools": [search]}]}
+            )
+            script = [using("search", 1, query="pump"), "Blue [1].", using("search", 2, query="valve"), "Red [2].",
+                      using("search", 3, query="valve"), "Red [1]."]  # fmt: skip
+            model = ScriptedChat(script)
+            made = made.with_models(lambda spec: model).with_knowledge(kb)
+            made.run("Pump?", caller=Caller("talk"))
+            went_on = made.run(
+                "Valve?", history=[Message("user", "Pump?"), Message("assistant", "Blue [1].")], caller=Caller("talk")
+            )
+            assert [hit.chunk.document for hit in went_on.hits] == ["a", "b"]
+            assert went_on.answer.citations[0].document == "b"
+            anew = made.run(
+                "Valve?", history=[Message("user", "Other?"), Message("assistant", "x")], caller=Caller("talk")
+            )
+            assert [hit.chunk.document for hit in anew.hits] == ["b"]
+            assert anew.answer.citations[0].document == "b"
+
+    def test_a_long_conversation_is_not_begun_anew_each_turn(self, tmp_path):
+        made, model = agent(lambda messages: "Well.", tmp_path, memory=str(tmp_path / "memory.sqlite"))
+        with SessionStore(tmp_path / "sessions.sqlite") as store:
+            session = ChatSession(made, store, "talk", words=8)
+            for n in range(6):
+                session.ask(f"Question {n} of many words?")
+            assert len(model.calls[-1]) == 12  # the system text, five turns, the question: all of it is remembered
+            session.pipeline.steps[0].forget(session.thread)
+            session.ask("Question 6?")
+            session.ask("Question 7?")
+        assert [one.content for one in model.calls[-1][-3:]] == ["Question 6?", "Well.", "Question 7?"]
+        assert not any(
+            "begun anew" in note for turn in session.turns[1:6] for note in turn.records[0]["detail"].get("notes", ())
+        )
+
+    def test_what_one_reader_read_is_not_anothers_memory(self, tmp_path):
+        from llmkit.encoders.hashing import HashingEncoder
+        from llmkit.knowledge.base import KnowledgeBase
+
+        with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+            kb.add([Document("a", "The pump is blue."), Document("b", "The pump is secret.", access=("board",))])
+            search = {"type": "search", "k": 2, "retriever": "bm25"}
+            made = Pipeline.model_validate(
+                {"name": "x", "model": "scripted:x", "steps": [{"type": "agent", "tools": [search]}]}
+            )
+            model = ScriptedChat([using("search", 1, query="pump"), "Yes.", "No."])
+            made = made.with_models(lambda spec: model)
+            made.with_knowledge(kb).run("Pump?", caller=Caller("talk"))
+            history = [Message("user", "Pump?"), Message("assistant", "Yes.")]
+            other = made.with_knowledge(kb).as_reader("it")
+            other.run("Again?", history=history, caller=Caller("talk"))
+            assert "secret" not in str(model.calls[-1])
+
     def test_two_processes_on_one_conversation_do_not_mix(self, tmp_path):
         memory = str(tmp_path / "memory.sqlite")
         with SessionStore(tmp_path / "sessions.sqlite") as store:

@@ -228,3 +228,18 @@ def test_a_local_model_can_only_call_what_it_is_given(runtime, weights_home):
     spoken = model.bind_tools(SPECS, tool_choice="none").invoke("Say hello.")
     assert not spoken.tool_calls
     assert spoken.text
+
+
+def test_a_broken_call_is_remembered_as_broken(tmp_path):
+    from llmkit.models.cache import RememberingChat
+    from llmkit.models.chat import ChatModelSpec
+    from llmkit.models.scripted import ScriptedChat
+    from llmkit.models.tape import ResponseCache
+
+    broken = {"name": "f", "args": "query x", "id": "1", "error": "cut off", "type": "invalid_tool_call"}
+    cache = ResponseCache(tmp_path / "cache.sqlite")
+    chat = RememberingChat(ChatModelSpec(model="scripted:x"), "x", cache)
+    chat.__dict__["_inner"] = ScriptedChat([AIMessage("", invalid_tool_calls=[broken])])
+    assert chat.invoke("?").invalid_tool_calls == chat.invoke("?").invalid_tool_calls == [broken]
+    told = next(iter(chat.stream("?")))
+    assert told.invalid_tool_calls[0]["args"] == "query x"

@@ -51,7 +51,7 @@ class Guard(AgentMiddleware[Any, Any, Any]):
 
     def __init__(
         self, tools: Mapping[str, Tool], meter: Meter, rules: Rules, ctx: Context, show: Show,
-        fit: Callable[[list[Any]], tuple[list[Any], int]], first: int,
+        fit: Callable[[list[Any]], tuple[list[Any], int]],
     ) -> None:  # fmt: skip
         """Take what it needs.
 
@@ -62,11 +62,12 @@ class Guard(AgentMiddleware[Any, Any, Any]):
             ctx: of the running step.
             show: makes the text of a result.
             fit: shortens old results until the messages fit the model; says how many.
-            first: number of the next passage.
         """
         super().__init__()
         self._tools, self._meter, self._rules, self._ctx = tools, meter, rules, ctx
-        self._show, self._fit, self._next = show, fit, first
+        self._show, self._fit = show, fit
+        self.next = 1
+        """Number of the next passage."""
         self._hung: set[str] = set()
 
     def wrap_model_call(
@@ -75,13 +76,13 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         """Ask the model within the budgets; an empty reply is asked for once more."""
         meter = self._meter
         said = AIMessage("")
-        for attempt in range(2):
+        for _ in range(2):
             why = meter.spent()
             if why:
                 meter.stopped = meter.stopped or meter.closing or why
                 return said
             closing = meter.closing or ("model calls" if meter.model_calls + 1 == meter.budget.model_calls else "")
-            said = self._asked(request, handler, closing, attempt)
+            said = self._asked(request, handler, closing)
             if said.tool_calls or said.text.strip():
                 return said
             meter.counts["empty replies"] += 1
@@ -90,9 +91,7 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         meter.stopped = meter.stopped or "empty replies"
         return said
 
-    def _asked(
-        self, request: ModelRequest[Any], handler: Callable[..., ModelResponse[Any]], closing: str, attempt: int
-    ) -> AIMessage:
+    def _asked(self, request: ModelRequest[Any], handler: Callable[..., ModelResponse[Any]], closing: str) -> AIMessage:
         meter = self._meter
         self._ctx.emit(Event("token"))  # nothing to show, but a listener that has gone stops the work
         messages, shortened = self._fit(list(request.messages))
@@ -149,8 +148,8 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         self._ctx.emit(Event("step", text=f"{name}({told})", data={"tool": name}))
         done = called(tool, arguments, self._ctx, self._rules.seconds)
         with meter.lock:
-            first = self._next
-            self._next += len(done.output.hits)
+            first = self.next
+            self.next += len(done.output.hits)
             if done.status == "hung":
                 self._hung.add(name)
         text, dropped = self._show(tool, done.output, first)

@@ -127,6 +127,7 @@ def _response(message: Any) -> Response:
     return {
         "content": message.content,
         "tool_calls": [dict(call) for call in message.tool_calls],
+        "invalid_tool_calls": [dict(call) for call in message.invalid_tool_calls],
         "usage_metadata": dict(message.usage_metadata) if message.usage_metadata else None,
         "response_metadata": {"finish_reason": message.response_metadata.get("finish_reason", "stop")},
     }
@@ -137,4 +138,10 @@ def _chunk(response: Response) -> AIMessageChunk:
         {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": i}
         for i, call in enumerate(response["tool_calls"])
     ]
-    return AIMessageChunk(**{**response, "tool_calls": [], "tool_call_chunks": calls})
+    broken = [
+        {"name": call["name"], "args": call["args"], "id": call["id"], "index": i}
+        for i, call in enumerate(response.get("invalid_tool_calls", ()), len(calls))  # a cache of 0.1 has none
+    ]
+    return AIMessageChunk(
+        **{**response, "tool_calls": [], "invalid_tool_calls": [], "tool_call_chunks": calls + broken}
+    )

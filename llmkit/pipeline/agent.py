@@ -114,8 +114,11 @@ class Agent(Part):
         return any(box.type == "search" for box in self.tools)
 
     def forget(self, thread: str) -> None:
-        """Drop what a conversation remembers."""
-        self.saver.delete_thread(thread)
+        """Drop what a conversation remembers, for whichever reader."""
+        known = {one.config["configurable"]["thread_id"] for one in self.saver.list(None)}
+        for name in known:
+            if name == thread or name.startswith(f"{thread}@"):
+                self.saver.delete_thread(name)
 
     @cached_property
     def saver(self) -> Any:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LEFT_OUT = "(This earlier result is left out, the conversation is too long. Call the tool again where it is needed.)"
 RECALLED = "recalled"
 """Mark of a turn whose calls and results are not known any more."""
+_OLDER = "older"  # how many turns before a recalled history are not in it
 _MADE_OF = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
 
 
@@ -42,16 +43,20 @@ def recalled(saver: Any, thread: str, saved: Sequence[Any], state: State, ctx: C
 
     The history is the truth: where a turn was taken back, or another process went on, the memory is begun anew.
     """
-    said = [turn for turn in state.history if turn.role == "user"]
-    questions = [one.additional_kwargs.get("question", one.text) for one in saved if one.type == "human"]
+    said = [turn.content for turn in state.history if turn.role == "user"]
+    known = [one for one in saved if one.type == "human"]
+    questions = [one.additional_kwargs.get("question", one.text) for one in known]
+    older = saved[0].additional_kwargs.get(_OLDER, 0) if saved else 0
+    turns = ctx.caller.turns
     whole = bool(saved) and isinstance(saved[-1], AIMessage) and not saved[-1].tool_calls
-    if whole and [turn.content for turn in said] == questions[len(questions) - len(said) :]:
+    if whole and turns in (None, older + len(known)) and said == questions[len(questions) - len(said) :]:
         return []
     if saved:
         saver.delete_thread(thread)
-        if questions[: len(said)] != [turn.content for turn in said]:
+        if said != questions[len(questions) - len(said) :] or turns == 0:
             ctx.note("the agent's memory of this conversation differs from its turns: it is begun anew from them")
-    return [_MADE_OF[turn.role](turn.content, additional_kwargs={RECALLED: True}) for turn in state.history]
+    marks = {RECALLED: True, _OLDER: max(0, (turns or 0) - len(said))}
+    return [_MADE_OF[turn.role](turn.content, additional_kwargs=dict(marks)) for turn in state.history]
 
 
 def waits_for(saved: Sequence[Any]) -> str:

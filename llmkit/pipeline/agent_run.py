@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from llmkit.pipeline.agent import Agent
 
 
+_ONCE = "once-"  # begins the name of a conversation that is not kept
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """What the agent leaves behind."""
@@ -50,7 +53,8 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
         LlmkitError: the model failed.
     """
     caller = ctx.caller
-    thread = caller.thread or f"once-{uuid4().hex}"
+    thread = _thread(agent, ctx)
+    once = thread.startswith(_ONCE)
     meter = Meter(agent.budget, caller.spent)
     prompt = ctx.prompt(agent.prompt)
     system, message = asked(prompt, state.question)
@@ -66,7 +70,7 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
     guard = Guard(
         tools, meter, rules, ToolContext(ctx, meter),
         lambda tool, output, first: shown(tool, output, first=first, most=agent.result, fence=agent.fence),
-        lambda messages: fitted(model, system, messages, list(tools.values())), 1 + len(hits_of(saved)),
+        lambda messages: fitted(model, system, messages, list(tools.values())),
     )  # fmt: skip
     middleware: list[Any] = [*([_asking(tools, why)] if caller.attended else []), guard]
     graph: Any = create_agent(
@@ -82,10 +86,11 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
         raise _needed(pending, thread, meter, why, saved)
     else:
         given = {"messages": [*recalled(agent.saver, thread, saved, state, ctx), message]}
+    guard.next = 1 + len(hits_of(remembered(agent.saver, thread)))
     try:
         result = graph.invoke(given, config)
     except Exception as error:
-        if not caller.thread:
+        if once:
             agent.saver.delete_thread(thread)
         if isinstance(error, LlmkitError):
             raise
@@ -97,9 +102,17 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
     text = messages[-1].text.strip() if isinstance(messages[-1], AIMessage) else ""
     text = text or _last_result(meter)
     agent.saver.delete_thread(thread)
-    if caller.thread:  # only the end of a turn is kept: what was in between has served
+    if not once:  # only the end of a turn is kept: what was in between has served
         graph.update_state(config, {"messages": [*messages[:-1], AIMessage(text)]}, as_node="model")
     return Finished(text, hits_of(messages), meter)
+
+
+def _thread(agent: Agent, ctx: Context) -> str:
+    """Where this conversation is remembered: what a reader with other access labels read is not theirs."""
+    name = ctx.caller.thread or f"{_ONCE}{uuid4().hex}"
+    reader = ctx.knowledge.reader if agent.reads_knowledge and not name.startswith(_ONCE) else None
+    suffix = "" if reader is None else f"@{','.join(reader)}"
+    return name if name.endswith(suffix) else f"{name}{suffix}"
 
 
 def needs_approval(agent: Agent, tools: Mapping[str, Tool], name: str, messages: Sequence[Any]) -> str:

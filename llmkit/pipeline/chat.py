@@ -59,7 +59,7 @@ class ChatSession:
         for note in notes:
             if on_event is not None:
                 on_event(Event("note", step="chat", text=note))
-        caller = Caller(self.name, attended=attended)
+        caller = Caller(self.thread, len(self.turns), attended)
         state = self.pipeline.run(question, history=history, on_event=on_event, caller=caller)
         self._keep(question, state)
         return state
@@ -77,7 +77,7 @@ class ChatSession:
         notes: list[str] = []
         history = self.history(notes)
         yield from (Event("note", step="chat", text=note) for note in notes)
-        caller = Caller(self.name, attended=attended)
+        caller = Caller(self.thread, len(self.turns), attended)
         yield from self._kept(question, self.pipeline.stream(question, history=history, caller=caller))
 
     def stream_decided(self, needed: ApprovalNeeded, decisions: Sequence[Decision]) -> Iterator[Event]:
@@ -95,9 +95,14 @@ class ChatSession:
         gone = self.store.undo(self.name)
         for step in self.pipeline.steps:
             if hasattr(step, "forget"):  # what an agent remembers of the turn
-                step.forget(self.name)
+                step.forget(self.thread)
         self.turns = self.store.turns(self.name)
         return gone
+
+    @property
+    def thread(self) -> str:
+        """Name under which agents remember it: no two files of sessions share one."""
+        return f"{self.store.path.resolve()}#{self.name}"
 
     def history(self, notes: list[str]) -> tuple[Message, ...]:
         """The turns that the pipeline is shown; what is left out or summed up is added to `notes`."""
