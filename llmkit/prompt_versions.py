@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from llmkit import prompts
@@ -18,12 +19,13 @@ def new_version(ref: str, folder: Path) -> Path:
     prompt, source = prompts.load(ref), prompts.path_of(ref)
     target = folder / prompt.name / f"{next_version(prompt.name, folder)}.md"
     text = source.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    _, head, body = text.split("---\n", 2)
-    kept = [line for line in head.splitlines(keepends=True) if not line.startswith("parent:")]
+    _, head, body = prompts.MARK.split(text, 2)
+    # where the copy comes from is another thing than where its parent came from
+    head = re.sub(r"^(?:parent|lineage):.*\n(?:[ \t]+.*\n)*", "", head, flags=re.MULTILINE)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(f"---\n{''.join(kept)}parent: {prompt.ref}\n---\n{body}")
+            file.write(f"---\n{head}parent: {prompt.ref}\n---\n{body}")
     except OSError as error:
         raise PromptError(f"{target} cannot be written: {error}") from error
     return target

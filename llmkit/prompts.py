@@ -38,7 +38,8 @@ from llmkit.types import Message
 
 LOCK = "LOCK.json"
 _REF = re.compile(r"([a-z][a-z0-9-]*)(?:@(v[0-9]+))?")
-_MARK = re.compile(r"^---[ \t]*\n", re.MULTILINE)
+MARK = re.compile(r"^---[ \t]*\n", re.MULTILINE)
+"""The line around a head."""
 _SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 
 
@@ -86,6 +87,11 @@ class Prompt(BaseModel):
     def ref(self) -> str:
         """``name@vN``."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def made_from(self) -> str | None:
+        """The version it was made from, by hand or by an experiment."""
+        return self.parent or (str(self.lineage["from"]) if "from" in self.lineage else None)
 
     def render(self, values: Mapping[str, str], examples: int | None = None) -> list[Message]:
         """Fill in the variables.
@@ -197,7 +203,7 @@ def read(path: Path, name: str, version: str) -> Prompt:
         text = raw.decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"{path} cannot be read: {error}") from error
-    parts = _MARK.split(text, 2)
+    parts = MARK.split(text, 2)
     if len(parts) != 3 or parts[0].strip():
         raise PromptError(f"{path}: expected a head between two lines '---'")
     try:

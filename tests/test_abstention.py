@@ -182,9 +182,13 @@ def test_a_threshold_is_learnt_and_used(learnt, tmp_path):
     unsure = pipeline.run("Who is the president of the moon?")
     assert (unsure.answer.text, unsure.answer.abstained) == (NOT_SURE, True)
     assert "below the threshold" in unsure.records[-1].detail["notes"][0]
+    for question, told in (("Where was the gadget g7 made?", state), ("Who is the president of the moon?", unsure)):
+        events = list(pipeline.stream(question))
+        said = "".join(event.text for event in events if event.kind == "token")
+        assert said == ("" if told is unsure else told.answer.text)  # nothing that is then taken back
     rows = [json.loads(line) for line in (tmp_path / "sure.jsonl").read_text().splitlines()]
-    assert [row["answered"] for row in rows] == [True, False]
-    assert "no alarm after 2" in run("watch", "abstention.json", "--log", "sure.jsonl").output
+    assert [row["answered"] for row in rows] == [True, False] * 2
+    assert "no alarm after 4" in run("watch", "abstention.json", "--log", "sure.jsonl").output
     (tmp_path / "low.jsonl").write_text(json.dumps({"confidence": 0.0}) * 0 + '{"confidence": 0.01}\n' * 200)
     assert "ALARM at" in run("watch", "abstention.json", "--log", "low.jsonl", code=1).output
     (tmp_path / "labels.jsonl").write_text('{"right": 0}\n' * 20)

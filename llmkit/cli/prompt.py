@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import json_option, print_json
+from llmkit.cli.show import excerpt, json_option, print_json
 from llmkit.errors import ConfigError, PromptError
 
 if TYPE_CHECKING:
@@ -60,11 +60,17 @@ def show(ref: str, as_json: bool) -> None:
     click.echo(f"{prompt.ref}  {path}")
     click.echo(prompt.description)
     click.echo(f"variables: {', '.join(prompt.variables) or 'none'}")
-    for name, value in (("output", prompt.output), ("made from", prompt.parent), ("digest", prompt.digest[:16])):
+    for name, value in (("output", prompt.output), ("made from", prompt.made_from), ("digest", prompt.digest[:16])):
         if value:
             click.echo(f"{name}: {value}")
+    if prompt.lineage:
+        click.echo(f"lineage: {', '.join(f'{key} {value}' for key, value in prompt.lineage.items())}")
     for role, text in prompt.messages:
         click.echo(f"\n# {role}\n{text}")
+    for n, example in enumerate(prompt.examples, 1):
+        click.echo(f"\nexample {n}:")
+        for name, value in example.items():
+            click.echo(f"  {name}: {excerpt(value)}")
 
 
 @command.command("diff")
@@ -161,8 +167,8 @@ def _before(ref: str) -> str:
     from llmkit import prompts
 
     prompt = prompts.load(ref)
-    if prompt.parent is not None:
-        return prompt.parent
+    if prompt.made_from is not None:
+        return prompt.made_from
     versions = [one for one in prompts.references() if one.startswith(f"{prompt.name}@")]
     at = versions.index(prompt.ref) if prompt.ref in versions else 0
     if at == 0:

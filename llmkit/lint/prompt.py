@@ -38,7 +38,7 @@ def lint_file(path: Path, budget: int = BUDGET) -> list[Finding]:
     except (OSError, UnicodeDecodeError) as error:
         return [Finding(place, "form", f"cannot be read: {error}")]
     found = [
-        Finding(place, "secret", f"line {line} holds what looks like a {kind} ({shown}): take it out, and revoke it")
+        Finding(place, "secret", f"line {line} seems to hold a secret ({kind}, {shown}): take it out, and revoke it")
         for line, kind, shown in secrets(text)
     ]
     try:
@@ -61,8 +61,9 @@ def lint_file(path: Path, budget: int = BUDGET) -> list[Finding]:
 
 
 def tokens_of(prompt: prompts.Prompt) -> int:
-    """About how many tokens the prompt's own text has: a third of its bytes, and eight a message."""
-    return sum(len(text.encode()) // 3 + 8 for _, text in prompt.messages)
+    """About how many tokens the prompt's own text and examples have: a third of their bytes, and eight a message."""
+    examples = [value for example in prompt.examples for value in example.values()]
+    return sum(len(text.encode()) // 3 + 8 for text in [*(text for _, text in prompt.messages), *examples])
 
 
 def _output(prompt: prompts.Prompt) -> Iterator[str]:

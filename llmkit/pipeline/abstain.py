@@ -16,7 +16,7 @@ from pydantic import Field
 from llmkit.errors import DataError
 from llmkit.part import Part
 from llmkit.protocols import Context
-from llmkit.types import Answer, State
+from llmkit.types import Answer, Event, State
 
 NOT_SURE = "Not sure enough to answer."
 
@@ -102,6 +102,8 @@ class Abstain(Part):
     type: ClassVar[str] = "abstain"
     needs: ClassVar[frozenset[str]] = frozenset({"question", "answer"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
+    withholds: ClassVar[bool] = True
+    """What the steps before it say is not shown before it is decided whether it may be."""
 
     error: float = Field(default=0.05, gt=0, lt=1)
     """Most wrong answers, as a share of those given."""
@@ -131,6 +133,7 @@ class Abstain(Part):
         if self.log is not None:
             _append(Path(self.log).expanduser(), {"time": round(time.time(), 3), "confidence": sure, "answered": given})
         if given:
+            ctx.emit(Event("token", text=answer.text))
             return state
         if learnt.threshold is None:
             ctx.note("no threshold keeps the promise on the calibration questions: nothing is answered")

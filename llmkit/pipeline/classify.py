@@ -14,7 +14,7 @@ from llmkit.pipeline.asking import Asking, known_values
 from llmkit.protocols import Context
 from llmkit.refine.loop import Limits
 from llmkit.refine.vote import extract
-from llmkit.types import Answer, State
+from llmkit.types import Answer, Event, State
 
 
 class Classify(Part):
@@ -69,4 +69,5 @@ class Classify(Part):
         asking.close(raw=reply, label=label, constrained=bool(options))
         if label is None:
             raise DataError(f"the reply names no label, or several: {reply[:200]!r}")
+        ctx.emit(Event("token", text=label))
         return state.replace(answer=Answer(label))

@@ -65,4 +65,4 @@ class Generate(Part):
 
     def filled(self, state: State) -> dict[str, str]:
         """What the prompt's variables were filled with, read from the state a run left."""
-        return {"question": state.question}
+        return {**self.values, "question": state.question}

@@ -29,7 +29,7 @@ class Run:
         self._pipeline = pipeline
         self.caller = caller or Caller()
         self._listener = listener
-        self._place, self._index = "", 0
+        self._place, self._index, self._withheld = "", 0, False
         self._usage = Usage()
         self._detail: dict[str, Any] = {}
 
@@ -58,7 +58,8 @@ class Run:
     def emit(self, event: Event) -> None:
         """Pass the event on with the step's name."""
         if self._listener is not None:
-            self._listener(Event(event.kind, event.step or self._place, event.text, event.data))
+            withheld = event.kind == "token" and self._withheld  # told as a sign of life, without its text
+            self._listener(Event(event.kind, event.step or self._place, "" if withheld else event.text, event.data))
 
     def note(self, text: str) -> None:
         """Say something the user should know, and keep it in the record."""
@@ -81,6 +82,7 @@ class Run:
         """
         self._place = place = f"steps[{index}] {getattr(step, 'type', type(step).__name__)}"
         self._usage, self._detail, self._index = Usage(), {}, index
+        self._withheld = any(getattr(later, "withholds", False) for later in self._pipeline.steps[index + 1 :])
         self.emit(Event("step", text=place))
         started = time.perf_counter()
         try:

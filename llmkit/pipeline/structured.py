@@ -18,7 +18,7 @@ from llmkit.pipeline.verifiers.json_schema import JsonSchema, json_of
 from llmkit.prompts import Output
 from llmkit.protocols import Context
 from llmkit.refine.loop import Judged, Limits, Round, loop
-from llmkit.types import Answer, State, Verdict
+from llmkit.types import Answer, Event, State, Verdict
 
 NO_FORM = "No answer in the form that was asked for."
 
@@ -134,7 +134,9 @@ class Structured(Part):
             value = json_of(kept.draft)
         asking.close(**found.record, constrained=bool(options), structured=value)
         if kept.judged.accepted:
-            return state.replace(answer=Answer(json.dumps(value, ensure_ascii=False)))
+            text = json.dumps(value, ensure_ascii=False)
+            ctx.emit(Event("token", text=text))
+            return state.replace(answer=Answer(text))
         why = (
             f"no JSON of the schema after {len(found.rounds)} tries: {kept.judged.feedback}\n"
             f"The best try was: {kept.draft[:300]!r}"
