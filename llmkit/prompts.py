@@ -217,9 +217,10 @@ def _check_examples(examples: Iterable[Mapping[str, str]], last: tuple[str, str]
             raise PromptError(f"{path}: example {number} has {sorted(example)}; expected {', '.join(sorted(wanted))}")
 
 
-def next_version(name: str) -> str:
-    """The first free version of a prompt, in whatever folder the others are."""
-    return f"v{max((int(word[1:]) for word in _versions(name)), default=0) + 1}"
+def next_version(name: str, folder: Path) -> str:
+    """The first free version of a prompt, here and in whatever folder others of its name are."""
+    here = [path.stem for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()]
+    return f"v{max((int(word[1:]) for word in (*here, *_versions(name))), default=0) + 1}"
 
 
 def lock_one(folder: Path, path: Path) -> None:

@@ -7,6 +7,7 @@ of its first variable. Where that is nothing too, a new instruction becomes a sy
 from __future__ import annotations
 
 import hashlib
+import os
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -78,26 +79,26 @@ class Candidate:
         return f"---\n{written}---\n{sections}"
 
     def store(self, path: Path, lineage: Mapping[str, Any] | None = None) -> prompts.Prompt:
-        """Write the prompt to a new file and read it back.
+        """Write the prompt to a new file, whole or not at all, once it was read back as the same.
 
         Raises:
-            PromptError: it cannot be written, or would be read as something else: a line that looks like a section.
+            PromptError: it cannot be written, is there already, or holds lines that look like a section.
         """
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = self.text(lineage).encode("utf-8")
-            with path.open("xb") as file:
-                file.write(data)
+            with fresh.open("wb") as file:
+                file.write(self.text(lineage).encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
+            found = prompts.read(fresh, path.parent.name, path.stem)
+            if found.messages != self.messages or found.examples != tuple(dict(one) for one in self.examples):
+                raise PromptError(f"{path}: would be read back as another prompt: its text holds lines like '# user'")
+            os.link(fresh, path)  # fails where another process was faster
         except (OSError, UnicodeEncodeError) as error:
             raise PromptError(f"the prompt {path} cannot be written: {error}") from error
-        try:
-            found = prompts.read(path, path.parent.name, path.stem)
-        except PromptError:
-            path.unlink()
-            raise
-        if found.messages != self.messages or [dict(one) for one in found.examples] != [dict(e) for e in self.examples]:
-            path.unlink()
-            raise PromptError(f"{path}: would be read back as another prompt: its text holds lines like '# user'")
+        finally:
+            fresh.unlink(missing_ok=True)
         return found
 
 
