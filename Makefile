@@ -28,10 +28,10 @@ test: $(VENV)/dev.stamp tools  ## set up, then run every test
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 	$(BIN)/python -m pytest -m slow
 
-# Untrusted code runs in bubblewrap or not at all; a power cut is played back from what strace saw. Without them, their
-# tests are skipped and say so.
-tools:           ## install bubblewrap and strace where they are missing and we may (Debian, as root)
-	@for pair in bwrap:bubblewrap strace:strace; do \
+# Untrusted code runs in bubblewrap or not at all; a power cut is played back from what strace saw; the page is tried in
+# Chromium. Without them, their tests are skipped and say so.
+tools:           ## install bubblewrap, strace and Chromium where they are missing and we may (Debian, as root)
+	@for pair in bwrap:bubblewrap strace:strace chromium:chromium; do \
 	  command -v $${pair%%:*} > /dev/null && continue; \
 	  name=$${pair##*:}; \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && \
@@ -85,6 +85,11 @@ benchmarks/.venv/stores.stamp: benchmarks/peers/requirements-stores.txt
 	benchmarks/.venv/bin/pip install -q -r $<
 	@touch $@
 
+benchmarks/.venv-serving/stamp: benchmarks/peers/requirements-serving.txt
+	$(PYTHON) -m venv benchmarks/.venv-serving
+	benchmarks/.venv-serving/bin/pip install -q -r $<
+	@touch $@
+
 constraints:     ## pin the whole tree again, from the pins that matter in constraints.in
 	$(PYTHON) -m venv .llmkit/pins
 	.llmkit/pins/bin/pip install -q -c constraints.in '.[all,dev]'
@@ -92,4 +97,4 @@ constraints:     ## pin the whole tree again, from the pins that matter in const
 	rm -rf .llmkit/pins
 
 clean:           ## remove what was made here; models stay
-	rm -rf $(VENV) .llmkit build dist benchmarks/.venv
+	rm -rf $(VENV) .llmkit build dist benchmarks/.venv benchmarks/.venv-serving

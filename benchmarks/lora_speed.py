@@ -1,11 +1,12 @@
 """Speed and memory of LoRA training beside plain peft + transformers Trainer and TRL's SFTTrainer with packing.
 
-    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/lora_speed.py --data DIR [--rounds 1] [--steps 4]
+    OMP_NUM_THREADS=2 .venv/bin/python benchmarks/lora_speed.py [--data DIR] [--rounds 1] [--steps 4] [--rows FILE]
 
 Same base (SmolLM2-135M-Instruct, dequantised, bfloat16), same examples (questions of NQ with two passages and a short
 answer), same 16 examples in an optimiser step, same adapter (rank 16, all linear layers). Each trainer runs in a
 process of its own, in turn, round after round; the first step is not timed. Tokens are those of the examples: padding
-is not counted as work. `trl` needs `pip install trl` and is left out, and said so, where it is missing.
+is not counted as work. Each of those examples has passages of its own; `--rows` takes others, as
+`llmkit train answers` writes them, with several questions about the same passages. `trl` needs `pip install trl` and is left out, and said so, where it is missing.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ def trainer(path: Path, steps: int, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with qa/nq")
+    parser.add_argument("--rows", type=Path, help="JSONL of `llmkit train answers`, instead")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=list(TRAINERS), choices=TRAINERS)
@@ -171,8 +173,12 @@ def main() -> None:
         del found["trl"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
-        made = rows(args.data or Path(os.environ.get("LLMKIT_DATA", "../shared/data")), BATCH * args.steps)
-        path.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
+        if args.rows:
+            lines = args.rows.read_text(encoding="utf-8").splitlines(keepends=True)[: BATCH * args.steps]
+        else:
+            made = rows(args.data or Path(os.environ.get("LLMKIT_DATA", "../shared/data")), BATCH * args.steps)
+            lines = [json.dumps(row) + "\n" for row in made]
+        path.write_text("".join(lines), encoding="utf-8")
         for n in range(args.rounds):
             for name in found:
                 done = subprocess.run(

@@ -54,6 +54,10 @@ class KnowledgeError(LlmkitError):
     """A knowledge base that is missing, busy, damaged or made with something else."""
 
 
+class Busy(KnowledgeError):
+    """A knowledge base that somebody else writes to at this moment."""
+
+
 class PromptError(LlmkitError):
     """A prompt that is missing, was changed without a new version, or lacks a variable."""
 
@@ -67,6 +71,10 @@ class ModelError(LlmkitError):
         """Whether the same call may succeed later (time-outs, 429, 5xx)."""
         self.retry_after = retry_after
         """Seconds the server asked us to wait, where it said so."""
+
+
+class TooLong(ModelError):
+    """A prompt that the model's window cannot hold; another one may fit."""
 
 
 class StepError(LlmkitError):

@@ -5,13 +5,15 @@ A prompt file is a YAML head between ``---`` lines and two sections::
     ---
     description: Answer from numbered passages with citations.
     variables: [question, passages]
+    output: cited
     ---
     # system
     ...
     # user
     ... $passages ... $question
 
-There is no template engine: ``$name`` is replaced once, and what is filled in is never read as a template.
+There is no template engine: ``$name`` is replaced once, and what is filled in is never read as a template. What a head
+says of output and budget is checked by ``llmkit prompt lint``.
 
 Worked examples (few-shot) are plain values in the head, one for each variable of the last ``# user`` section and the
 ``answer`` to it; they are shown as turns before that section, filled in like any other value:
@@ -26,7 +28,7 @@ import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,10 +42,18 @@ _MARK = re.compile(r"^---[ \t]*\n", re.MULTILINE)
 _SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 
 
+Output = Literal["text", "cited", "json", "number", "label", "lines", "form", "code", "pairs"]
+"""What the reply is: free text; text with [n] marks; JSON; a number at its end; one of some labels; numbered lines; the
+critic's form; a code block; lines of Q: and A:."""
+
+
 class _Head(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     description: str
     variables: tuple[str, ...] = ()
+    output: Output | None = None
+    budget: int | None = Field(default=None, ge=1)
+    parent: str | None = None
     examples: tuple[dict[str, str], ...] = ()
     lineage: dict[str, Any] = Field(default_factory=dict)
 
@@ -61,6 +71,12 @@ class Prompt(BaseModel):
     """(role, template) pairs in order."""
     digest: str
     """SHA-256 of the file, hex."""
+    output: Output | None = None
+    """What the reply is declared to be; None: nothing is declared."""
+    budget: int | None = None
+    """Most tokens its own text may have, variables left out; None: what the linter is given."""
+    parent: str | None = None
+    """The version it was made from, as in ``answer@v1``."""
     examples: tuple[dict[str, str], ...] = ()
     """Values of the variables of the last user section, and the ``answer``."""
     lineage: dict[str, Any] = Field(default_factory=dict)
@@ -106,25 +122,42 @@ def load(ref: str) -> Prompt:
     Raises:
         PromptError: not found, malformed, or changed since its digest was locked.
     """
+    path = path_of(ref)
+    if ref.endswith(".md"):
+        return read(path, name=path.parent.name or "prompt", version=path.stem)
+    prompt = read(path, path.parent.name, path.stem)
+    _check_lock(prompt, path)
+    return prompt
+
+
+def path_of(ref: str) -> Path:
+    """Where the file of a reference is.
+
+    Raises:
+        PromptError: there is none.
+    """
     if ref.endswith(".md"):
         path = Path(ref).expanduser()
         if not path.is_file():
             raise PromptError(f"no prompt file {path}")
-        return read(path, name=path.parent.name or "prompt", version=path.stem)
+        return path
     match = _REF.fullmatch(ref)
     if match is None:
         raise PromptError(f"not a prompt reference: {ref!r}; write name@v1, name, or a path ending in .md")
     name, version = match.groups()
-    versions = _versions(name)
-    if not versions:
+    found = versions(name)
+    if not found:
         raise PromptError(unknown("prompt", name, sorted({known.split("/")[0] for known in _known()})))
-    version = version or max(versions, key=lambda word: int(word[1:]))
-    if version not in versions:
-        raise PromptError(f"prompt {name!r} has no {version} (there is: {', '.join(sorted(versions))})")
-    path = versions[version]
-    prompt = read(path, name, version)
-    _check_lock(prompt, path)
-    return prompt
+    version = version or max(found, key=_number)
+    if version not in found:
+        raise PromptError(f"prompt {name!r} has no {version} (there is: {', '.join(sorted(found, key=_number))})")
+    return found[version]
+
+
+def references() -> list[str]:
+    """Every prompt and version that is found, as references, sorted by name and number."""
+    names = sorted({known.split("/")[0] for known in _known() if "/" in known})
+    return [f"{name}@{version}" for name in names for version in sorted(versions(name), key=_number)]
 
 
 def with_variables(ref: str, expected: Iterable[str]) -> str:
@@ -159,8 +192,11 @@ def read(path: Path, name: str, version: str) -> Prompt:
     Raises:
         PromptError: malformed, or variables and declarations that do not agree.
     """
-    raw = path.read_bytes()
-    text = raw.decode("utf-8").replace("\r\n", "\n")
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8").replace("\r\n", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path} cannot be read: {error}") from error
     parts = _MARK.split(text, 2)
     if len(parts) != 3 or parts[0].strip():
         raise PromptError(f"{path}: expected a head between two lines '---'")
@@ -187,19 +223,12 @@ def read(path: Path, name: str, version: str) -> Prompt:
         variables=head.variables,
         messages=messages,
         digest=hashlib.sha256(raw.replace(b"\r\n", b"\n")).hexdigest(),
+        output=head.output,
+        budget=head.budget,
+        parent=head.parent,
         examples=head.examples,
         lineage=head.lineage,
     )
-
-
-def lock(folder: Path) -> dict[str, str]:
-    """Write ``LOCK.json`` for every prompt below `folder`: ``{"answer@v1": sha256}``."""
-    digests = {
-        f"{path.parent.name}@{path.stem}": read(path, path.parent.name, path.stem).digest
-        for path in sorted(folder.glob("*/v*.md"))
-    }
-    (folder / LOCK).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
-    return digests
 
 
 def _filled(role: str, template: str, values: Mapping[str, str]) -> Message:
@@ -217,22 +246,6 @@ def _check_examples(examples: Iterable[Mapping[str, str]], last: tuple[str, str]
             raise PromptError(f"{path}: example {number} has {sorted(example)}; expected {', '.join(sorted(wanted))}")
 
 
-def next_version(name: str, folder: Path) -> str:
-    """The first free version of a prompt, here and in whatever folder others of its name are."""
-    here = [path.stem for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()]
-    return f"v{max((int(word[1:]) for word in (*here, *_versions(name))), default=0) + 1}"
-
-
-def lock_one(folder: Path, path: Path) -> None:
-    """Add one version to the folder's lock; what is locked already stays as it is."""
-    file = folder / LOCK
-    locked: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    prompt = read(path, path.parent.name, path.stem)
-    fresh = file.with_name(f"{LOCK}.tmp")
-    fresh.write_text(json.dumps({**locked, prompt.ref: prompt.digest}, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(file)
-
-
 def _messages(body: str, path: Path) -> Iterator[tuple[str, str]]:
     marks = list(_SECTION.finditer(body))
     if not marks or body[: marks[0].start()].strip():
@@ -241,24 +254,34 @@ def _messages(body: str, path: Path) -> Iterator[tuple[str, str]]:
         yield mark.group(1), body[mark.end() : after.start() if after else len(body)].strip()
 
 
-def _versions(name: str) -> dict[str, Path]:
+def versions(name: str) -> dict[str, Path]:
+    """The files of a prompt by version, from every folder; the one that is found first counts."""
     found: dict[str, Path] = {}
     for folder in reversed(assets.folders("prompts")):
         found |= {path.stem: path for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()}
     return found
 
 
+def _number(version: str) -> int:
+    return int(version[1:])
+
+
 def _known() -> list[str]:
     return assets.known("prompts", ".md")
 
 
-def _check_lock(prompt: Prompt, path: Path) -> None:
-    """A version that is in the folder's lock must have the digest that stands there."""
+def locked(path: Path) -> str | None:
+    """The digest that the folder's lock holds for a prompt file; None where it holds none."""
     lock_file = path.parent.parent / LOCK
     if not lock_file.is_file():
-        return
-    expected = json.loads(lock_file.read_text(encoding="utf-8")).get(prompt.ref)
-    if expected is not None and expected != prompt.digest:
+        return None
+    digests: dict[str, str] = json.loads(lock_file.read_text(encoding="utf-8"))
+    return digests.get(f"{path.parent.name}@{path.stem}")
+
+
+def _check_lock(prompt: Prompt, path: Path) -> None:
+    """A version that is in the folder's lock must have the digest that stands there."""
+    if locked(path) not in (None, prompt.digest):
         raise PromptError(
             f"{path} was changed after {prompt.ref} was locked: results under that name would not be comparable. "
             f"Copy it to a new version, or run `llmkit prompt lock` if the old text was never used."

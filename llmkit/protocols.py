@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
+from llmkit.approval import Caller
 from llmkit.types import Event, Figure, Hit, Sample, Score, State, Verdict
 
 if TYPE_CHECKING:
@@ -137,6 +138,16 @@ class Context(Protocol):
     @property
     def knowledge(self) -> KnowledgeBase:
         """The pipeline's knowledge base, opened on first use."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Digest of the steps before the one that is running: their settings, prompts and models."""
+        ...
+
+    @property
+    def caller(self) -> Caller:
+        """Who runs the pipeline: which conversation, and whether somebody is there to decide."""
         ...
 
     def model(self, spec: object = None) -> BaseChatModel:

@@ -14,7 +14,7 @@ from evaluation import install
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmkit import config, prompts
+from llmkit import config, prompt_versions, prompts
 from llmkit.cli.experiment import command
 from llmkit.errors import ConfigError, DataError, PromptError
 from llmkit.evaluation.stats import paired
@@ -28,9 +28,7 @@ from llmkit.experiments.search_report import render
 from llmkit.experiments.splits import HeldBack, split
 from llmkit.types import Sample
 
-PROMPT = (
-    "---\ndescription: d\nvariables: [question]\n---\n# system\nSay the word. Be polite. Be quick.\n# user\n$question\n"
-)
+PROMPT = "---\ndescription: d\nvariables: [question]\noutput: label\n---\n# system\nSay the word. Be polite. Be quick.\n# user\n$question\n"
 KNOWN_BEST = "Check your answer before you reply."
 
 
@@ -61,7 +59,7 @@ def world(tmp_path, monkeypatch):
     (tmp_path / "p.yaml").write_text("name: p\nmodel: scripted:x\nsteps: [{type: generate, prompt: say@v1}]\n")
     (tmp_path / "prompts/say").mkdir(parents=True)
     (tmp_path / "prompts/say/v1.md").write_text(PROMPT)
-    prompts.lock(tmp_path / "prompts")
+    prompt_versions.lock(tmp_path / "prompts")
     return tmp_path
 
 
@@ -89,7 +87,8 @@ def test_a_better_prompt_is_found_written_with_its_lineage_and_locked(world, mon
     assert outcome.file == world / "prompts/say/v2.md", outcome.why
     written = prompts.load("say@v2")
     assert KNOWN_BEST in written.messages[0][1]
-    assert written.lineage["from"] == "say@v1"
+    assert written.lineage["from"] == written.parent == "say@v1"
+    assert written.output == "label"
     assert written.lineage["held_back"] == len(found.split.held) == 60
     assert written.lineage["difference"][1] > 0
     locked = json.loads((world / "prompts/LOCK.json").read_text())

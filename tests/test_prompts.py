@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit import assets, prompts
+from llmkit import assets, prompt_versions, prompts
 from llmkit.errors import ConfigError, PromptError
 
 GOOD = "---\ndescription: d\nvariables: [name]\n---\n# system\nBe kind.\n# user\nHello $name, that is $$5.\n"
@@ -72,7 +72,7 @@ def test_missing_and_unknown_values_are_named(folder):
 
 
 def test_a_locked_version_cannot_change(folder):
-    prompts.lock(folder)
+    prompt_versions.lock(folder)
     prompts.load("greet@v1")
     (folder / "greet/v1.md").write_text(GOOD.replace("kind", "cruel"))
     with pytest.raises(PromptError, match="was changed after greet@v1 was locked"):

@@ -24,6 +24,7 @@ from llmkit.training.finetune import batches, rate_at
 from llmkit.training.lora import Trained, adapted, peak_mb, prepare, train
 from llmkit.training.lora_linear import lean
 from llmkit.training.lora_recipe import LoraRecipe
+from llmkit.training.rendering import Example
 
 ROWS = [{"prompt": f"When does pump {n} rest?", "completion": f"In May [{n % 3}]."} for n in range(40)]
 ASKED = "When does pump 7 rest?"
@@ -260,10 +261,10 @@ class TestTraining:
 
     def test_steps_take_every_row_once_an_epoch(self, made, tmp_path):
         settings = recipe(made, tmp_path)
-        rows = list(range(19))
-        taken = list(batches(rows, settings, 0, 6))  # type: ignore[arg-type]
-        assert sorted(row for _, part in taken[:3] for row in part) == rows
-        assert taken[4:] == list(batches(rows, settings, 4, 6))  # type: ignore[arg-type]
+        rows = [Example((n,), (True,), f"line {n}") for n in range(19)]
+        taken = list(batches(rows, settings, 0, 6))
+        assert sorted(row.ids[0] for _, part in taken[:3] for row in part) == list(range(19))
+        assert taken[4:] == list(batches(rows, settings, 4, 6))
         rates = [rate_at(step, 100, settings) for step in range(100)]
         assert max(rates) == pytest.approx(settings.lr)
         assert rates[0] < rates[4]

@@ -67,7 +67,7 @@ def command(
         loaded = loaded.with_knowledge(KnowledgeBase.open(kb, as_of=as_of, reader=reader))
     if where is not None:
         loaded = loaded.with_filter(where)
-    if any("hits" in step.gives for step in loaded.steps):
+    if loaded.reads_knowledge:
         loaded.open_knowledge()
     inputs = _inputs(given)
     if file is not None:
@@ -78,7 +78,11 @@ def command(
         row = answer_row(state, "1", time.perf_counter() - started)
         print_json({**row, "records": [_record(record) for record in state.records]})
     else:
-        listen(loaded.stream(question or "", inputs=inputs))
+        from llmkit.approval import Caller
+        from llmkit.cli.decide import attended, listen_and_decide
+
+        caller = Caller(attended=attended())
+        listen_and_decide(loaded.stream(question or "", inputs=inputs, caller=caller), loaded.stream_decided)
 
 
 def listen(stream: Iterator[Event]) -> None:
@@ -92,6 +96,8 @@ def listen(stream: Iterator[Event]) -> None:
                 first = first or time.perf_counter() - started
                 said += event.text
                 click.echo(event.text, nl=False)
+            elif event.data.get("tool"):
+                click.echo(f"  {excerpt(event.text)}", err=True)
             elif event.kind == "note":
                 click.echo(f"{chr(10) if said else ''}note: {event.text}", err=True)
             elif event.kind == "done":

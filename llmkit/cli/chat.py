@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.ask import listen
+from llmkit.cli.decide import attended, listen_and_decide
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import duration, excerpt, kb_option, sessions_option
+from llmkit.cli.show import as_option, excerpt, kb_option, sessions_option
+from llmkit.cli.trace import tree
 from llmkit.errors import Cancelled, LlmkitError
 
 if TYPE_CHECKING:
@@ -31,16 +32,26 @@ HELP = """  /sources       the passages that the last answer was given from
 @kb_option
 @click.option("--pipeline", default="chat", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
+@as_option
 @sessions_option
 @click.option("--words", default=1500, show_default=True, type=click.IntRange(50), help="Earlier words that are shown.")
-def command(name: str, kb: str, pipeline: str, overrides: tuple[str, ...], sessions: str, words: int) -> None:
-    """Talk with your documents; NAME is the conversation to go on with, or a new one."""
+def command(
+    name: str, kb: str, pipeline: str, overrides: tuple[str, ...], reader: str | None, sessions: str, words: int
+) -> None:
+    """Talk with your documents; NAME is the conversation to go on with, or a new one.
+
+    With --as, a conversation of those labels alone: what was said with other access is not shown to its model.
+    """
     from llmkit.pipeline import load_pipeline
     from llmkit.pipeline.chat import ChatSession
     from llmkit.pipeline.sessions import SessionStore
 
     loaded = load_pipeline(pipeline, overrides, knowledge=kb)
-    loaded.open_knowledge()
+    if reader is not None:
+        loaded = loaded.as_reader(reader)
+        name = "@".join([name, *(loaded.open_knowledge().reader or ("nobody",))])
+    elif loaded.reads_knowledge:
+        loaded.open_knowledge()
     with suppress(ImportError):
         import readline  # noqa: F401  (arrow keys and history for input())
     with SessionStore(Path(sessions)) as store:
@@ -61,7 +72,7 @@ def talk(session: ChatSession, read: Callable[[], str | None]) -> None:
                 if _command(session, text):
                     return
             else:
-                listen(session.stream(text))
+                listen_and_decide(session.stream(text, attended=attended()), session.stream_decided)
                 click.echo(err=True)
         except LlmkitError as error:
             click.echo(f"llmkit: {error}", err=True)
@@ -94,6 +105,9 @@ def _sources(session: ChatSession) -> None:
     if not session.turns:
         click.echo("nothing was asked yet")
         return
+    if not session.turns[-1].passages:
+        click.echo("it was given from no passages")
+        return
     kb = session.pipeline.open_knowledge()
     for passage in session.turns[-1].passages:
         start, end = passage["start"], passage["end"]
@@ -111,16 +125,7 @@ def _why(session: ChatSession) -> None:
         click.echo("nothing was asked yet")
         return
     for record in session.turns[-1].records:
-        usage, detail = record["usage"], record["detail"]
-        words = [duration(record["seconds"])]
-        if usage["calls"]:
-            words.append(f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out")
-        click.echo(f"{record['step']}  {', '.join(words)}")
-        for key in ("condensed", "model", "prompt", "retriever", "k", "confidence"):
-            if detail.get(key) is not None:
-                click.echo(f"    {key}: {excerpt(str(detail[key]), 200)}")
-        for note in detail.get("notes", ()):
-            click.echo(f"    note: {note}")
+        click.echo("\n".join(tree(record)))
 
 
 def _save(session: ChatSession, file: str) -> None:

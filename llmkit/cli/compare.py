@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llmkit.cli.figures import aligned, interval, number
+from llmkit.cli.flips import flips_row, show_flips
 from llmkit.cli.show import json_option, print_json
 
 if TYPE_CHECKING:
@@ -18,18 +19,32 @@ if TYPE_CHECKING:
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, metavar="RUNS...")
 @click.option("--metric", "metrics", multiple=True, metavar="FIGURE", help="Only these figures; repeatable.")
+@click.option(
+    "--by", "groups", multiple=True, metavar="GROUP", default=("cause", "kind"), show_default=True,
+    help="How flips are grouped: cause, kind, stage, document, or a column of the data; repeatable.",
+)  # fmt: skip
+@click.option("--show", type=click.IntRange(0), default=3, show_default=True, help="Flips shown side by side.")
 @json_option
-def command(runs: tuple[str, ...], metrics: tuple[str, ...], as_json: bool) -> None:
-    """Compare every run with the first, sample by sample."""
+def command(runs: tuple[str, ...], metrics: tuple[str, ...], groups: tuple[str, ...], show: int, as_json: bool) -> None:
+    """Compare every run with the first, sample by sample, and show which samples flipped."""
     if len(runs) < 2:
         raise click.UsageError("give two runs or more; the first is what the others are compared with")
     from llmkit.evaluation.compare import compare, differences
+    from llmkit.evaluation.flips import flips
     from llmkit.evaluation.folder import RunFolder
 
     folders = [RunFolder(Path(run)) for run in runs]
     found = compare(folders, metrics)
+    metric = _deciding(folders[0], metrics, {one.metric for one in found})
+    flipped = {folder.name: flips(folders[0], folder, metric) for folder in folders[1:]}
     if as_json:
-        print_json([{**asdict(one), "verdict": one.verdict} for one in found])
+        told = {name: flips_row(one, groups) for name, one in flipped.items()}
+        print_json(
+            [
+                {**asdict(one), "verdict": one.verdict, "flips": told[one.b] if one.metric == metric else None}
+                for one in found
+            ]
+        )
         return
     for folder in folders[1:]:
         mine = [one for one in found if one.b == folder.name]
@@ -49,7 +64,14 @@ def command(runs: tuple[str, ...], metrics: tuple[str, ...], as_json: bool) -> N
             )  # fmt: skip
         click.echo(aligned(rows))
         click.echo(_spent(folders[0], folder))
+        show_flips(flipped[folder.name], groups, show)
     click.echo(f"p: sign flips over clusters, corrected for {len(found)} comparisons (Holm)", err=True)
+
+
+def _deciding(first: RunFolder, metrics: tuple[str, ...], compared: set[str]) -> str:
+    """The figure whose flips are shown: the first that was named, else the one that decides, else one there is."""
+    primary = str(first.run["primary"])
+    return metrics[0] if metrics else primary if primary in compared else sorted(compared)[0]
 
 
 def _spent(before: RunFolder, now: RunFolder) -> str:

@@ -92,15 +92,19 @@ def compact(keep: int, kb: str, as_json: bool) -> None:
     help="Folder of evaluations, whose samples and remembered answers that quote the documents are erased too.",
 )  # fmt: skip
 @sessions_option
+@click.option(
+    "--memory", default=".llmkit/agent.sqlite", show_default=True, metavar="FILE",
+    help="Memory of agents, whose conversations that read the documents are erased too.",
+)  # fmt: skip
 @json_option
-def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, as_json: bool) -> None:
+def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, memory: str, as_json: bool) -> None:
     """Take documents out of every generation, evaluation and conversation, so that no byte search finds them."""
     from llmkit.evaluation.forgetting import forget_in_runs
     from llmkit.knowledge.purge import forget
     from llmkit.knowledge.quotes import quotes_of
     from llmkit.pipeline.sessions import SessionStore
 
-    done: dict[str, Any] = {"turns": 0}
+    done: dict[str, Any] = {"turns": 0, "memories": 0}
 
     def erase(names: Sequence[str]) -> None:
         quotes = quotes_of(base, names)
@@ -108,12 +112,16 @@ def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, as_jso
         if Path(sessions).is_file():
             with SessionStore(Path(sessions)) as store:
                 done["turns"] = store.erase(quotes)
+        if Path(memory).is_file():
+            from llmkit.pipeline.agent_forget import erase_memory
+
+            done["memories"] = erase_memory(Path(memory), quotes)
 
     with _open(kb) as base:
         gone = forget(base, documents, before=erase)
     erased, turns = done["runs"], done["turns"]
     if as_json:
-        print_json({**asdict(gone), "runs": asdict(erased), "turns": turns})
+        print_json({**asdict(gone), "runs": asdict(erased), "turns": turns, "memories": done["memories"]})
         return
     _gone(gone, as_json)
     click.echo(
@@ -121,6 +129,8 @@ def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, as_jso
         "were shown or quote them are gone; the same llmkit eval makes those samples again"
     )
     click.echo(f"{sessions}: {turns} turns of conversations are gone")
+    if done["memories"]:
+        click.echo(f"{memory}: what agents remember of {done['memories']} conversations is gone")
     for name in gone.namesakes:
         click.echo(f"  forgotten too, an older name of the same text: {name}")
     for name in gone.copies:

@@ -19,13 +19,26 @@ def command() -> None:
 @command.command("list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """The default models, and whether they are here."""
+    """The default models, and whether they are here; adapters that come with llmkit."""
     from llmkit import weights
+    from llmkit.models import adapter
 
     listed = weights.listing()
+    adapters = [adapter.read_adapter(name) for name in adapter.names()]
     if as_json:
-        print_json([{**asdict(model), "path": str(model.path)} for model in listed])
+        print_json(
+            [{**asdict(model), "path": str(model.path)} for model in listed]
+            + [
+                {"name": one.folder.name, "base": one.record["base"]["name"], "path": str(one.folder)}
+                for one in adapters
+            ]
+        )
         return
+    for one in adapters:
+        base = one.record["base"]["name"]
+        click.echo(
+            f"{one.folder.name:<10} {one.size / 1e6:>6.0f} MB  adapter of {base}: --set model=local:{one.folder.name}"
+        )
     for model in listed:
         here = str(model.path) if model.present else f"not here: llmkit models pull {model.name}"
         click.echo(

@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "reranker": "A small cross-encoder that reorders what was found.",
     "adopt": "A trained encoder taken into use, if it helps beyond doubt.",
     "answers": "Rows that teach a model to answer from passages, from the questions of tasks.",
+    "tool-calls": "Rows that teach a model to call tools, from templates.",
     "lora": "A LoRA adapter of a chat model from your examples, by one recipe.",
     "export": "An adapter as merged safetensors, GGUF adapter or merged GGUF.",
 }
@@ -31,7 +32,7 @@ class Training(click.Group):
         """The subcommand, from its own module."""
         if name not in SUBCOMMANDS:
             return None
-        command: click.Command = import_module(f"llmkit.cli.train_{name}").command
+        command: click.Command = import_module(f"llmkit.cli.train_{name.replace('-', '_')}").command
         return command
 
     def resolve_command(

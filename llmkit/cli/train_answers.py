@@ -15,10 +15,10 @@ from llmkit.errors import DataError
 @click.option("--out", required=True, metavar="FILE", help="JSONL to write.")
 @click.option("--without", metavar="TASK", help="Leave out questions on documents of this task, which judges later.")
 @click.option("--task-set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the tasks; repeatable.")
-@click.option("--passages", type=click.IntRange(1, 20), default=5, show_default=True, help="Shown at most.")
+@click.option("--passages", type=click.IntRange(1, 20), default=3, show_default=True, help="Shown at most.")
 @click.option(
-    "--refuse", type=click.FloatRange(0, 1), default=0.3, show_default=True,
-    help="Share of the questions that are shown again without their answer.",
+    "--refuse", type=click.FloatRange(0, 3), default=0.5, show_default=True,
+    help="Questions asked in vain for each one that is answered.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--knowledge", default=".llmkit/train", show_default=True, metavar="DIR", help="Where corpora are kept.")
@@ -61,11 +61,13 @@ def command(
                 for row in made:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
     fresh.replace(target)
-    click.echo(f"{target}: {counts.answered} rows with an answer, {counts.refused} to refuse")
+    click.echo(
+        f"{target}: {counts.answered} rows with an answer, {counts.refused} to refuse, over {counts.contexts} lists of "
+        "passages"
+    )
     told = {
         "left out, no relevant passage holds an answer word for word": counts.without_answer_in_text,
         f"left out, on documents of {without}": left_out,
-        "without a row to refuse: every passage found holds the answer": counts.too_few_passages,
     }
     for what, count in told.items():
         if count:

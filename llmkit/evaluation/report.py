@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
-from llmkit.evaluation import report_charts
+from llmkit.evaluation import report_charts, report_flips
 from llmkit.evaluation.compare import Comparison, compare
+from llmkit.evaluation.flips import flips
 from llmkit.evaluation.folder import RunFolder
 from llmkit.evaluation.report_samples import SAMPLES, blamed, samples_of
 
@@ -45,10 +46,13 @@ def write(runs: Sequence[RunFolder], path: Path) -> None:
 def render(runs: Sequence[RunFolder]) -> str:
     """The page as text."""
     comparisons: list[Comparison] = []
-    note = ""
+    note = flipped = ""
     if len(runs) > 1:
         try:
             comparisons = compare(runs)
+            metric = runs[0].run["primary"]
+            both = [run for run in runs[1:] if metric in run.run["metrics"]]
+            flipped = "".join(report_flips.section(flips(runs[0], run)) for run in both)
         except DataError as error:
             note = f'<p class="bad">Not compared: {escape(str(error))}</p>'
     samples: list[dict[str, Any]] = []
@@ -67,6 +71,7 @@ def render(runs: Sequence[RunFolder]) -> str:
         _means(runs),
         note,
         _differences(comparisons),
+        flipped,
         _curves(runs),
         _latency(runs),
         _blame(runs),

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmkit.errors import ModelError
 from llmkit.evaluation.task import Task
+from llmkit.pipeline.abstain import confidence_of
 from llmkit.types import Sample, Score, State
 
 
@@ -46,16 +47,10 @@ def score_row(
         "cached": sum(bool(call["cached"]) for call in calls),
         "cost": _cost(task, state),
         "answered": None if state.answer is None else not state.answer.abstained,
-        "confidence": _confidence(state),
+        "confidence": confidence_of(state),
         "scores": scores,
         "unscored": unscored,
     }
-
-
-def _confidence(state: State) -> float | None:
-    """What the last step that has one says of how sure it is."""
-    said = [record.detail["confidence"] for record in state.records if "confidence" in record.detail]
-    return float(said[-1]) if said else None
 
 
 def _cost(task: Task, state: State) -> float | None:

@@ -89,8 +89,13 @@ def read_sample(row: Mapping[str, Any]) -> Sample:
 
 def comparable(row: Mapping[str, Any]) -> str:
     """A state's row as one JSON text, without the times, which no replay can repeat."""
-    records = [{key: value for key, value in record.items() if key != "seconds"} for record in row["records"]]
-    return json.dumps({**row, "records": records}, sort_keys=True, ensure_ascii=False)
+    return json.dumps({**row, "records": _timeless(row["records"])}, sort_keys=True, ensure_ascii=False)
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key != "seconds"}
+    return [_timeless(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def hit_rows(hits: Sequence[Hit]) -> list[Row]:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,15 @@ class Candidate:
     examples: tuple[Mapping[str, str], ...] = ()
     made: tuple[str, ...] = ()
     """What was done to the incumbent, in order."""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """What the incumbent's head says of output and budget; it stays."""
 
     @classmethod
     def of(cls, prompt: prompts.Prompt) -> Candidate:
         """The incumbent."""
-        return cls(prompt.description, prompt.variables, prompt.messages, prompt.examples)
+        declared = {"output": prompt.output, "budget": prompt.budget}
+        kept = {name: value for name, value in declared.items() if value is not None}
+        return cls(prompt.description, prompt.variables, prompt.messages, prompt.examples, declared=kept)
 
     @property
     def instruction(self) -> str:
@@ -69,10 +73,11 @@ class Candidate:
 
     def text(self, lineage: Mapping[str, Any] | None = None) -> str:
         """The prompt as a file."""
-        head: dict[str, Any] = {"description": self.description, "variables": list(self.variables)}
+        head: dict[str, Any] = {"description": self.description, "variables": list(self.variables), **self.declared}
         if self.examples:
             head["examples"] = [dict(example) for example in self.examples]
         if lineage:
+            head["parent"] = lineage["from"]
             head["lineage"] = dict(lineage)
         sections = "\n".join(f"# {role}\n{text}\n" for role, text in self.messages)
         written = yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmkit import __version__, prompts
+from llmkit import __version__, prompt_versions
 from llmkit.evaluation.folder import write_json
 from llmkit.evaluation.plan import plan
 from llmkit.evaluation.stats import Paired, paired
@@ -138,9 +138,9 @@ def write(search: Search, best: Candidate, found: Paired, level: float, folder: 
         "held_back": len(search.split.held),
         "llmkit": __version__,
     }
-    file = folder / incumbent.name / f"{prompts.next_version(incumbent.name, folder)}.md"
+    file = folder / incumbent.name / f"{prompt_versions.next_version(incumbent.name, folder)}.md"
     best.store(file, lineage)
-    prompts.lock_one(folder, file)
+    prompt_versions.lock_one(folder, file)
     return file
 
 

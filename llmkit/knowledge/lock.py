@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from llmkit.errors import KnowledgeError
+from llmkit.errors import Busy, KnowledgeError
 
 
 @contextmanager
@@ -23,7 +23,8 @@ def writer_lock(folder: Path, doing: str = "write") -> Iterator[None]:
         doing: what for, to be told to others.
 
     Raises:
-        KnowledgeError: somebody else holds it; says who, since when and for what. Or the disk is full or read-only.
+        Busy: somebody else holds it; says who, since when and for what.
+        KnowledgeError: the disk is full or read-only.
     """
     from filelock import FileLock, Timeout
 
@@ -31,9 +32,7 @@ def writer_lock(folder: Path, doing: str = "write") -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise KnowledgeError(
-            f"{folder} is busy: it is being written {_owner(folder)}. Wait for it, or stop it"
-        ) from error
+        raise Busy(f"{folder} is busy: it is being written {_owner(folder)}. Wait for it, or stop it") from error
     except OSError as error:
         raise KnowledgeError(f"{folder} cannot be written: {error}") from error
     try:

@@ -22,6 +22,8 @@ from typing import Any
 from llmkit.errors import ModelError
 
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "llmkit.json"
+SHIPPED = Path(__file__).with_name("adapters")
+"""Adapters that come with llmkit, a folder each; `local:NAME` is their base with them."""
 PROBE = (("user", "Which of the passages holds the answer, and what is it?"),)
 """What an adapter is probed with after loading: some probability must differ from the bare base's."""
 PROBE_LEAST = 1e-4
@@ -44,6 +46,11 @@ class Adapter:
         return int(self.config["r"])
 
     @property
+    def size(self) -> int:
+        """Bytes of its weights."""
+        return (self.folder / WEIGHTS).stat().st_size
+
+    @property
     def scale(self) -> float:
         """What BA is multiplied by: alpha over the rank, or over its root for rsLoRA (Kalajdzievski 2023)."""
         alpha, rank = float(self.config["lora_alpha"]), self.rank
@@ -64,13 +71,26 @@ class Adapter:
             )
 
 
+def names() -> list[str]:
+    """Adapters that come with llmkit."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{RECORD}"))
+
+
+def shipped(name: str) -> str | None:
+    """The base of an adapter that comes with llmkit, or None where there is none of that name."""
+    record = SHIPPED / name / RECORD
+    return str(_json(record)["base"]["name"]) if Path(name).name == name and record.is_file() else None
+
+
 def read_adapter(folder: str | Path) -> Adapter:
-    """The adapter in a folder.
+    """The adapter in a folder, or the one of that name that comes with llmkit.
 
     Raises:
         ModelError: not an adapter, or not one of ours.
     """
     path = Path(folder).expanduser()
+    if not path.is_dir() and shipped(str(folder)):
+        path = SHIPPED / str(folder)
     if not path.is_dir():
         raise ModelError(f"no adapter at {path}: expected the folder that `llmkit train lora` wrote")
     for name in (CONFIG, WEIGHTS):

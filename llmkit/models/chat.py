@@ -14,6 +14,7 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic_core import CoreSchema
 
 from llmkit.errors import ConfigError, LlmkitError, ModelError
+from llmkit.models import adapter as adapters_on_disk
 from llmkit.part import Part
 from llmkit.types import Message
 
@@ -25,9 +26,13 @@ class ChatModelSpec(Part):
     """Which chat model, and how it is asked."""
 
     model: str
-    """``local:smollm2``, ``local:FILE.gguf``, ``transformers:FOLDER``, ``openai:gpt-5-mini``, any ``PREFIX:NAME``."""
+    """``local:smollm2``, ``local:FILE.gguf``, ``transformers:FOLDER``, ``openai:gpt-5-mini``, any ``PREFIX:NAME``.
+
+    ``local:answerer`` is short for ``local:smollm2`` with the adapter ``answerer``, which comes with llmkit.
+    """
     adapter: str | None = None
-    """Folder of a LoRA adapter (`llmkit train lora`) that a local or transformers model answers with."""
+    """Folder of a LoRA adapter (`llmkit train lora`) that a local or transformers model answers with, or the name of
+    one that comes with llmkit."""
     adapters: dict[str, str] = Field(default_factory=dict)
     """Folders of further adapters on the same base, by the name a call chooses one with: ``bind(adapter=NAME)``."""
     temperature: float = Field(default=0.0, ge=0, le=2)
@@ -64,7 +69,12 @@ class ChatModelSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _word(cls, value: object) -> object:
-        return {"model": value} if isinstance(value, str) else value
+        value = {"model": value} if isinstance(value, str) else value
+        if isinstance(value, dict) and str(value.get("model", "")).startswith("local:") and not value.get("adapter"):
+            name = value["model"].removeprefix("local:")
+            if base := adapters_on_disk.shipped(name):
+                return {**value, "model": f"local:{base}", "adapter": name}
+        return value
 
     @model_validator(mode="after")
     def _adapters_fit(self) -> Self:
@@ -130,6 +140,24 @@ def count_tokens(model: BaseChatModel, messages: Sequence[Message]) -> int:
     if counted is not None:
         return int(counted(messages))
     return sum(len(message.content.encode()) // 3 + 8 for message in messages)
+
+
+def schema_options(model: BaseChatModel, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What to give a call with so that the model can write nothing but JSON of the schema; empty where it cannot be.
+
+    Local GGUF models take a schema, OpenAI's protocol has ``response_format``. A server may still take it for a hint:
+    what comes back has to be checked.
+    """
+    spec = getattr(model, "spec", None)  # of a model that remembers
+    provider = spec.model.partition(":")[0] if isinstance(spec, ChatModelSpec) else ""
+    kind = getattr(model, "_llm_type", "")
+    base = getattr(model, "base", None)  # a folder: transformers, which knows no schemas
+    if provider == "local" or (not provider and kind == "llmkit-local" and base is not None and base.is_file()):
+        return {"response_schema": dict(schema)}
+    if provider == "openai" or (not provider and kind == "openai-chat"):
+        named = {"name": "reply", "schema": dict(schema), "strict": False}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {}
 
 
 def translate(error: Exception) -> LlmkitError:

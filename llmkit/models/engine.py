@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from llmkit.models.adapter import Adapter
 
@@ -44,6 +44,9 @@ class Done:
 
 class Engine(Protocol):
     """A loaded model; one call at a time."""
+
+    knows_schemas: ClassVar[bool]
+    """Whether it can hold an answer to a JSON schema."""
 
     def generate(self, request: Request, tell: Tell) -> Done:
         """Generate, telling each piece of text.

@@ -12,9 +12,9 @@ import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from llmkit.errors import ModelError, unknown
+from llmkit.errors import ModelError, TooLong, unknown
 from llmkit.models.adapter import PROBE, PROBE_LEAST, Adapter
 from llmkit.models.engine import Done, Request, Tell, Turn
 
@@ -23,6 +23,8 @@ _LOADED = ("_server", "_folder", "_key", "_adapters")
 
 class LlamaCppEngine:
     """One model, one slot, with the prompt before it kept for the next."""
+
+    knows_schemas: ClassVar[bool] = True
 
     def __init__(
         self, path: Path, *, context: int, threads: int, adapters: Mapping[str, Adapter] | None = None
@@ -195,7 +197,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _error(error: dict[str, Any]) -> ModelError:
     if error.get("type") == "exceed_context_size_error":
-        return ModelError(
+        return TooLong(
             f"the prompt has {error['n_prompt_tokens']} tokens, the model's context is {error['n_ctx']}: shorten it, "
             "or give a larger `context` if the model was trained for one"
         )

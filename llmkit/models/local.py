@@ -13,10 +13,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import PrivateAttr
 
 from llmkit import cpu, weights
 from llmkit.errors import ModelError
+from llmkit.models import tool_protocol
 from llmkit.models.adapter import Adapter, read_adapter
 from llmkit.models.engine import Done, Engine, Request, Turn
 from llmkit.models.gguf import trained_context
@@ -33,8 +36,9 @@ class LocalChat(BaseChatModel):
     """One loaded model. It answers one call at a time; other threads wait their turn.
 
     `bind(response_schema=…)` makes it answer JSON of that schema, `bind(grammar=…)` text of a GBNF grammar
-    (llama.cpp only), `bind(adapter=NAME)` with that adapter, `bind(adapter=None)` with none. A prompt longer than the
-    context window is refused, never cut.
+    (llama.cpp only), `bind(adapter=NAME)` with that adapter, `bind(adapter=None)` with none; `bind_tools(…)` lets it
+    call tools, by the protocol of :mod:`llmkit.models.tool_protocol`. A prompt longer than the context window is
+    refused, never cut.
     """
 
     name_of_model: str
@@ -87,18 +91,31 @@ class LocalChat(BaseChatModel):
             self._engine.with_adapters(adapters)
             self._adapters = adapters
 
+    def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """The model with tools it may call: functions, LangChain tools or their specs; one call a reply.
+
+        A runtime with schemas holds every reply to the protocol; on transformers a reply that does not follow it is
+        taken for an answer.
+        """
+        specs = [convert_to_openai_tool(tool) for tool in tools]
+        tool_protocol.schema(specs, tool_choice)  # refuses what cannot be, before anything is asked
+        return self.bind(tools=specs, tool_choice=tool_choice, **kwargs)
+
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Request:
-        known = {"max_tokens", "temperature", "seed", "response_schema", "grammar", "adapter"}
+        known = {"max_tokens", "temperature", "seed", "response_schema", "grammar", "adapter", "tools", "tool_choice"}
         strange = set(options) - known
         if strange:
             raise ModelError(f"local models do not know {sorted(strange)} (known: {', '.join(sorted(known))})")
+        tools, held = options.get("tools"), options.get("response_schema")
+        if tools and self._engine.knows_schemas:
+            held = tool_protocol.schema(tools, options.get("tool_choice"))
         return Request(
-            turns=[_turn(message) for message in messages],
+            turns=_turns_with(messages, tools) if tools else [_turn(message) for message in messages],
             max_tokens=options.get("max_tokens", self.max_tokens),
             temperature=options.get("temperature", self.temperature),
             seed=options.get("seed", self.seed),
             stop=tuple(stop or self.stop),
-            schema=options.get("response_schema"),
+            schema=held,
             grammar=options.get("grammar"),
             adapter=options.get("adapter", self.adapter),
         )
@@ -118,7 +135,11 @@ class LocalChat(BaseChatModel):
             else:
                 text.append(piece)
         assert done is not None
-        message = AIMessage("".join(text), usage_metadata=_usage(done), response_metadata=_metadata(self, done))
+        said: dict[str, Any] = {"content": "".join(text)}
+        if tools := kwargs.get("tools"):
+            number = 1 + sum(len(one.tool_calls) for one in messages if isinstance(one, AIMessage))
+            said = tool_protocol.read(said["content"], tools, number, cut=done.finish_reason == "length")
+        message = AIMessage(**said, usage_metadata=_usage(done), response_metadata=_metadata(self, done))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _stream(
@@ -128,6 +149,10 @@ class LocalChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
+        if kwargs.get("tools"):  # a call is nothing to show half way
+            whole: Any = self._generate(messages, stop, run_manager, **kwargs).generations[0].message
+            yield ChatGenerationChunk(message=tool_protocol.in_one_piece(whole))
+            return
         for piece in self._run(self._request(messages, stop, kwargs)):
             if isinstance(piece, Done):
                 last = AIMessageChunk(
@@ -241,6 +266,12 @@ def _turn(message: BaseMessage) -> Turn:
     ):
         raise ModelError("local models read text only: the message holds an image, a file or another part")
     return role, message.text
+
+
+def _turns_with(messages: Sequence[BaseMessage], tools: Sequence[tool_protocol.Spec]) -> list[Turn]:
+    for message in messages:
+        _turn(message)  # refuses images
+    return [(turn.role, turn.content) for turn in tool_protocol.turns(messages, tools)]
 
 
 def _usage(done: Done) -> UsageMetadata:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from llmkit.errors import ModelError
+from llmkit.errors import ModelError, TooLong
 from llmkit.models.adapter import Adapter
 from llmkit.models.engine import Done, Request, Tell, Turn
 
 
 class OpenVINOEngine:
     """One model with prefix caching."""
+
+    knows_schemas: ClassVar[bool] = True
 
     def __init__(self, path: Path, *, context: int, threads: int) -> None:
         import openvino_genai as genai
@@ -36,12 +38,12 @@ class OpenVINOEngine:
         prompt = self._prompt(request.turns)
         tokens, cut = self._tokens(prompt)
         if cut:
-            raise ModelError(
+            raise TooLong(
                 f"the prompt has {tokens} tokens, OpenVINO's tokenizer of this model reads {cut} and would drop the "
                 "rest: shorten it, or use runtime: llamacpp"
             )
         if tokens + request.max_tokens > self._context:
-            raise ModelError(
+            raise TooLong(
                 f"the prompt has {tokens} tokens, the model's context is {self._context} and {request.max_tokens} are "
                 "kept for the answer: shorten it, or give a larger `context`"
             )

@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import ModelError
+from llmkit.errors import ModelError, TooLong
 from llmkit.extras import need
 from llmkit.models.adapter import PROBE, PROBE_LEAST, WEIGHTS, Adapter
 from llmkit.models.engine import Done, Request, Tell, Turn
@@ -27,6 +27,8 @@ _CONTEXT = 8192
 
 class TransformersEngine:
     """One model and its tokenizer; its adapters share the base's memory and are switched between calls."""
+
+    knows_schemas: ClassVar[bool] = False
 
     def __init__(self, model: Any, tokenizer: Any, *, context: int) -> None:
         self._model, self._tokenizer, self._context = model.eval(), tokenizer, context
@@ -104,7 +106,7 @@ class TransformersEngine:
             raise ModelError("models on transformers know no schemas and no grammars: use the model as GGUF (local:)")
         ids = self._ids(request.turns)
         if len(ids) + request.max_tokens > self._context:
-            raise ModelError(
+            raise TooLong(
                 f"the prompt has {len(ids)} tokens, the model's context is {self._context} and {request.max_tokens} "
                 "are kept for the answer: shorten it, or give a larger `context` if the model was trained for one"
             )

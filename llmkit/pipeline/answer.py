@@ -12,7 +12,7 @@ from llmkit import prompts
 from llmkit.errors import LlmkitError
 from llmkit.models.chat import ChatModelSpec, translate
 from llmkit.part import Part
-from llmkit.pipeline.passages import NOT_FOUND, fit, numbered
+from llmkit.pipeline.passages import NOT_FOUND, fit, numbered, refusal
 from llmkit.protocols import Context
 from llmkit.types import Answer, Citation, Event, Hit, Message, State, Usage
 
@@ -26,6 +26,7 @@ class AnswerStep(Part):
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "answer"
+    reads: ClassVar[dict[str, prompts.Output]] = {"prompt": "cited"}
     needs: ClassVar[frozenset[str]] = frozenset({"question", "hits"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 
@@ -69,14 +70,17 @@ class AnswerStep(Part):
         shown = shown[:kept]
         text = ask(model, messages, ctx)
         ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages], raw=text)
-        abstained = not text or text.casefold().startswith(NOT_FOUND.casefold().rstrip("."))
-        citations = () if abstained else tuple(cited(text, shown))
-        answer = Answer(NOT_FOUND if abstained else text, citations, abstained)
-        return state.replace(hits=shown, answer=answer)
+        return state.replace(hits=shown, answer=read_reply(text, shown))
 
     def filled(self, state: State) -> dict[str, str]:
         """What the prompt's variables were filled with, read from the state a run left."""
         return {"question": state.question, "passages": numbered(state.hits)}
+
+
+def read_reply(text: str, shown: Sequence[Hit]) -> Answer:
+    """A model's reply to an answering prompt as an answer: its citations, or that it refuses."""
+    refused = refusal(text)
+    return Answer(refused, abstained=True) if refused else Answer(text, tuple(cited(text, shown)))
 
 
 def cited(text: str, shown: Sequence[Hit]) -> list[Citation]:

@@ -9,8 +9,8 @@ from typing import Any
 from llmkit import prompts
 from llmkit.errors import LlmkitError
 from llmkit.models.chat import ChatModelSpec
-from llmkit.pipeline.answer import cited, heard
-from llmkit.pipeline.passages import NOT_FOUND, numbered
+from llmkit.pipeline.answer import heard, read_reply
+from llmkit.pipeline.passages import numbered
 from llmkit.protocols import Context, Verifier
 from llmkit.refine.loop import Limits, Spending
 from llmkit.types import Answer, Event, Message, State, Usage, Verdict
@@ -36,20 +36,23 @@ class Asking:
         history: Sequence[Message] = (),
         *,
         sampled: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> str:
         """One call: the prompt with those of `values` that it has variables for, earlier turns before the question.
 
-        A sampled one is made with the step's temperature, length and a seed of its own, others as the model is set.
+        A sampled one is made with the step's temperature, length and a seed of its own, others as the model is set;
+        `options` go to the model as they are.
         """
         prompt = self._ctx.prompt(ref)
         self._prompts[prompt.ref] = prompt.digest
         messages = prompt.render({name: values[name] for name in prompt.variables})
         head = [message for message in messages if message.role == "system"]
         turns = [*head, *history, *(message for message in messages if message.role != "system")]
-        return self._said(spec, turns, sampled=sampled)
+        return self._said(spec, turns, {**(options or {})}, sampled=sampled)
 
-    def _said(self, spec: ChatModelSpec | None, messages: Sequence[Message], *, sampled: bool) -> str:
-        options: dict[str, Any] = {}
+    def _said(
+        self, spec: ChatModelSpec | None, messages: Sequence[Message], options: dict[str, Any], *, sampled: bool
+    ) -> str:
         if sampled and self._most is not None:
             options["max_tokens"] = self._most
         if sampled and self._temperature is not None:
@@ -117,7 +120,4 @@ def with_some(ref: str, needed: Iterable[str], allowed: Iterable[str]) -> str:
 
 def answered(state: State, text: str) -> Answer:
     """A draft as the answer of a state, read as the step `answer` reads its model's reply."""
-    if not state.hits:
-        return Answer(text)
-    abstained = not text or text.casefold().startswith(NOT_FOUND.casefold().rstrip("."))
-    return Answer(NOT_FOUND if abstained else text, () if abstained else tuple(cited(text, state.hits)), abstained)
+    return read_reply(text, state.hits) if state.hits else Answer(text)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from llmkit import prompts
+from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.errors import ConfigError, DataError, LlmkitError
 from llmkit.pipeline.condense import spoken
 from llmkit.pipeline.pipeline import Pipeline
@@ -45,28 +46,46 @@ class ChatSession:
         store.begin(name, pipeline.name)
         self.turns: list[Turn] = store.turns(name)
 
-    def ask(self, question: str, *, on_event: Listener | None = None) -> State:
+    def ask(self, question: str, *, on_event: Listener | None = None, attended: bool = False) -> State:
         """Ask, and keep the turn.
 
         Raises:
             DataError: an empty question, or another process went on with this session.
             StepError: the pipeline failed; the session is as before.
+            ApprovalNeeded: an agent waits, and it is `attended`; go on with :meth:`decide`.
         """
         notes: list[str] = []
         history = self.history(notes)
         for note in notes:
             if on_event is not None:
                 on_event(Event("note", step="chat", text=note))
-        state = self.pipeline.run(question, history=history, on_event=on_event)
+        caller = Caller(self.name, attended=attended)
+        state = self.pipeline.run(question, history=history, on_event=on_event, caller=caller)
         self._keep(question, state)
         return state
 
-    def stream(self, question: str) -> Iterator[Event]:
+    def decide(
+        self, needed: ApprovalNeeded, decisions: Sequence[Decision], *, on_event: Listener | None = None
+    ) -> State:
+        """Go on with a turn that waits, and keep it; see :meth:`llmkit.pipeline.Pipeline.decide`."""
+        state = self.pipeline.decide(needed, decisions, on_event=on_event)
+        self._keep(_asked(needed), state)
+        return state
+
+    def stream(self, question: str, *, attended: bool = False) -> Iterator[Event]:
         """The same as events; the turn is kept with the last one, ``done``. Closing it earlier keeps nothing."""
         notes: list[str] = []
         history = self.history(notes)
         yield from (Event("note", step="chat", text=note) for note in notes)
-        for event in self.pipeline.stream(question, history=history):
+        caller = Caller(self.name, attended=attended)
+        yield from self._kept(question, self.pipeline.stream(question, history=history, caller=caller))
+
+    def stream_decided(self, needed: ApprovalNeeded, decisions: Sequence[Decision]) -> Iterator[Event]:
+        """:meth:`decide` as events."""
+        yield from self._kept(_asked(needed), self.pipeline.stream_decided(needed, decisions))
+
+    def _kept(self, question: str, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
             if event.kind == "done":
                 self._keep(question, event.data["state"])
             yield event
@@ -74,6 +93,9 @@ class ChatSession:
     def undo(self) -> Turn | None:
         """Take the last turn back; returns it."""
         gone = self.store.undo(self.name)
+        for step in self.pipeline.steps:
+            if hasattr(step, "forget"):  # what an agent remembers of the turn
+                step.forget(self.name)
         self.turns = self.store.turns(self.name)
         return gone
 
@@ -140,6 +162,10 @@ class ChatSession:
                 for one in turn.answer.citations
             ]
         return "\n\n".join(parts) + "\n"
+
+
+def _asked(needed: ApprovalNeeded) -> str:
+    return needed.state.question if needed.state is not None else ""
 
 
 def _length(turn: Turn) -> int:

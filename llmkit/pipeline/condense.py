@@ -22,6 +22,7 @@ class Condense(Part):
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "condense"
+    reads: ClassVar[dict[str, prompts.Output]] = {"prompt": "text"}
     needs: ClassVar[frozenset[str]] = frozenset({"question"})
     gives: ClassVar[frozenset[str]] = frozenset({"question"})
 

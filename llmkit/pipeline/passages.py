@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from llmkit.errors import ModelError
+from llmkit.errors import TooLong
 from llmkit.models.chat import context_window, count_tokens
 from llmkit.prompts import Prompt
 from llmkit.types import Chunk, Hit, Message
@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 NOT_FOUND = "Not found in these documents."
+_REFUSALS = (NOT_FOUND, "文書の中に見つかりません。")
+"""What the answering prompts have a model say where the passages hold no answer, by language."""
 
 
-def numbered(hits: Sequence[Hit]) -> str:
+def refusal(text: str) -> str | None:
+    """The refusal that a reply is, in the words of its prompt; None where it is an answer. Nothing said is one."""
+    if not text.strip():
+        return NOT_FOUND
+    said = text.casefold()
+    return next((words for words in _REFUSALS if said.startswith(words.casefold().rstrip(".。"))), None)
+
+
+def numbered(hits: Sequence[Hit], first: int = 1) -> str:
     """``[1] title › heading, page 3`` and the text under it, for each hit."""
-    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, 1))
+    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, first))
 
 
 def place(chunk: Chunk) -> str:
@@ -50,7 +60,7 @@ def fit(
         The messages, and how many hits they hold.
 
     Raises:
-        ModelError: the prompt does not fit even with one passage.
+        TooLong: the prompt does not fit even with one passage.
     """
 
     def render(kept: int) -> list[Message]:
@@ -69,7 +79,7 @@ def fit(
             high = middle - 1
     if hits and low == 0:
         needed = count_tokens(model, render(1))
-        raise ModelError(
+        raise TooLong(
             f"the prompt with its best passage has {needed} tokens; the model's window of {window} leaves {budget} "
             f"beside the {reserve} reserved for the answer: use smaller chunks, a shorter question or a larger model"
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 
 from llmkit import assets, config
+from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.errors import Cancelled, ConfigError, DataError
 from llmkit.knowledge.filters import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
@@ -62,19 +63,43 @@ class Pipeline(Part):
         history: Sequence[Message] = (),
         inputs: Metadata | None = None,
         on_event: Listener | None = None,
+        caller: Caller | None = None,
     ) -> State:
         """Answer one question; `inputs` are what verifiers check by, as ``{"concepts": [...]}``.
 
         Raises:
             DataError: an empty question.
             StepError: a step failed; says which, the cause is chained.
+            ApprovalNeeded: an agent waits, and the `caller` is there to decide; go on with :meth:`decide`.
         """
         if not question.strip():
             raise DataError("the question is empty")
         state = State(question=question.strip(), history=tuple(history), inputs=dict(inputs or {}))
-        return self.resume(state, 0, on_event=on_event)
+        return self.resume(state, 0, on_event=on_event, caller=caller)
 
-    def resume(self, state: State, start: int, stop: int | None = None, *, on_event: Listener | None = None) -> State:
+    def decide(
+        self, needed: ApprovalNeeded, decisions: Sequence[Decision], *, on_event: Listener | None = None
+    ) -> State:
+        """Go on with a run that waits, one decision a request.
+
+        Raises:
+            ApprovalNeeded: it waits again.
+            StepError: a step failed, or the decisions do not fit what is waited for.
+        """
+        if needed.state is None:
+            raise DataError("this did not come from a pipeline that waits")
+        caller = Caller(needed.thread, attended=True, decisions=tuple(decisions), spent=needed.spent)
+        return self.resume(needed.state, needed.step, on_event=on_event, caller=caller)
+
+    def resume(
+        self,
+        state: State,
+        start: int,
+        stop: int | None = None,
+        *,
+        on_event: Listener | None = None,
+        caller: Caller | None = None,
+    ) -> State:
         """Go on from a state with the steps from position `start` up to `stop`, or to the end.
 
         Replays a run from its trace, or shows what better passages would have changed.
@@ -82,7 +107,7 @@ class Pipeline(Part):
         Raises:
             StepError: a step failed; says which, the cause is chained.
         """
-        run = Run(self, on_event)
+        run = Run(self, on_event, caller)
         for index, step in enumerate(self.steps[start:stop], start):
             state = run.step(index, step, state)
         if stop is None:
@@ -94,12 +119,32 @@ class Pipeline(Part):
         return [self.run(question) for question in questions]
 
     def stream(
-        self, question: str, *, history: Sequence[Message] = (), inputs: Metadata | None = None
+        self,
+        question: str,
+        *,
+        history: Sequence[Message] = (),
+        inputs: Metadata | None = None,
+        caller: Caller | None = None,
     ) -> Iterator[Event]:
         """Answer in a worker thread and yield what happens; the last event is ``done`` with the state.
 
         Closing the iterator stops the run at its next event.
         """
+
+        def work(listen: Listener) -> None:
+            self.run(question, history=history, inputs=inputs, on_event=listen, caller=caller)
+
+        return self._streamed(work)
+
+    def stream_decided(self, needed: ApprovalNeeded, decisions: Sequence[Decision]) -> Iterator[Event]:
+        """:meth:`decide` as events."""
+
+        def work(listen: Listener) -> None:
+            self.decide(needed, decisions, on_event=listen)
+
+        return self._streamed(work)
+
+    def _streamed(self, made: Callable[[Listener], None]) -> Iterator[Event]:
         events: queue.Queue[Event | BaseException | None] = queue.Queue()
         stopped = threading.Event()
 
@@ -110,7 +155,7 @@ class Pipeline(Part):
 
         def work() -> None:
             try:
-                self.run(question, history=history, inputs=inputs, on_event=listen)
+                made(listen)
                 events.put(None)
             except BaseException as error:  # carried to the reader, raised there
                 events.put(error)
@@ -129,6 +174,11 @@ class Pipeline(Part):
     async def arun(self, question: str, *, history: Sequence[Message] = (), inputs: Metadata | None = None) -> State:
         """:meth:`run` in a thread, for callers that have an event loop."""
         return await asyncio.to_thread(self.run, question, history=history, inputs=inputs)
+
+    @property
+    def reads_knowledge(self) -> bool:
+        """Whether a step of it looks into the knowledge base."""
+        return any("hits" in step.gives and getattr(step, "reads_knowledge", True) for step in self.steps)
 
     def open_knowledge(self) -> KnowledgeBase:
         """The knowledge base, opened on first use and kept."""
@@ -149,6 +199,15 @@ class Pipeline(Part):
             if chosen.digest not in self._models:
                 self._models[chosen.digest] = self._load_chat(chosen)
             return self._models[chosen.digest]
+
+    def identity(self, steps: int) -> str:
+        """Digest of what the first steps say, their settings, prompts and models; the knowledge base is not in it."""
+        with self._lock:
+            if steps not in self._identities:
+                from llmkit.pipeline.identity import up_to
+
+                self._identities[steps] = up_to(self, steps)
+            return self._identities[steps]
 
     def with_knowledge(self, kb: KnowledgeBase) -> Pipeline:
         """The same pipeline over a knowledge base that is already open."""
@@ -202,6 +261,10 @@ class Pipeline(Part):
 
     @cached_property
     def _models(self) -> dict[str, BaseChatModel]:
+        return {}
+
+    @cached_property
+    def _identities(self) -> dict[int, str]:
         return {}
 
     @cached_property

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.asking import Asking, answered, known_values, verify, with_some
+from llmkit.prompts import Output
 from llmkit.protocols import Context, Verifier
 from llmkit.refine.critique import parse
 from llmkit.refine.loop import Judged, Limits, Round, loop
@@ -22,6 +23,7 @@ class Refine(Part):
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "refine"
+    reads: ClassVar[dict[str, Output]] = {"feedback": "form"}
     needs: ClassVar[frozenset[str]] = frozenset({"question", "answer"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 

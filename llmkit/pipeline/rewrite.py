@@ -15,6 +15,7 @@ from llmkit import prompts
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.quiet import ask_quietly
+from llmkit.prompts import Output
 from llmkit.protocols import Context, Rewritten
 
 _NUMBERED = re.compile(r"^[ \t]*(\d{1,2})[.):][ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
@@ -26,6 +27,7 @@ class _Asking(Part):
 
     family: ClassVar[str] = "rewriter"
     variables: ClassVar[tuple[str, ...]] = ("question",)
+    reads: ClassVar[dict[str, Output]] = {"prompt": "lines"}
 
     model: ChatModelSpec | None = None
     """Chat model of this rewriter; the pipeline's where it names none."""
@@ -111,6 +113,7 @@ class HyDE(_Asking):
     """
 
     type: ClassVar[str] = "hyde"
+    reads: ClassVar[dict[str, Output]] = {"prompt": "text"}
 
     prompt: str = "hyde@v1"
     """Prompt with the variable ``question``."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llmkit import prompts
+from llmkit.approval import ApprovalNeeded, Caller
 from llmkit.errors import Cancelled, LlmkitError, StepError
 from llmkit.protocols import Step
 from llmkit.types import Event, State, StepRecord, Usage
@@ -24,10 +25,11 @@ Listener = Callable[[Event], None]
 class Run:
     """The :class:`llmkit.protocols.Context` of one question."""
 
-    def __init__(self, pipeline: Pipeline, listener: Listener | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, listener: Listener | None = None, caller: Caller | None = None) -> None:
         self._pipeline = pipeline
+        self.caller = caller or Caller()
         self._listener = listener
-        self._place = ""
+        self._place, self._index = "", 0
         self._usage = Usage()
         self._detail: dict[str, Any] = {}
 
@@ -35,6 +37,11 @@ class Run:
     def knowledge(self) -> KnowledgeBase:
         """The pipeline's knowledge base."""
         return self._pipeline.open_knowledge()
+
+    @property
+    def identity(self) -> str:
+        """Digest of the steps before the one that is running: their settings, prompts and models."""
+        return self._pipeline.identity(self._index)
 
     def model(self, spec: object = None) -> BaseChatModel:
         """The chat model of `spec`, or the pipeline's default; its name goes into the record."""
@@ -70,13 +77,18 @@ class Run:
 
         Raises:
             StepError: whatever went wrong, with the step's place and the cause chained.
+            ApprovalNeeded: the step waits for a decision; it knows where.
         """
         self._place = place = f"steps[{index}] {getattr(step, 'type', type(step).__name__)}"
-        self._usage, self._detail = Usage(), {}
+        self._usage, self._detail, self._index = Usage(), {}, index
         self.emit(Event("step", text=place))
         started = time.perf_counter()
-        with _named(place):
-            state = step.run(state, self)
+        try:
+            with _named(place):
+                state = step.run(state, self)
+        except ApprovalNeeded as needed:
+            needed.state, needed.step = state, index
+            raise
         record = StepRecord(place, time.perf_counter() - started, self._usage, self._detail)
         return state.replace(records=(*state.records, record))
 
@@ -85,7 +97,7 @@ class Run:
 def _named(place: str) -> Iterator[None]:
     try:
         yield
-    except (Cancelled, StepError):
+    except (Cancelled, StepError, ApprovalNeeded):
         raise
     except LlmkitError as error:
         raise StepError(place, str(error)) from error

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.asking import Asking, answered, known_values, verify, with_some
+from llmkit.prompts import Output
 from llmkit.protocols import Context, Verifier
 from llmkit.refine.critique import parse
 from llmkit.refine.loop import Judged, Limits, Round, loop
@@ -42,6 +43,11 @@ class SelfConsistency(Part):
     """Of the samples; null: the model's own."""
     seed: int | None = 1
     """Sample n is made with seed + n; null where a server takes none."""
+
+    @property
+    def reads(self) -> dict[str, Output]:
+        """Which form of reply the vote is taken on; the last line is one of any."""
+        return {} if self.answer == "last-line" else {"prompt": self.answer}
 
     @field_validator("prompt")
     @classmethod
@@ -78,6 +84,7 @@ class BestOfN(Part):
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "best-of-n"
+    reads: ClassVar[dict[str, Output]] = {"judge": "form"}
     needs: ClassVar[frozenset[str]] = frozenset({"question"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 

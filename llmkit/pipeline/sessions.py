@@ -89,6 +89,15 @@ class SessionStore:
                FROM sessions s LEFT JOIN turns t ON t.session = s.name GROUP BY s.name ORDER BY 2 DESC"""
         )
 
+    def titles(self) -> dict[str, str]:
+        """The first question of every session that has one."""
+        return dict(
+            self._rows(
+                """SELECT t.session, t.question FROM turns t
+                   WHERE t.n = (SELECT min(n) FROM turns WHERE session = t.session)"""
+            )
+        )
+
     def begin(self, name: str, pipeline: str) -> None:
         """Make a session, where there is none of that name."""
         self._write("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)", (name, pipeline, _now()))

@@ -12,7 +12,9 @@ from llmkit.errors import DataError
 from llmkit.models.adapter import CONFIG, RECORD, WEIGHTS
 
 
-def write_adapter(folder: Path, model: Any, record: dict[str, Any], more: dict[str, str]) -> None:
+def write_adapter(
+    folder: Path, model: Any, record: dict[str, Any], more: dict[str, str], *, half: bool = False
+) -> None:
     """Write an adapter's folder in peft's format; what was there before is replaced at the end, in two renames.
 
     Args:
@@ -20,16 +22,21 @@ def write_adapter(folder: Path, model: Any, record: dict[str, Any], more: dict[s
         model: the peft model.
         record: ``llmkit.json``.
         more: further text files by name.
+        half: round the matrices to float16.
 
     Raises:
         DataError: the disk is full or cannot be written; the adapter that was there is as it was.
     """
+    import torch
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
+    dtype = torch.float16 if half else torch.float32
     tensors = {
-        name: value.detach().float().cpu().contiguous() for name, value in get_peft_model_state_dict(model).items()
+        name: value.detach().to("cpu", dtype).contiguous() for name, value in get_peft_model_state_dict(model).items()
     }
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise DataError(f"the adapter {folder} holds numbers that float16 has no room for: weights_dtype: f32")
     fresh, old = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
     try:
         recover(folder)

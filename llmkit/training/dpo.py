@@ -5,7 +5,8 @@
     loss = -log σ(β · ((log π(chosen) - log ρ(chosen)) - (log π(rejected) - log ρ(rejected))))
 
 π is the model with its adapter, ρ the same model with the adapter switched off: the reference costs no memory. Both
-answers of a pair are in one pack, so a step is made as any other: packed, resumed, stopped where it is no number.
+answers of a pair are in one pack, their prompt computed once, so a step is made as any other: packed, resumed, stopped
+where it is no number.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from llmkit.training.chat_examples import Conversation
 from llmkit.training.finetune import log_probabilities
-from llmkit.training.packing import Pack, grouped, pack
+from llmkit.training.packing import Pack, grouped, pack, shared
 from llmkit.training.rendering import Example, Renderer
 from llmkit.types import Message
 
@@ -28,6 +29,11 @@ class Pair:
     chosen: Example
     rejected: Example
     place: str
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Tokens of the preferred answer, its prompt before it."""
+        return self.chosen.ids
 
 
 def pair(renderer: Renderer, conversation: Conversation) -> Pair:
@@ -49,10 +55,10 @@ class Preferences:
 
     def packs(self, rows: Sequence[Pair], budget: int) -> list[Pack]:
         """Pairs side by side, chosen before rejected."""
-        lengths = [len(row.chosen.ids) + len(row.rejected.ids) for row in rows]
+        both = [(*chosen, *rejected[shared(chosen, rejected) :]) for chosen, rejected in map(_ids, rows)]
         return [
             pack([half for n in group for half in (rows[n].chosen, rows[n].rejected)])
-            for group in grouped(lengths, budget)
+            for group in grouped(both, budget)
         ]
 
     def units(self, pack: Pack) -> int:
@@ -68,6 +74,10 @@ class Preferences:
             reference = _answers(model, pack)
         margins = (_answers(model, pack) - reference).view(-1, 2)
         return -logsigmoid(self.beta * (margins[:, 0] - margins[:, 1])).sum()
+
+
+def _ids(pair: Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return pair.chosen.ids, pair.rejected.ids
 
 
 def _answers(model: Any, pack: Pack) -> Any:

@@ -19,7 +19,7 @@ from pydantic import Field
 from llmkit.errors import ModelError
 from llmkit.part import Part
 from llmkit.training.adapter_checkpoint import Checkpoint
-from llmkit.training.packing import Pack, attending, packed, states
+from llmkit.training.packing import Pack, attending, packed, shared, states
 from llmkit.training.rendering import Example
 
 
@@ -156,15 +156,41 @@ def finetune(
 
 
 def batches(train: Sequence[Any], schedule: Schedule, begun: int, total: int) -> Iterator[tuple[int, list[Any]]]:
-    """The examples of each step from `begun` on: a new order for each time through the data."""
+    """The examples of each step from `begun` on: a new order for each time through the data.
+
+    Examples about the same passages come one after another, so that a step reads the passages once for all of them.
+    """
     per_epoch = max(1, math.ceil(len(train) / schedule.batch))
+    together = alike([row.ids for row in train])
     order: list[int] = []
     for step in range(begun, total):
         epoch, at = divmod(step, per_epoch)
         if at == 0 or not order:
-            order = list(range(len(train)))
-            random.Random(f"{schedule.seed} {epoch}").shuffle(order)  # noqa: S311
+            order = mixed(together, max(1, schedule.batch // 4), random.Random(f"{schedule.seed} {epoch}"))  # noqa: S311
         yield step, [train[n] for n in order[at * schedule.batch : (at + 1) * schedule.batch]]
+
+
+def alike(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Positions of rows of tokens, those together that have the first half of the shorter one in common."""
+    groups: list[list[int]] = []
+    for n in sorted(range(len(rows)), key=lambda n: (rows[n], n)):
+        before = rows[groups[-1][-1]] if groups else ()
+        if groups and 2 * shared(before, rows[n]) > min(len(before), len(rows[n])):
+            groups[-1].append(n)
+        else:
+            groups.append([n])
+    return groups
+
+
+def mixed(groups: Sequence[Sequence[int]], most: int, rng: random.Random) -> list[int]:
+    """A new order, in which members of a group stand together, but never more than `most` of them."""
+    parts = []
+    for group in groups:
+        members = list(group)
+        rng.shuffle(members)
+        parts += [members[at : at + most] for at in range(0, len(members), most)]
+    rng.shuffle(parts)
+    return [n for part in parts for n in part]
 
 
 def rate_at(step: int, total: int, schedule: Schedule) -> float:

@@ -26,6 +26,7 @@ from llmkit.training.preflight import Preflight, inspect, same_as_served
 from llmkit.training.rendering import Example, Renderer, shortened
 
 Note = Callable[[str], None]
+_APART = ("name", "out", "data", "dev", "weights_dtype")  # what a training that goes on may differ in
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def train(
     out = Path(recipe.out).expanduser()
     rejected = [one.rejected for part in prepared.pairs for one in part]
     data = digest_of(prepared.train, prepared.dev, rejected)
-    settings = {key: value for key, value in recipe.config().items() if key not in ("name", "out", "data", "dev")}
+    settings = {key: value for key, value in recipe.config().items() if key not in _APART}
     checkpoint = Checkpoint(out, _digest([settings, base.digests, data]))
     if fresh:
         checkpoint.clear()
@@ -136,7 +137,8 @@ def train(
     seen = {key: value for key, value in asdict(prepared.preflight).items() if key != "masks"}
     told = {"preflight": seen, "lean_layers": fast, "threads": cpu.threads(), **asdict(curve)}
     plot = loss_plot(curve.losses, curve.dev, f"{recipe.name} on {recipe.base}")
-    write_adapter(out, model, record, {"training.json": json.dumps(told, indent=1) + "\n", "loss.svg": plot})
+    more = {"training.json": json.dumps(told, indent=1) + "\n", "loss.svg": plot}
+    write_adapter(out, model, record, more, half=recipe.weights_dtype == "f16")
     checkpoint.clear()
     return Trained(out, record, curve)
 

@@ -59,6 +59,8 @@ class LoraRecipe(Schedule):
     """Of dpo: how near the adapter stays to its base."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the base while training; auto: bf16 where the processor multiplies it. The adapter is always float32."""
+    weights_dtype: Literal["f32", "f16"] = "f32"
+    """What the adapter is saved as; f16: half as large, rounded once, after training."""
     threads: int | None = Field(default=None, ge=1)
     """None: OMP_NUM_THREADS, or all CPUs."""
 

@@ -1,24 +1,30 @@
 """Rows for the answer step, from questions and a knowledge base: what a model sees when it is asked, and what is right.
 
 A question is shown with the passages that retrieval really finds, the one that holds the answer put among them where it
-was missed. Some are shown a second time without any passage that holds the answer, and then the right thing to say is
-that it is not there: nobody learns to refuse from examples that never need it.
+was missed. Then other questions are asked of the same passages, those that they answer and those that they do not:
+reading is most of the work of training, and the passages are read once for all of them (`training/packing.py`).
+
+Nobody learns to refuse from examples that never need it, nor from easy ones. Asked in vain are questions whose own
+search found some of these passages, but whose answer stands in none of them; and questions of a passage from which the
+sentences with the answer were taken out.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmkit.evaluation.corpus import passages_of
 from llmkit.evaluation.metrics.normal import contains
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.protocols import Retriever
+from llmkit.text.sentences import sentences
 from llmkit.types import Chunk, Sample
 
-_BATCH = 64
+_MOST = 3  # times that a question is asked in vain of passages that were found for others
 
 
 @dataclass
@@ -29,15 +35,25 @@ class Counts:
     """Rows with an answer."""
     refused: int = 0
     """Rows whose passages hold none."""
+    contexts: int = 0
+    """Different lists of passages."""
     without_answer_in_text: int = 0
     """Questions left out: no relevant passage holds an answer word for word."""
-    too_few_passages: int = 0
-    """Questions whose passages nearly all hold the answer: no row to refuse was made."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question and what was found for it."""
+
+    sample: Sample
+    found: list[Chunk]
+    gold: dict[int, tuple[Chunk, str]]
+    """By row: passages that hold an answer, and the answer; none where the documents hold none."""
 
 
 def question_rows(
-    kb: KnowledgeBase, retriever: Retriever, samples: Iterable[Sample], counts: Counts, *,
-    passages: int = 5, refuse: float = 0.3, seed: int = 0,
+    kb: KnowledgeBase, retriever: Retriever, samples: Sequence[Sample], counts: Counts, *,
+    passages: int = 3, refuse: float = 0.5, seed: int = 0,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Rows ``{"question", "passages", "answer"}`` as :class:`llmkit.training.chat_examples.QuestionRows` reads them.
 
@@ -46,70 +62,99 @@ def question_rows(
         retriever: finds what is shown; the one that will be asked later.
         samples: with answers, or without any where the documents hold none.
         counts: filled in on the way.
-        passages: at most this many are shown; how many is drawn anew for each row.
-        refuse: share of the answerable questions that are shown a second time without their answer.
+        passages: at most this many are shown; how many is drawn anew for each list of passages.
+        refuse: refusals for each row with an answer, as far as questions can be found for them.
         seed: of what is drawn.
     """
     rng = random.Random(seed)  # noqa: S311
-    batch: list[Sample] = []
-    for sample in samples:
-        batch.append(sample)
-        if len(batch) == _BATCH:
-            yield from _rows(kb, retriever, batch, counts, passages, refuse, rng)
-            batch = []
-    if batch:
-        yield from _rows(kb, retriever, batch, counts, passages, refuse, rng)
-
-
-def _rows(
-    kb: KnowledgeBase, retriever: Retriever, batch: Sequence[Sample], counts: Counts, passages: int, refuse: float,
-    rng: random.Random,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
-    found = retriever.retrieve(kb, [sample.question for sample in batch], 3 * passages)
-    for sample, hits in zip(batch, found, strict=True):
-        chunks = [hit.chunk for hit in hits]
-        shown = rng.randint(1, passages)
-        if not sample.answers:
+    asked = _asked(kb, retriever, samples, 3 * passages, counts)
+    answered_by, near = defaultdict(list), defaultdict(list)
+    for n, one in enumerate(asked):
+        for row in one.gold:
+            answered_by[row].append(n)
+        for chunk in one.found:
+            near[chunk.row].append(n)
+    answered, in_vain = set[int](), Counter[int]()
+    order = list(range(len(asked)))
+    rng.shuffle(order)
+    for n in order:
+        one = asked[n]
+        if n in answered:
+            continue  # from passages that were found for another question
+        counts.contexts += 1
+        shown = _shown(one, rng.randint(1, passages), rng)
+        rows = [chunk.row for chunk in shown]
+        mine = [n, *(other for row in rows for other in answered_by[row] if other != n)] if one.gold else []
+        for other in dict.fromkeys(mine):
+            answered.add(other)
+            counts.answered += 1
+            row, (_, answer) = next((row, asked[other].gold[row]) for row in rows if row in asked[other].gold)
+            yield _row(asked[other].sample, shown, f"{answer} [{rows.index(row) + 1}]")
+        if not one.gold:
             counts.refused += 1
-            yield _row(sample, chunks[:shown], None)
-            continue
-        gold = [(chunk, _short(chunk, sample.answers)) for chunk in passages_of(kb, list(sample.relevant))]
-        gold = [(chunk, answer) for chunk, answer in gold if answer]
-        if not gold:
+            yield _row(one.sample, shown, None)
+        documents = {chunk.document for chunk in shown}
+        others = {
+            other for row in rows for other in near[row]
+            if other != n and in_vain[other] < _MOST and not documents & set(asked[other].sample.relevant)
+            and not _holds(shown, asked[other])
+        }  # fmt: skip
+        wanted = _drawn(refuse * len(mine), rng)
+        for other in rng.sample(sorted(others), min(wanted, len(others))):
+            in_vain[other] += 1
+            counts.refused += 1
+            yield _row(asked[other].sample, shown, None)
+        if one.gold and rng.random() < refuse / 3:
+            robbed = [replace(chunk, text=_without(chunk.text, one.sample.answers)) for chunk in shown]
+            if all(chunk.text for chunk in robbed) and not _holds(robbed, one):
+                counts.contexts += 1
+                counts.refused += 1
+                yield _row(one.sample, robbed, None)
+
+
+def _asked(kb: KnowledgeBase, retriever: Retriever, samples: Sequence[Sample], k: int, counts: Counts) -> list[_Asked]:
+    asked = []
+    found = retriever.retrieve(kb, [sample.question for sample in samples], k)
+    for sample, hits in zip(samples, found, strict=True):
+        relevant = passages_of(kb, list(sample.relevant)) if sample.answers else []
+        answers = [(chunk, _short(chunk, sample.answers)) for chunk in relevant]
+        gold = {chunk.row: (chunk, answer) for chunk, answer in answers if answer}
+        if sample.answers and not gold:
             counts.without_answer_in_text += 1
-            continue
-        counts.answered += 1
-        yield _answered(sample, chunks[:shown], gold, rng)
-        if rng.random() < refuse:
-            others = [
-                chunk for chunk in chunks
-                if chunk.document not in sample.relevant and not _short(chunk, sample.answers)
-            ]  # fmt: skip
-            if not others:
-                counts.too_few_passages += 1
-                continue
-            counts.refused += 1
-            yield _row(sample, others[:shown], None)
+        else:
+            asked.append(_Asked(sample, [hit.chunk for hit in hits], gold))
+    return asked
 
 
-def _answered(
-    sample: Sample, shown: list[Chunk], gold: Sequence[tuple[Chunk, str]], rng: random.Random
-) -> dict[str, Any]:
-    """The row with its answer and the number of the passage that holds it."""
-    rows = [chunk.row for chunk in shown]
-    for chunk, answer in gold:
-        if chunk.row in rows:
-            return _row(sample, shown, f"{answer} [{rows.index(chunk.row) + 1}]")
-    chunk, answer = gold[0]
-    at = rng.randrange(len(shown)) if shown else 0
-    shown[at : at + 1] = [chunk]
-    return _row(sample, shown, f"{answer} [{at + 1}]")
+def _shown(one: _Asked, count: int, rng: random.Random) -> list[Chunk]:
+    """The first `count` passages that were found, one that holds the answer among them."""
+    shown = one.found[:count]
+    if one.gold and not any(chunk.row in one.gold for chunk in shown):
+        at = rng.randrange(len(shown)) if shown else 0
+        shown[at : at + 1] = [next(iter(one.gold.values()))[0]]
+    return shown
+
+
+def _holds(shown: Sequence[Chunk], one: _Asked) -> bool:
+    """Whether an answer stands in the passages."""
+    return any(contains(chunk.text, answer) for chunk in shown for answer in one.sample.answers)
+
+
+def _without(text: str, answers: Sequence[str]) -> str:
+    """The text without the sentences that hold an answer."""
+    spans = [(start, end) for start, end in sentences(text) if not any(contains(text[start:end], a) for a in answers)]
+    return " ".join(text[start:end] for start, end in spans)
 
 
 def _short(chunk: Chunk, answers: Sequence[str]) -> str:
     """The shortest of the answers that stands in the passage, without the punctuation around it."""
     held = [answer.strip(" .,;:\"'") for answer in answers if contains(chunk.text, answer)]
     return min((answer for answer in held if answer), key=len, default="")
+
+
+def _drawn(expected: float, rng: random.Random) -> int:
+    """A whole number with this expectation."""
+    return int(expected) + (rng.random() < expected - int(expected))
 
 
 def _row(sample: Sample, shown: Sequence[Chunk], answer: str | None) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Judge(Part):
 
     family: ClassVar[str] = "metric"
     type: ClassVar[str] = "judge"
+    reads: ClassVar[dict[str, prompts.Output]] = {"prompt": "label"}
 
     model: ChatModelSpec
     """Chat model that judges."""

@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from llmkit import arithmetic
+from llmkit.errors import DataError
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+_WORD = re.compile(r"\w+")
 
 
 class ToolCall(Part):
@@ -26,6 +29,10 @@ class ToolCall(Part):
 
     field: str = "target"
     """Column with the target."""
+    by_value: tuple[str, ...] = ()
+    """Arguments that are arithmetic: right where their value is."""
+    by_words: tuple[str, ...] = ()
+    """Arguments that are searched for: right where they hold every word of an accepted value."""
 
     def figures(self) -> Mapping[str, Figure]:
         """tool, arguments, parsed."""
@@ -48,8 +55,18 @@ class ToolCall(Part):
             return {name: Score.unscored("the target is not one call") for name in self.figures()}
         ((name, accepted),) = wanted.items()
         right = call is not None and call[0] == name
-        fits = right and call is not None and _fits(call[1], accepted)
+        fits = right and call is not None and self._fits(call[1], accepted)
         return {"tool": Score(float(right)), "tool_call": Score(float(fits)), "parsed": Score(float(call is not None))}
+
+    def _fits(self, given: Mapping[str, Any], accepted: Mapping[str, Any]) -> bool:
+        """Whether the arguments are right; those that are compared in a way of their own are looked at first."""
+        for name in {*self.by_value, *self.by_words} & set(accepted):
+            same = _same_value if name in self.by_value else _holds_words
+            if not any(same(str(given.get(name, "")), str(option)) for option in accepted[name]):
+                return False
+        special = {*self.by_value, *self.by_words}
+        rest = {name: value for name, value in accepted.items() if name not in special}
+        return _fits({name: value for name, value in given.items() if name not in special & set(accepted)}, rest)
 
 
 def read_call(text: str) -> tuple[str, dict[str, Any]] | None:
@@ -78,6 +95,17 @@ def _fits(given: Mapping[str, Any], accepted: Mapping[str, Any]) -> bool:
         elif not any(_same(given[name], option) for option in options):
             return False
     return True
+
+
+def _same_value(given: str, wanted: str) -> bool:
+    try:
+        return arithmetic.value(given.replace("^", "**")) == arithmetic.value(wanted)
+    except DataError:
+        return False
+
+
+def _holds_words(given: str, wanted: str) -> bool:
+    return set(_WORD.findall(wanted.casefold())) <= set(_WORD.findall(given.casefold()))
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Tools a model may call, and the guards around the loop in which it does."""

@@ -1,0 +1,74 @@
+"""One decision of an agent: which tool, with what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from llmkit import prompts
+from llmkit.agents.tool import Toolbox
+from llmkit.errors import DataError, LlmkitError
+from llmkit.models.chat import ChatModelSpec, translate
+from llmkit.models.tool_protocol import call_text
+from llmkit.part import Part
+from llmkit.protocols import Context
+from llmkit.registry import one_of
+from llmkit.types import Answer, State, Usage
+
+
+class ToolCallStep(Part):
+    """Asks the model once with tools and answers with the call it makes, as JSON, or with its text; calls nothing."""
+
+    family: ClassVar[str] = "step"
+    type: ClassVar[str] = "tool-call"
+    needs: ClassVar[frozenset[str]] = frozenset({"question"})
+    gives: ClassVar[frozenset[str]] = frozenset({"answer"})
+
+    tools: tuple[Annotated[Toolbox, one_of("tool")], ...] = Field(min_length=1)
+    """What is offered; each is a word or a mapping with 'type'."""
+    prompt: str = "agent@v1"
+    """Prompt with the variable ``question``."""
+    model: ChatModelSpec | None = None
+    """Chat model of this step; the pipeline's where it names none."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_is_there(cls, value: str) -> str:
+        return prompts.with_variables(value, ("question",))
+
+    def run(self, state: State, ctx: Context) -> State:
+        """Fill ``state.answer``; the input ``before`` holds calls that were made and their results."""
+        specs = [tool.spec() for box in self.tools for tool in box.tools()]
+        messages = [(one.role, one.content) for one in ctx.prompt(self.prompt).render({"question": state.question})]
+        try:
+            model: Any = ctx.model(self.model)
+            reply = model.bind_tools(specs).invoke([*messages, *_before(state.inputs.get("before", ()))])
+        except LlmkitError:
+            raise
+        except Exception as error:
+            raise translate(error) from error
+        counts = reply.usage_metadata or {}
+        ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
+        broken = [{"text": one["args"], "why": one["error"]} for one in reply.invalid_tool_calls]
+        ctx.record(calls=len(reply.tool_calls), invalid=broken)
+        if not reply.tool_calls:
+            return state.replace(answer=Answer(reply.text or "".join(str(one["text"]) for one in broken)))
+        first = reply.tool_calls[0]
+        return state.replace(answer=Answer(call_text(first["name"], first["args"])))
+
+
+def _before(calls: Any) -> list[Any]:
+    from langchain_core.messages import AIMessage, ToolMessage
+
+    messages: list[Any] = []
+    try:
+        for n, call in enumerate(calls, 1):
+            made = {"name": call["name"], "args": call["arguments"], "id": f"call_{n}", "type": "tool_call"}
+            messages += [
+                AIMessage("", tool_calls=[made]),
+                ToolMessage(call["result"], name=call["name"], tool_call_id=f"call_{n}"),
+            ]
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError("the input 'before' is a list of {name, arguments, result}") from error
+    return messages

@@ -1,0 +1,1 @@
+"""Tools that need a knowledge base or another pipeline."""

@@ -1,0 +1,84 @@
+"""What is kept of each caller, apart from all others: conversations, traces, ratings, in files of its own."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmkit.knowledge.quotes import Quotes
+from llmkit.pipeline.sessions import SessionStore
+from llmkit.serve.callers import LOCAL, Caller
+from llmkit.serve.ratings import Ratings
+from llmkit.serve.settings import Settings
+from llmkit.serve.traces import TraceStore
+
+
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """One caller's things."""
+
+    sessions: SessionStore
+    traces: TraceStore
+    ratings: Ratings
+
+    def close(self) -> None:
+        """Close the files."""
+        self.sessions.close()
+        self.traces.close()
+
+
+class Drawers:
+    """Everybody's, opened when first used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._open: dict[str, Drawer] = {}
+
+    def of(self, caller: Caller) -> Drawer:
+        """The drawer of a caller.
+
+        Raises:
+            DataError: its files cannot be opened.
+        """
+        with self._lock:
+            if caller.id not in self._open:
+                self._open[caller.id] = self._opened(caller.id)
+            return self._open[caller.id]
+
+    def erase(self, quotes: Quotes) -> dict[str, int]:
+        """Delete what quotes some documents, whoever it is kept for; returns how many turns, traces, ratings."""
+        gone = {"turns": 0, "traces": 0, "ratings": 0}
+        with self._lock:
+            for name in self._known():
+                drawer = self._open.get(name) or self._opened(name)
+                gone["turns"] += drawer.sessions.erase(quotes)
+                gone["traces"] += drawer.traces.erase(quotes)
+                gone["ratings"] += drawer.ratings.erase(quotes)
+                if name not in self._open:
+                    drawer.close()
+        return gone
+
+    def close(self) -> None:
+        """Close every file."""
+        with self._lock:
+            for drawer in self._open.values():
+                drawer.close()
+            self._open.clear()
+
+    def _known(self) -> list[str]:
+        on_disk = {path.stem for path in self._folder("traces").glob("*.sqlite")}
+        return sorted(on_disk | self._open.keys() | {LOCAL.id})
+
+    def _folder(self, kind: str) -> Path:
+        return self._settings.data.expanduser() / kind
+
+    def _opened(self, name: str) -> Drawer:
+        mine = self._settings.sessions.expanduser()
+        sessions = mine if name == LOCAL.id else self._folder("sessions") / f"{name}.sqlite"
+        return Drawer(
+            SessionStore(sessions),
+            TraceStore(self._folder("traces") / f"{name}.sqlite", self._settings.kept),
+            Ratings(self._folder("ratings") / f"{name}.jsonl"),
+        )

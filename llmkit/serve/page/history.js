@@ -1,0 +1,33 @@
+// The conversations of this caller.
+
+import { call, session } from "./api.js";
+import { button, byId, el } from "./dom.js";
+
+export function freshName() {
+  const at = new Date().toISOString().slice(0, 19).replace("T", " ").replaceAll(":", ".");
+  return `${at} ${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
+}
+
+export async function showHistory(current, open, gone) {
+  const list = byId("history");
+  const { sessions } = await call("GET", "/api/sessions");
+  const kept = sessions.filter((one) => one.turns > 0 || one.name === current);
+  list.replaceChildren(...kept.map((one) => {
+    const title = one.title || one.name;
+    const bin = button("bin", `Delete ${title}`, async () => {
+      if (bin.dataset.sure !== "yes") { // a second click means it
+        bin.dataset.sure = "yes";
+        bin.setAttribute("aria-label", `Really delete ${title}?`);
+        bin.title = "Really delete?";
+        setTimeout(() => { bin.dataset.sure = ""; }, 4000);
+        return;
+      }
+      await call("DELETE", session(one.name));
+      gone(one.name);
+    });
+    return el("li", { class: one.name === current ? "current" : "" },
+      el("button", { type: "button", class: "entry", "aria-current": one.name === current ? "true" : null, title,
+        on: { click: () => open(one.name) } }, title), bin);
+  }));
+  if (!kept.length) list.append(el("li", { class: "hint" }, "None yet"));
+}

@@ -1,0 +1,239 @@
+"""The server's own interface: files, conversations, ratings, traces, numbers."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from serving import PIPELINES, QUESTION, events, knowledge, running
+
+from llmkit.evaluation.datasets import Rows
+from llmkit.evaluation.rows import BadRow
+from llmkit.knowledge.base import KnowledgeBase
+from llmkit.serve.callers import LOCAL, Refused
+from llmkit.serve.filenames import safe
+from llmkit.types import Document
+
+pytestmark = pytest.mark.network
+
+
+def turn(served, session, question=QUESTION, **more):
+    with served.http.stream("POST", f"/api/sessions/{session}/turns", json={"question": question, **more}) as reply:
+        return reply.status_code, list(events(reply)) if reply.status_code == 200 else reply.read()
+
+
+def ready(served, count=1):
+    return served.until(lambda: (f := served.files()) and sum(one["status"] == "parsed" for one in f) >= count and f)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("note.txt", "note.txt"), ("../../etc/passwd", "passwd"), ("C:\\Users\\me\\plan.docx", "plan.docx"),
+        ("a\x00b\n.md", "a_b_.md"), (".env", "env"), ("CON.txt", "_CON.txt"), ("Ünïcode 山.txt", "Ünïcode 山.txt"),
+        ("x" * 400 + ".pdf", "x" * 146 + ".pdf"), ("山" * 200 + ".md", "山" * 49 + ".md"), ("a/b/", None), ("..", None),
+        ("", None), (None, None), ("\x00", None), ("noend", "noend"),
+    ],
+)  # fmt: skip
+def test_names_are_made_fit_for_a_folder(name, kept):
+    if kept is None:
+        with pytest.raises(Refused, match="a file needs a name"):
+            safe(name)
+    else:
+        assert safe(name) == kept
+        assert len(safe(name).encode()) <= 150
+
+
+def test_files_come_in_are_asked_about_replaced_and_taken_out(tmp_path):
+    with running(tmp_path) as served:
+        assert served.files() == []
+        reply = served.upload("../pump.md", "# Pump\n\nThe pump is serviced in May.")
+        assert reply.status_code == 202
+        assert [one["name"] for one in reply.json()["files"]] == ["uploads/pump.md"]
+        (file,) = ready(served)
+        assert (file["file"], file["documents"], file["mine"]) == ("pump.md", ["uploads/pump.md"], True)
+        assert (tmp_path / "serve" / "files" / "uploads" / "pump.md").is_file()
+        served.upload("broken.pdf", b"%PDF-1.7 this is none")
+        served.upload("empty.txt", "")
+        served.until(lambda: all(one["status"] not in ("waiting", "reading") for one in served.files()))
+        states = {one["file"]: (one["status"], bool(one["reason"])) for one in served.files()}
+        assert states["broken.pdf"] == ("failed", True)
+        assert states["empty.txt"][0] in ("empty", "skipped")
+        assert "May" in str(turn(served, "s", "When is the pump serviced?"))
+        served.upload("pump.md", "# Pump\n\nThe pump is serviced in October.")
+        found = served.until(
+            lambda: "October" in (text := str(turn(served, "s2", "When is the pump serviced?"))) and text
+        )
+        assert "serviced in May" not in found
+        gone = served.http.delete("/api/knowledge/files", params={"name": "uploads/pump.md"})
+        assert gone.json() == {"deleted": 1}
+        assert "October" not in str(turn(served, "s3", "When is the pump serviced?"))
+        assert not (tmp_path / "serve" / "files" / "uploads" / "pump.md").exists()
+        assert served.http.delete("/api/knowledge/files", params={"name": "uploads/pump.md"}).status_code == 404
+
+
+def test_a_passage_is_opened_where_code_points_count(tmp_path):
+    with running(tmp_path) as served:
+        served.upload("山.txt", "🌾🌾 Before it. The mill is serviced in August. After it 🌾.")
+        ready(served)
+        _, told = turn(served, "s")
+        (citation,) = told[-1][1]["citations"]
+        params = {"id": citation["document"], "start": citation["start"], "end": citation["end"]}
+        found = served.http.get("/api/knowledge/document", params=params).json()
+        assert found["passage"] == "The mill is serviced in August." == citation["quote"]
+        assert found["before"] == "🌾🌾 Before it. "
+        assert found["after"] == " After it 🌾."
+        assert (
+            served.http.get("/api/knowledge/document", params={**params, "start": 10**9, "end": 5}).status_code == 200
+        )
+
+
+def test_search_takes_filters_and_refuses_bad_ones(tmp_path):
+    knowledge(tmp_path / "kb")
+    with running(tmp_path) as served:
+        found = served.http.post("/api/knowledge/search", json={"query": "mill August", "k": 1}).json()
+        assert found["passages"][0]["document"] == "mill"
+        bad = served.http.post("/api/knowledge/search", json={"query": "x", "where": 'type = "'})
+        assert bad.status_code == 400
+
+
+def test_a_conversation_goes_on_is_undone_and_deleted(tmp_path):
+    knowledge(tmp_path / "kb")
+    with running(tmp_path) as served:
+        status, told = turn(served, "my talk")
+        assert status == 200
+        kinds = [kind for kind, _ in told]
+        assert (kinds[0], kinds[-1]) == ("begun", "done")
+        assert kinds.count("step") == 3
+        turn(served, "my talk", "And in September?")
+        kept = served.http.get("/api/sessions/my talk").json()["turns"]
+        assert [one["question"] for one in kept] == [QUESTION, "And in September?"]
+        trace = served.http.get(f"/api/traces/{kept[1]['trace']}").json()
+        assert (trace["session"], trace["turn"], trace["asked"]) == ("my talk", 2, "And in September?")
+        (row,) = served.http.get("/api/sessions").json()["sessions"]
+        assert (row["title"], row["turns"]) == (QUESTION, 2)
+        assert served.http.get("/api/sessions/my talk/markdown").text.startswith("# my talk")
+        assert served.http.delete("/api/sessions/my talk/turns/last").json() == {"undone": 2}
+        assert served.http.get(f"/api/traces/{kept[1]['trace']}").status_code == 404
+        assert served.http.get(f"/api/traces/{kept[0]['trace']}").status_code == 200
+        assert served.http.delete("/api/sessions/my talk").json() == {"deleted": True}
+        assert served.http.get(f"/api/traces/{kept[0]['trace']}").status_code == 404
+        for bad in ("..%2Fx", "%00", "x" * 101, "a%0Ab"):
+            assert served.http.get(f"/api/sessions/{bad}").status_code in (404, 422)
+        assert turn(served, "s", " ")[0] == 400
+        assert turn(served, "s", "x", pipeline="nope")[0] == 404
+
+
+def test_thumbs_land_in_a_data_set_that_a_task_reads(tmp_path):
+    knowledge(tmp_path / "kb")
+    with running(tmp_path) as served:
+        traces = [turn(served, f"s{n}")[1][-1][1]["trace"] for n in range(4)]
+        turn(served, "s0", "And the pump?")
+        rate = [
+            {"rating": "up"}, {"rating": "down"}, {"rating": "down", "correction": "Never."}, {"rating": "up"},
+        ]  # fmt: skip
+        for name, given in zip(traces, rate, strict=True):
+            assert served.http.post("/api/feedback", json={"trace": name, **given}).status_code == 200
+        served.http.post("/api/feedback", json={"trace": traces[3], "rating": "none"})
+        assert len(served.http.get("/api/feedback").text.splitlines()) == 3
+        path = tmp_path / "serve" / "ratings" / "local.jsonl"
+        samples = list(Rows(path=str(path), relevant="relevant", history="history").samples())
+    assert samples[0].answers == ("The mill is serviced in August. [1]",)
+    assert samples[0].relevant == {"mill": 1.0}
+    assert isinstance(samples[1], BadRow)  # a thumb down alone does not say that there is no answer
+    rows = list(Rows(path=str(path), history="history").samples())
+    assert rows[2].answers == ("Never.",)
+
+
+def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
+    with running(tmp_path) as served:
+        served.upload("cave.txt", "The dragon sleeps in cave QX7041 under the hill.")
+        served.upload("mill.txt", "The mill is serviced in August.")
+        ready(served, 2)
+        kept = turn(served, "s", "Where does the dragon sleep?")[1][-1][1]
+        assert "QX7041" in kept["text"]
+        served.http.post("/api/feedback", json={"trace": kept["trace"], "rating": "up"})
+        done = served.http.post("/api/knowledge/forget", json={"documents": ["uploads/cave.txt"]}).json()
+        assert (done["turns"], done["traces"], done["ratings"]) == (1, 1, 1)
+        assert "QX7041" not in str(turn(served, "s", "Where does the dragon sleep?"))
+        assert served.http.post("/api/knowledge/forget", json={"documents": ["never"]}).status_code == 404
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"QX7041" not in path.read_bytes(), path
+
+
+def test_a_reader_keeps_its_generation_while_files_come_in(tmp_path):
+    knowledge(tmp_path / "kb")
+    entered, go = threading.Event(), threading.Event()
+
+    def script(messages):
+        entered.set()
+        assert go.wait(20)
+        return "It is August [1]."
+
+    with running(tmp_path, script) as served:
+        found = []
+        thread = threading.Thread(target=lambda: found.append(turn(served, "s", pipeline="write")))
+        thread.start()
+        assert entered.wait(20)
+        with KnowledgeBase.open(tmp_path / "kb") as kb:  # another process, as it were
+            kb.add([Document("mill", "The mill is gone.")])
+        served.upload("new.txt", "A new file.")
+        ready(served, 2)
+        go.set()
+        thread.join(20)
+        ((_, told),) = found
+        citation = told[-1][1]["citations"][0]
+        assert citation["quote"].startswith("The mill is serviced in August.")
+        assert "gone" in str(turn(served, "s2"))
+
+
+def test_an_upload_waits_for_another_writer(tmp_path):
+    from llmkit.knowledge.lock import writer_lock
+
+    knowledge(tmp_path / "kb")
+    with running(tmp_path) as served:
+        with writer_lock(tmp_path / "kb"):
+            served.upload("new.txt", "A new file.")
+            served.until(lambda: [one for one in served.files() if one["status"] == "waiting"])
+            busy = served.http.delete("/api/knowledge/files", params={"name": "api"})
+            assert busy.status_code == 409
+        ready(served, 2)
+
+
+def test_traces_are_kept_up_to_a_number(tmp_path):
+    knowledge(tmp_path / "kb")
+    with running(tmp_path, kept=5) as served:
+        store = served.service.drawers.of(LOCAL).traces
+        names = [turn(served, f"s{n}")[1][-1][1]["trace"] for n in range(3)]
+        state = served.service.menu.pipelines["quote"]
+        assert state.name == "quote"
+        from llmkit.types import State
+
+        for n in range(130):
+            store.add(f"tr-{n}", "quote", State("q"), asked="q")
+        assert store.find(names[0]) is None
+        assert store.find("tr-129") is not None
+
+
+def test_numbers_and_readiness(tmp_path):
+    knowledge(tmp_path / "kb")
+    with running(tmp_path) as served:
+        turn(served, "s", pipeline="write")
+        told = served.http.get("/metrics").text
+        assert 'llmkit_tokens_total{direction="output",pipeline="write"} 7.0' in told
+        assert 'llmkit_first_token_seconds_count{pipeline="write"} 1.0' in told
+        assert 'llmkit_requests_total{method="POST",route="/api/sessions/{name}/turns",status="200"} 1.0' in told
+        assert served.http.get("/readyz").json() == {"status": "ready", "documents": True}
+        (tmp_path / "kb" / "catalog.sqlite").write_bytes(b"not a catalogue" * 100)
+        served.service.shelf.close()
+        assert served.http.get("/readyz").status_code == 503
+
+
+def test_a_pipeline_of_the_users_own_is_served(tmp_path):
+    knowledge(tmp_path / "kb")
+    with running(tmp_path, pipelines={"mine": PIPELINES["quote"]}) as served:
+        me = served.http.get("/api/me").json()
+        assert [one["name"] for one in me["pipelines"]] == ["mine"]
+        assert json.loads(served.http.get("/openapi.json").text)["openapi"].startswith("3.")
