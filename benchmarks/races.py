@@ -74,11 +74,14 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=4)
     parser.add_argument("--epsilon", type=float, default=0.02)
     parser.add_argument("--delta", type=float, default=0.05)
+    parser.add_argument("--only", default="", help="matrices with this in their name")
     parser.add_argument("--strategies", default="successive,lucb,thompson,epsilon-greedy")
     arguments = parser.parse_args()
     known = {one.type: one for one in (SuccessiveElimination(), LUCB(), TopTwoThompson(), EpsilonGreedy())}
     for name, make in matrices(arguments):
-        print(f"\n{name}")
+        if arguments.only not in name:
+            continue
+        print(f"\n{name}", flush=True)
         for word in arguments.strategies.split(","):
             wrong, kinds, shares = 0, dict.fromkeys(("winner", "tie", "undecided"), 0), []
             for seed in range(arguments.replays):
@@ -93,7 +96,8 @@ def main() -> None:
             print(
                 f"  {word:15} wrong {wrong / arguments.replays:.3f} [{low:.3f}, {high:.3f}]  calls, share of the grid: "
                 f"median {quarter[0]:.2f}, p90 {quarter[1]:.2f}  "
-                + ", ".join(f"{kind} {count}" for kind, count in kinds.items() if count)
+                + ", ".join(f"{kind} {count}" for kind, count in kinds.items() if count),
+                flush=True,
             )
 
 

@@ -9,11 +9,13 @@ import re
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from evaluation import install
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmkit import config, prompt_versions, prompts
+from llmkit.cli.experiment import command
 from llmkit.errors import ConfigError, DataError, PromptError
 from llmkit.evaluation.stats import paired
 from llmkit.experiments import winner
@@ -26,9 +28,7 @@ from llmkit.experiments.search_report import render
 from llmkit.experiments.splits import HeldBack, split
 from llmkit.types import Sample
 
-PROMPT = (
-    "---\ndescription: d\nvariables: [question]\n---\n# system\nSay the word. Be polite. Be quick.\n# user\n$question\n"
-)
+PROMPT = "---\ndescription: d\nvariables: [question]\noutput: label\n---\n# system\nSay the word. Be polite. Be quick.\n# user\n$question\n"
 KNOWN_BEST = "Check your answer before you reply."
 
 
@@ -87,7 +87,8 @@ def test_a_better_prompt_is_found_written_with_its_lineage_and_locked(world, mon
     assert outcome.file == world / "prompts/say/v2.md", outcome.why
     written = prompts.load("say@v2")
     assert KNOWN_BEST in written.messages[0][1]
-    assert written.lineage["from"] == "say@v1"
+    assert written.lineage["from"] == written.parent == "say@v1"
+    assert written.output == "label"
     assert written.lineage["held_back"] == len(found.split.held) == 60
     assert written.lineage["difference"][1] > 0
     locked = json.loads((world / "prompts/LOCK.json").read_text())
@@ -97,12 +98,37 @@ def test_a_better_prompt_is_found_written_with_its_lineage_and_locked(world, mon
     assert "<b>" not in page
     asked = len(model.calls)
     assert found.spent.calls == asked
+    assert not list(world.rglob("*.tmp"))
     # again: every answer is known, the same use of the same samples, the next number
     again, same = search(world)
     assert (again.spent.calls, len(model.calls)) == (0, asked)
     assert (same.paired, same.use, same.level) == (outcome.paired, 1, 0.95)
     assert same.file.name == "v3.md"
     assert same.file.read_text() == outcome.file.read_text()
+
+
+def test_another_budget_and_another_seed_ask_nothing_twice(world, monkeypatch):
+    model = install(monkeypatch, listener)
+    search(world, budget={"calls": 330}, workers=1)
+    before = len(model.calls)
+    found, _ = search(world, budget={"calls": 331}, workers=1)
+    assert found.spent.known >= before
+    assert found.spent.calls == len(model.calls) - before
+    calls = [json.dumps([message.text for message in call]) for call in model.calls]
+    assert len(set(calls)) == len(calls)
+
+
+def test_the_command_searches_and_says_what_came_of_it(world, monkeypatch):
+    install(monkeypatch, listener)
+    strategy = "{type: optimise, prompt: steps.generate.prompt, rounds: 1, sets: 2, edits: 5}"
+    (world / "e.yaml").write_text(f"name: e\npipeline: p.yaml\ntask: t.yaml\nblock: 10\nstrategy: {strategy}\n")
+    dry = CliRunner().invoke(command, ["e.yaml", "--dry-run"])
+    assert "60 held back, on which a difference of 0.18 is found four times out of five" in dry.stderr
+    done = CliRunner().invoke(command, ["e.yaml", "--html", "e.html"])
+    assert done.exit_code == 0, done.output
+    assert "written as say@v2" in done.stdout
+    assert "add: Check your answer" in done.stdout
+    assert json.loads(CliRunner().invoke(command, ["e.yaml", "--json"]).stdout)["held_back"]["use"] == 1
 
 
 def test_the_search_never_asks_what_is_held_back(world, monkeypatch):

@@ -121,6 +121,9 @@ class Answers:
 
     def _spend(self, row: dict[str, Any]) -> None:
         spent = self.spent
+        if row.get("calls") and row["cached"] >= row["calls"]:
+            spent.known += 1  # another arm's model was asked the same before
+            return
         spent.calls += 1
         spent.tokens += row.get("input_tokens", 0) + row.get("output_tokens", 0)
         if row.get("cost") is None:

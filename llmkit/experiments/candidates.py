@@ -7,9 +7,10 @@ of its first variable. Where that is nothing too, a new instruction becomes a sy
 from __future__ import annotations
 
 import hashlib
+import os
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,15 @@ class Candidate:
     examples: tuple[Mapping[str, str], ...] = ()
     made: tuple[str, ...] = ()
     """What was done to the incumbent, in order."""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """What the incumbent's head says of output and budget; it stays."""
 
     @classmethod
     def of(cls, prompt: prompts.Prompt) -> Candidate:
         """The incumbent."""
-        return cls(prompt.description, prompt.variables, prompt.messages, prompt.examples)
+        declared = {"output": prompt.output, "budget": prompt.budget}
+        kept = {name: value for name, value in declared.items() if value is not None}
+        return cls(prompt.description, prompt.variables, prompt.messages, prompt.examples, declared=kept)
 
     @property
     def instruction(self) -> str:
@@ -68,36 +73,37 @@ class Candidate:
 
     def text(self, lineage: Mapping[str, Any] | None = None) -> str:
         """The prompt as a file."""
-        head: dict[str, Any] = {"description": self.description, "variables": list(self.variables)}
+        head: dict[str, Any] = {"description": self.description, "variables": list(self.variables), **self.declared}
         if self.examples:
             head["examples"] = [dict(example) for example in self.examples]
         if lineage:
+            head["parent"] = lineage["from"]
             head["lineage"] = dict(lineage)
         sections = "\n".join(f"# {role}\n{text}\n" for role, text in self.messages)
         written = yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20)
         return f"---\n{written}---\n{sections}"
 
     def store(self, path: Path, lineage: Mapping[str, Any] | None = None) -> prompts.Prompt:
-        """Write the prompt to a new file and read it back.
+        """Write the prompt to a new file, whole or not at all, once it was read back as the same.
 
         Raises:
-            PromptError: it cannot be written, or would be read as something else: a line that looks like a section.
+            PromptError: it cannot be written, is there already, or holds lines that look like a section.
         """
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = self.text(lineage).encode("utf-8")
-            with path.open("xb") as file:
-                file.write(data)
+            with fresh.open("wb") as file:
+                file.write(self.text(lineage).encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
+            found = prompts.read(fresh, path.parent.name, path.stem)
+            if found.messages != self.messages or found.examples != tuple(dict(one) for one in self.examples):
+                raise PromptError(f"{path}: would be read back as another prompt: its text holds lines like '# user'")
+            os.link(fresh, path)  # fails where another process was faster
         except (OSError, UnicodeEncodeError) as error:
             raise PromptError(f"the prompt {path} cannot be written: {error}") from error
-        try:
-            found = prompts.read(path, path.parent.name, path.stem)
-        except PromptError:
-            path.unlink()
-            raise
-        if found.messages != self.messages or [dict(one) for one in found.examples] != [dict(e) for e in self.examples]:
-            path.unlink()
-            raise PromptError(f"{path}: would be read back as another prompt: its text holds lines like '# user'")
+        finally:
+            fresh.unlink(missing_ok=True)
         return found
 
 

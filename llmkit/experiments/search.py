@@ -249,7 +249,7 @@ def arm(search: Search, name: str) -> Arm:
     if name == "incumbent":
         return Arm(name, {}, search.plan.pipeline)
     candidate = search.made[name]
-    file = search.path / "candidates" / search.prompt.name / f"c{candidate.key}.md"
+    file = search.runs / "experiments" / "candidates" / search.prompt.name / f"c{candidate.key}.md"
     if not file.exists():
         candidate.store(file)
     values: dict[str, object] = {search.strategy.prompt: str(file)}

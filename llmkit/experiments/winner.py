@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from llmkit import __version__, prompt_versions
-from llmkit.errors import PromptError
 from llmkit.evaluation.folder import write_json
 from llmkit.evaluation.plan import plan
 from llmkit.evaluation.stats import Paired, paired
@@ -139,13 +138,10 @@ def write(search: Search, best: Candidate, found: Paired, level: float, folder: 
         "held_back": len(search.split.held),
         "llmkit": __version__,
     }
-    for _ in range(1000):  # another process may take the number
-        file = folder / incumbent.name / f"{prompt_versions.next_version(incumbent.name, folder)}.md"
-        if not file.exists():
-            best.store(file, lineage)
-            prompt_versions.lock_one(folder, file)
-            return file
-    raise PromptError(f"no free version of {incumbent.name} in {folder}")
+    file = folder / incumbent.name / f"{prompt_versions.next_version(incumbent.name, folder)}.md"
+    best.store(file, lineage)
+    prompt_versions.lock_one(folder, file)
+    return file
 
 
 def points(search: Search) -> tuple[Point, ...]:
