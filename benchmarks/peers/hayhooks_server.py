@@ -34,8 +34,7 @@ if __name__ == "__main__":
         (Path(folder) / "fixed").mkdir()
         (Path(folder) / "fixed" / "pipeline_wrapper.py").write_text(WRAPPER)
         os.environ |= {"FIXED": text, "HAYHOOKS_PIPELINES_DIR": folder, "HAYHOOKS_SHOW_TRACEBACKS": "false"}
-        from hayhooks import create_app
-
         import uvicorn
+        from hayhooks import create_app
 
         uvicorn.run(create_app(), host="127.0.0.1", port=int(port), log_level="warning", access_log=False)
