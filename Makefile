@@ -22,6 +22,7 @@ demo: $(VENV)/base.stamp  ## set up, then ask the documentation three questions
 	  $(BIN)/llmkit ask "$$question" --kb $(DEMO_KB) || exit $$?; \
 	done
 	@printf '\nYour own documents next:\n  %s ingest ~/Documents --into kb\n  %s ask "…" --kb kb\n' $(BIN)/llmkit $(BIN)/llmkit
+	@printf '\nThe page, in your browser:\n  %s serve --kb %s\n' $(BIN)/llmkit $(DEMO_KB)
 
 test: $(VENV)/dev.stamp tools  ## set up, then run every test
 	$(BIN)/llmkit models pull
@@ -63,7 +64,7 @@ bench-stores: $(VENV)/dev.stamp benchmarks/.venv/stores.stamp  ## vector stores 
 
 # The base install has no torch; the tests' has, to compare with it.
 $(VENV)/base.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e '.[serve]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python

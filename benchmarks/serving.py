@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 QUESTION = "When is mill 7 serviced?"
 WORDS = 64
 SAID = " ".join(f"word{n}" for n in range(WORDS))
+ONE = SAID.replace(" ", "_")  # one piece: hayhooks is given its text whole, too
 PIPELINES = {
     "free": {"model": "scripted:x", "steps": ["generate"]},
     "look": {"model": "scripted:x", "steps": ["retrieve", "answer"]},
@@ -40,12 +41,12 @@ def pipelines():
     return [Pipeline.model_validate({"name": name, **one}) for name, one in PIPELINES.items()]
 
 
-def menu(folder: Path):
+def menu(folder: Path, text: str = SAID):
     from llmkit.models.scripted import ScriptedChat
     from llmkit.serve.menu import Menu
     from llmkit.serve.shelf import Shelf
 
-    return Menu(pipelines(), Shelf(folder / "kb"), lambda _: ScriptedChat(lambda _: SAID))
+    return Menu(pipelines(), Shelf(folder / "kb"), lambda _: ScriptedChat(lambda _: text))
 
 
 def knowledge(folder: Path) -> None:
@@ -60,9 +61,9 @@ def knowledge(folder: Path) -> None:
 class Running:
     """A server in a process of its own, as `llmkit serve` is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, text: str = SAID) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "serve", str(folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "serve", str(folder), text], stdout=subprocess.PIPE, text=True
         )
         self.url = self.process.stdout.readline().strip().rstrip("/")
 
@@ -74,12 +75,12 @@ class Running:
         self.process.wait(30)
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, text: str) -> None:
     from llmkit.serve.server import make_server
     from llmkit.serve.settings import Settings
 
     settings = Settings(port=0, knowledge=folder / "kb", data=folder / "serve", sessions=folder / "s.sqlite", grace=1)
-    make_server(settings, lambda: menu(folder), lambda url: print(url, flush=True)).run()
+    make_server(settings, lambda: menu(folder, text), lambda url: print(url, flush=True)).run()
 
 
 def body(model: str, stream: bool = False) -> dict:
@@ -185,9 +186,9 @@ def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 5.0)
         return done[0] / seconds
 
     def ours() -> float:
-        with Running(folder) as url:
+        with Running(folder, ONE) as url:
             load_once(url, "free")
-            return load(url, "/v1/chat/completions", body("free"), SAID)
+            return load(url, "/v1/chat/completions", body("free"), ONE)
 
     def load_once(url: str, model: str) -> None:
         httpx.post(f"{url}/v1/chat/completions", json=body(model), timeout=60).raise_for_status()
@@ -196,7 +197,7 @@ def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 5.0)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [str(peers), str(HERE / "peers" / "hayhooks_server.py"), str(port), SAID]
+        command = [str(peers), str(HERE / "peers" / "hayhooks_server.py"), str(port), ONE]
         environment = {**os.environ, "HAYSTACK_TELEMETRY_ENABLED": "false", "PYTHONPATH": ""}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -207,7 +208,7 @@ def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 5.0)
                     break
                 except httpx.TransportError:
                     time.sleep(0.2)
-            return load(url, "/chat/completions", body("fixed"), SAID)
+            return load(url, "/chat/completions", body("fixed"), ONE)
         finally:
             process.terminate()
             process.wait(30)
@@ -225,7 +226,7 @@ def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 5.0)
 
 def main() -> None:
     if sys.argv[1:2] == ["serve"]:
-        serve(Path(sys.argv[2]))
+        serve(Path(sys.argv[2]), sys.argv[3])
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=["overhead", "first", "streams", "rate"])
