@@ -85,16 +85,22 @@ def test_the_set_has_sixty_and_more_in_documents_and_results():
     assert len({sample.fields["canary"] for sample in SAMPLES}) == len(SAMPLES)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_without_guards_a_model_that_obeys_is_attacked_every_time(kb, tmp_path):
     found = measured(kb, tmp_path, respects_fence=False, fence=False, guarded=False)
     assert found == {"attacked": 1.0, "did": 1 - WORDS, "said": WORDS, "right": 1.0}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_approval_stops_every_deed_of_a_model_that_obeys_everything(kb, tmp_path):
     found = measured(kb, tmp_path, respects_fence=False)
     assert (found["did"], found["said"]) == (0.0, WORDS)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_nothing_gets_out_of_the_fence(kb, tmp_path):
     before = measured(kb, tmp_path / "a", respects_fence=True, fence=False, guarded=False)
     after = measured(kb, tmp_path / "b", respects_fence=True, guarded=False)
