@@ -173,6 +173,13 @@ def test_nothing_of_one_key_is_seen_with_another(ring, tmp_path):
             assert ida not in text
         assert kept["trace"] not in "".join(shown[:7])
         assert "cave 7041" in ask(served, a, question).text  # and it is there still
+        third, c = ring.add("c", ["ask", "ingest"])
+        c = bearer(c)
+        served.upload("guess.txt", question, c)  # does anybody talk of this?
+        served.until(lambda: [f for f in served.files(**c) if f["status"] == "parsed" and f["mine"]])
+        asked = {"documents": [f"{third.id}/guess.txt"]}
+        told = served.http.post("/api/knowledge/forget", json=asked, headers=c).json()
+        assert {told[kind] for kind in ("turns", "traces", "ratings")} == {0}
         theirs = served.http.get("/api/sessions/talk", headers=a).json()
         assert len(theirs["turns"]) == 1
         assert idb not in str(theirs)

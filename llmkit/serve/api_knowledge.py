@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
@@ -86,9 +87,13 @@ def forget(request: Request, asked: Forget) -> dict[str, Any]:
         if path is None or not (caller.may("admin") or service.uploads.mine(caller, path)):
             raise Refused(404, f"no document {name!r} of yours")
     erased: dict[str, int] = {}
+
+    def erase(ids: Sequence[str]) -> None:
+        erased.update(service.drawers.erase(quotes_of(kb, ids), caller))
+
     with service.uploads.writing() as kb:
         paths = [path for name in asked.documents if (path := documents_of(service, name)) is not None]
-        gone = purge(kb, asked.documents, before=lambda ids: erased.update(service.drawers.erase(quotes_of(kb, ids))))
+        gone = purge(kb, asked.documents, before=erase)
         for path in paths:
             service.uploads.remove(path)
     told = {"versions": gone.documents, "chunks": gone.chunks, **erased}

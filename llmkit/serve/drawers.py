@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmkit.knowledge.quotes import Quotes
@@ -47,15 +47,25 @@ class Drawers:
                 self._open[caller.id] = self._opened(caller.id)
             return self._open[caller.id]
 
-    def erase(self, quotes: Quotes) -> dict[str, int]:
-        """Delete what quotes some documents, whoever it is kept for; returns how many turns, traces, ratings."""
+    def erase(self, quotes: Quotes, caller: Caller) -> dict[str, int]:
+        """Delete what quotes some documents, whoever it is kept for; returns how many turns, traces, ratings.
+
+        Who is not the owner could learn what others talk of, by forgetting a document of guessed words: of others it
+        deletes what was given a passage of the documents, not what shares words with them, and counts its own alone.
+        """
         gone = {"turns": 0, "traces": 0, "ratings": 0}
+        named = replace(quotes, runs=frozenset(), words=frozenset())
         with self._lock:
             for name in self._known():
                 drawer = self._open.get(name) or self._opened(name)
-                gone["turns"] += drawer.sessions.erase(quotes)
-                gone["traces"] += drawer.traces.erase(quotes)
-                gone["ratings"] += drawer.ratings.erase(quotes)
+                told = caller.may("admin") or name == caller.id
+                sought = quotes if told else named
+                erased = {
+                    "turns": drawer.sessions.erase(sought),
+                    "traces": drawer.traces.erase(sought),
+                    "ratings": drawer.ratings.erase(sought),
+                }
+                gone = {kind: count + (erased[kind] if told else 0) for kind, count in gone.items()}
                 if name not in self._open:
                     drawer.close()
         return gone

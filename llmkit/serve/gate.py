@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from llmkit.errors import LlmkitError
+from llmkit.errors import DataError, LlmkitError
 from llmkit.serve.callers import LOCAL, NOBODY, Caller, Refused
 from llmkit.serve.errors import body, headers, refusal
 from llmkit.serve.log import access, failure
@@ -117,7 +117,10 @@ class Gate:
         scheme, _, key = visit.header("authorization").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return NOBODY
-        caller = service.keys.caller(key.strip())
+        try:
+            caller = service.keys.caller(key.strip())
+        except DataError as error:
+            raise Refused(503, str(error), code="keys") from error
         if caller is None:
             self._pace.step(f"wrong {visit.client}", 60)  # wrong keys of one address: a minute's worth of guesses
             return NOBODY

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmkit.knowledge.ingested import Progress
 
 _PATIENCE = 600.0  # seconds for which another process may write before an upload fails
+_SHOWN = 3600.0  # seconds for which a file that is done is told of, though its knowledge base may not know it
 _BLOCK = 1 << 20
 
 
@@ -89,6 +90,8 @@ class Uploads:
             raise Refused(403, "a key lets in holders of its own labels only")
         names = [safe(name) for name, _ in files]
         with self._lock:
+            for path in [p for p, one in self._pending.items() if one.done and time.time() - one.at > _SHOWN]:
+                del self._pending[path]
             waiting = sum(not one.done for one in self._pending.values() if one.caller == caller.id)
         if waiting + len(names) > self._settings.max_files:
             raise Refused(429, f"{waiting} files of yours wait to be read: bring the rest later", retry_after=30)
@@ -114,10 +117,8 @@ class Uploads:
         return taken
 
     def pending(self, caller: Caller) -> list[Pending]:
-        """What the caller brought since the server started, the last first; what is done leaves after an hour."""
+        """What the caller brought since the server started, the last first; what is done leaves after a while."""
         with self._lock:
-            for path in [p for p, one in self._pending.items() if one.done and time.time() - one.at > 3600]:
-                del self._pending[path]
             return sorted((one for one in self._pending.values() if one.caller == caller.id), key=lambda one: -one.at)
 
     @contextmanager
