@@ -236,6 +236,8 @@ def test_pages_of_other_sites_are_refused_and_cors_is_off(tmp_path):
         for head in (
             {"Origin": "https://evil.example"},
             {"Origin": "null"},
+            {"Origin": "http://["},
+            {"Origin": f"{served.url}.evil.example"},
             {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
         ):
             reply = served.upload("x.txt", "poison", head)
