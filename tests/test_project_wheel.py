@@ -35,6 +35,8 @@ def test_the_wheel_holds_the_data_folders_and_runs(tmp_path):
     assert inside <= {"llmkit", wheel.name.split("-py3")[0] + ".dist-info"}
     for file in ("pipelines/docs-qa.yaml", "prompts/answer/v1.md", "prompts/LOCK.json"):
         assert f"llmkit/_assets/{file}" in names
+    for path in (REPOSITORY / "llmkit" / "serve" / "page").iterdir():
+        assert f"llmkit/serve/page/{path.name}" in names
     assert not [name for name in names if name.endswith((".pyc", ".tmp")) or "/tests/" in name or "ignored" in name]
 
     home = tmp_path / "venv"

@@ -203,6 +203,20 @@ def test_labels_of_a_key_decide_what_it_reads_and_shares(ring, tmp_path):
         assert [f["mine"] for f in served.files(**bearer(fourth))] == [False]
 
 
+def test_the_files_of_a_key_have_a_quota(ring, tmp_path):
+    keys = [bearer(ring.add(name, ["ask", "ingest"])[1]) for name in "ab"]
+    with running(tmp_path, keys=True, max_stored=2000) as served:
+        first = served.upload("a.txt", "word " * 300, keys[0])
+        assert first.status_code == 202
+        reply = served.upload("b.txt", "word " * 300, keys[0])
+        assert reply.status_code == 413
+        assert "take some out first" in reply.json()["error"]["message"]
+        assert served.upload("b.txt", "word " * 300, keys[1]).status_code == 202
+        served.until(lambda: [f for f in served.files(**keys[0]) if f["status"] == "parsed"])
+        served.http.delete("/api/knowledge/files", params={"name": first.json()["files"][0]["name"]}, headers=keys[0])
+        assert served.upload("b.txt", "word " * 300, keys[0]).status_code == 202
+
+
 def test_limits_of_a_key(ring, tmp_path):
     knowledge(tmp_path / "kb")
     _, slow = ring.add("slow", ["ask"], rate=3)
@@ -236,6 +250,8 @@ def test_pages_of_other_sites_are_refused_and_cors_is_off(tmp_path):
         for head in (
             {"Origin": "https://evil.example"},
             {"Origin": "null"},
+            {"Origin": "http://["},
+            {"Origin": f"{served.url}.evil.example"},
             {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
         ):
             reply = served.upload("x.txt", "poison", head)

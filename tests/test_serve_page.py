@@ -110,6 +110,14 @@ def test_from_an_upload_to_the_passage_and_over_a_reload(page, tmp_path):
         (row,) = served.service.drawers.of(_local()).ratings.rows()
         assert (row["rating"], row["question"]) == ("up", f"What? {NASTY}")
 
+        page.locator("#history .plain").click()
+        assert page.locator("#history li").count() == 1
+        page.locator('#history [data-sure="yes"]').click()
+        page.locator("#history .hint").wait_for()
+        assert page.locator(".question").count() == 0
+        page.locator('[aria-label^="Take out mill"]').click()
+        page.locator('.file [data-sure="yes"]').click()
+        page.locator("#file-list li").nth(1).wait_for(state="detached")
         assert page.locator("#app img:not([src='/page/icon.svg'])").count() == 0
         assert page.locator("#app script").count() == 0
         assert page.title() == "llmkit"

@@ -41,6 +41,9 @@ data_option = click.option(
 )
 @click.option("--max-upload-mb", default=100.0, show_default=True, type=click.FloatRange(0.001), help="Largest upload.")
 @click.option(
+    "--quota-mb", default=10_000.0, show_default=True, type=click.FloatRange(0.001), help="Uploads kept of a key."
+)
+@click.option(
     "--grace", default=20.0, show_default=True, type=click.FloatRange(0), help="Seconds running answers get at a stop."
 )
 def command(
@@ -56,6 +59,7 @@ def command(
     slots: int,
     waiting: int,
     max_upload_mb: float,
+    quota_mb: float,
     grace: float,
 ) -> None:
     """Serve an OpenAI-compatible interface, and a page to talk with your documents."""
@@ -83,6 +87,7 @@ def command(
         slots=slots,
         waiting=waiting,
         max_upload=int(max_upload_mb * 1e6),
+        max_stored=int(quota_mb * 1e6),
         grace=grace,
     )
     serve(settings, lambda address: click.echo(f"{address} is open; Ctrl-C ends it", err=True))

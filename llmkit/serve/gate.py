@@ -92,11 +92,9 @@ class Gate:
         host = _host(visit.header("host"))
         if host is None or host not in settings.known_hosts:
             raise Refused(421, "this server is not called by that name: see --allow-host", code="unknown_host")
-        origin = visit.header("origin")
-        if (origin and urlsplit(origin).netloc.lower() != visit.header("host").lower()) or (
-            visit.header("sec-fetch-site") in ("cross-site", "same-site")
-            and visit.header("sec-fetch-mode") != "navigate"
-        ):
+        origin, site = visit.header("origin").lower(), visit.header("sec-fetch-site")
+        foreign = origin and origin.partition("://")[2] != visit.header("host").lower()
+        if foreign or (site in ("cross-site", "same-site") and visit.header("sec-fetch-mode") != "navigate"):
             raise Refused(403, "pages of other sites may not use this server", code="cross_origin")
         caller = LOCAL if settings.open else self._caller(visit, service)
         needed = scope_of(visit.method, visit.path)

@@ -44,6 +44,8 @@ class Settings(Part):
     """Bytes of a request that is not an upload."""
     max_upload: int = Field(default=100_000_000, ge=1000)
     """Bytes of an upload, all its files together."""
+    max_stored: int = Field(default=10_000_000_000, ge=1000)
+    """Bytes of uploaded files that are kept for one caller."""
     max_question: int = Field(default=20_000, ge=1)
     """Characters of a question."""
     max_files: int = Field(default=1000, ge=1)

@@ -84,7 +84,7 @@ class Uploads:
             access: labels of who may read them; none: the caller alone, or everybody where there are no keys.
 
         Raises:
-            Refused: a name that is none, labels the caller does not hold, too many files in line.
+            Refused: a name that is none, labels the caller does not hold, too many files in line, no room for them.
         """
         if not caller.may("admin") and not set(access) <= {*caller.labels, caller.own}:
             raise Refused(403, "a key lets in holders of its own labels only")
@@ -95,6 +95,7 @@ class Uploads:
             waiting = sum(not one.done for one in self._pending.values() if one.caller == caller.id)
         if waiting + len(names) > self._settings.max_files:
             raise Refused(429, f"{waiting} files of yours wait to be read: bring the rest later", retry_after=30)
+        self._check_room(caller, [content for _, content in files])
         labels = tuple(sorted(set(access))) or (() if caller.id == LOCAL.id else (caller.own,))
         folder = self.folder / self._place(caller, labels)
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,6 +160,20 @@ class Uploads:
         if not path.is_relative_to(self.folder) or len(path.relative_to(self.folder).parts) != 2:
             return None
         return path.parent.name.partition("-")[0]
+
+    def _check_room(self, caller: Caller, files: Sequence[BinaryIO]) -> None:
+        """Refuse what would not fit beside the files the caller has here."""
+        word = self._word(caller)
+        kept = sum(path.stat().st_size for path in self.folder.glob(f"{word}*/*") if self._owner(path) == word)
+        coming = 0
+        for file in files:
+            coming += file.seek(0, os.SEEK_END)
+            file.seek(0)
+        if kept + coming > self._settings.max_stored:
+            most = self._settings.max_stored
+            raise Refused(
+                413, f"your files take {kept} bytes of {most}, these would take {coming}: take some out first"
+            )
 
     def _word(self, caller: Caller) -> str:
         return "uploads" if caller.id == LOCAL.id else caller.id

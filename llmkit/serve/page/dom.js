@@ -43,6 +43,18 @@ export function icon(name) {
 export const button = (name, label, act, more = {}) =>
   el("button", { type: "button", class: "plain", title: label, "aria-label": label, on: { click: act }, ...more }, icon(name));
 
+// A button that means it at the second click only.
+export function sureButton(name, label, act) {
+  const made = button(name, label, () => {
+    if (made.dataset.sure === "yes") { act(); return; }
+    const told = (sure, text) => { made.dataset.sure = sure; made.title = text; made.setAttribute("aria-label", text); };
+    told("yes", `Really? ${label}`);
+    say(`Really? ${label}: press again`);
+    setTimeout(() => told("", label), 4000);
+  });
+  return made;
+}
+
 export const byId = (id) => document.getElementById(id);
 
 export function say(text) {

@@ -1,7 +1,7 @@
 // Files in: dropped or picked, sent with progress, then watched until each is read.
 
 import { call, upload } from "./api.js";
-import { button, byId, el, icon, say } from "./dom.js";
+import { byId, el, icon, say, sureButton } from "./dom.js";
 import { openPassage } from "./reader.js";
 
 const WORDS = {
@@ -26,7 +26,7 @@ function entry(row) {
     el("div", {}, open, el("span", { class: "state", title: row.reason || words },
       row.reason && state === "bad" ? `${words}: ${row.reason}` : words),
     row.sent !== undefined ? el("progress", { max: 1, value: row.sent, "aria-label": `Sending ${row.file}` }) : null),
-    row.mine && state !== "busy" ? button("bin", `Take out ${row.file}`, () => remove(row)) : null);
+    row.mine && state !== "busy" ? sureButton("bin", `Take out ${row.file}`, () => remove(row)) : null);
 }
 
 function show() {

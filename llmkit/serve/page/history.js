@@ -1,7 +1,7 @@
 // The conversations of this caller.
 
 import { call, session } from "./api.js";
-import { button, byId, el } from "./dom.js";
+import { byId, el, say, sureButton } from "./dom.js";
 
 export function freshName() {
   const at = new Date().toISOString().slice(0, 19).replace("T", " ").replaceAll(":", ".");
@@ -14,15 +14,12 @@ export async function showHistory(current, open, gone) {
   const kept = sessions.filter((one) => one.turns > 0 || one.name === current);
   list.replaceChildren(...kept.map((one) => {
     const title = one.title || one.name;
-    const bin = button("bin", `Delete ${title}`, async () => {
-      if (bin.dataset.sure !== "yes") { // a second click means it
-        bin.dataset.sure = "yes";
-        bin.setAttribute("aria-label", `Really delete ${title}?`);
-        bin.title = "Really delete?";
-        setTimeout(() => { bin.dataset.sure = ""; }, 4000);
-        return;
+    const bin = sureButton("bin", `Delete ${title}`, async () => {
+      try {
+        await call("DELETE", session(one.name));
+      } catch (error) {
+        say(error.message);
       }
-      await call("DELETE", session(one.name));
       gone(one.name);
     });
     return el("li", { class: one.name === current ? "current" : "" },
