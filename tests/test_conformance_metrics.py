@@ -19,6 +19,7 @@ COLUMNS = {
     "title": "Pumps Under May",
     "text": "The pump was bad.",
     "wanted": "positive",
+    "canary": "tulips",
     "tests": ["assert True"],
     "checks": [{"name": "punctuation:no_comma", "arguments": {}}],
 }

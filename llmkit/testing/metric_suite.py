@@ -17,7 +17,12 @@ def states() -> dict[str, State]:
     chunk = Chunk("manual", 0, 0, len(_TEXT), _TEXT, 9)
     hit = Hit(chunk, 0.9)
     cited = Citation(1, "manual", "", chunk.id, 0, len(_TEXT), _TEXT, supported=True)
-    searched = (StepRecord("steps[0] retrieve", 0.01, detail={"k": 10}),)
+    called = {"kind": "tool", "name": "search", "arguments": {"query": "pump"}, "status": "ok"}
+    work = {"trace": [called], "partial": False, "model_calls": 2, "tool_calls": 1}
+    searched = (
+        StepRecord("steps[0] retrieve", 0.01, detail={"k": 10}),
+        StepRecord("steps[1] agent", 0.01, detail=work),
+    )
     found = State("When is the pump serviced?", hits=(hit,), retrieved=(hit,), records=searched)
     return {
         "answered": found.replace(answer=Answer(f"{_TEXT} [1]", (cited,))),
