@@ -58,7 +58,13 @@ def find(kind: Kind, name: str, suffix: str = ".yaml") -> Path:
             looked.append(str(candidate))
             if candidate.is_file():
                 return candidate
-    hint = unknown(kind.removesuffix("s"), name, known(kind, suffix))
+    # `experiments/mine` is looked for as the experiment `mine`, among experiments
+    below, _, last = name.rpartition("/") if kind == "eval" else ("", "", name)
+    there = [one for one in known(kind, suffix) if one.startswith(f"{below}/") or not below]
+    if there:
+        hint = unknown((below or kind).removesuffix("s"), last, [one.removeprefix(f"{below}/") for one in there])
+    else:
+        hint = unknown(kind.removesuffix("s"), name, known(kind, suffix))
     raise ConfigError(f"{hint}\nlooked at: " + "\n           ".join(looked))
 
 

@@ -13,10 +13,13 @@ from llmkit.errors import PromptError
 def new_version(ref: str, folder: Path) -> Path:
     """Copy a prompt to the next version of its name, below `folder`, its parent named in the head; for editing.
 
+    A version that was changed after it was locked is copied as it now is: this is how such a change is kept.
+
     Raises:
         PromptError: no such prompt, or the file cannot be written.
     """
-    prompt, source = prompts.load(ref), prompts.path_of(ref)
+    source = prompts.path_of(ref)
+    prompt = prompts.read(source, source.parent.name or "prompt", source.stem)
     target = folder / prompt.name / f"{next_version(prompt.name, folder)}.md"
     text = source.read_bytes().decode("utf-8").replace("\r\n", "\n")
     _, head, body = prompts.MARK.split(text, 2)
@@ -38,7 +41,11 @@ def next_version(name: str, folder: Path) -> str:
 
 
 def lock(folder: Path) -> dict[str, str]:
-    """Write ``LOCK.json`` for every prompt below `folder`: ``{"answer@v1": sha256}``."""
+    """Write ``LOCK.json`` for every prompt below `folder`: ``{"answer@v1": sha256}``.
+
+    Raises:
+        PromptError: a prompt cannot be read; nothing is written.
+    """
     digests = {
         f"{path.parent.name}@{path.stem}": prompts.read(path, path.parent.name, path.stem).digest
         for path in sorted(folder.glob("*/v*.md"))
@@ -47,11 +54,17 @@ def lock(folder: Path) -> dict[str, str]:
     return digests
 
 
+def locked(folder: Path) -> dict[str, str]:
+    """What the folder's lock holds; nothing where there is none."""
+    file = folder / prompts.LOCK
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
 def lock_one(folder: Path, path: Path) -> None:
     """Add one version to the folder's lock; what is locked already stays as it is."""
-    file = folder / prompts.LOCK
-    locked: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    file, before = folder / prompts.LOCK, locked(folder)
     prompt = prompts.read(path, path.parent.name, path.stem)
     fresh = file.with_name(f"{prompts.LOCK}.tmp")
-    fresh.write_text(json.dumps({**locked, prompt.ref: prompt.digest}, indent=2) + "\n", encoding="utf-8")
+    fresh.write_text(json.dumps({**before, prompt.ref: prompt.digest}, indent=2) + "\n", encoding="utf-8")
     fresh.replace(file)

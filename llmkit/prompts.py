@@ -290,5 +290,6 @@ def _check_lock(prompt: Prompt, path: Path) -> None:
     if locked(path) not in (None, prompt.digest):
         raise PromptError(
             f"{path} was changed after {prompt.ref} was locked: results under that name would not be comparable. "
-            f"Copy it to a new version, or run `llmkit prompt lock` if the old text was never used."
+            f"Keep the new text with `llmkit prompt new-version {prompt.ref}` and bring the old one back, or run "
+            "`llmkit prompt lock` if the old text was never used."
         )

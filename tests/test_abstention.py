@@ -195,13 +195,17 @@ def test_a_threshold_is_learnt_and_used(learnt, tmp_path):
     assert "wrong answers: ALARM" in run("watch", "abstention.json", "--labels", "labels.jsonl", code=1).output
     (tmp_path / "labels.jsonl").write_text('{"right": "yes"}\n')
     assert isinstance(run("watch", "abstention.json", "--labels", "labels.jsonl", code=1).exception, DataError)
+    for row, says in (('{"right": 2}', "to be 1 or 0, not 2"), ('{"rigth": 1}', "there is no 'right'")):
+        (tmp_path / "labels.jsonl").write_text(row)
+        assert says in str(run("watch", "abstention.json", "--labels", "labels.jsonl", code=1).exception)
+    assert "where its `log` names it" in str(run("watch", "abstention.json", "--log", "none", code=1).exception)
     run("watch", "abstention.json", code=2)
 
     for change, says in (
         ("steps.retrieve.k=4", "was learnt with another pipeline"),
         ("steps.extract.words_weight=0.3", "was learnt with another pipeline"),
         ("steps.abstain.error=0.1", "this step asks for 0.1"),
-        ("steps.abstain.calibration=none.json", "make it with `llmkit abstain learn`"),
+        ("steps.abstain.calibration=none.json", "make it with `llmkit abstain learn PIPELINE --task TASK`"),
         ("steps.abstain.calibration=careful.yaml", "cannot be read"),
     ):
         with pytest.raises(StepError, match=says):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 from conftest import REPOSITORY
 from evaluation import write_world
 
 from llmkit import config
-from llmkit.errors import Cancelled, ConfigError, DataError
+from llmkit.cli.experiment import command
+from llmkit.errors import Cancelled, ConfigError, DataError, LlmkitError
 from llmkit.evaluation.plan import plan
+from llmkit.evaluation.report import write as write_report
 from llmkit.evaluation.run import evaluate
 from llmkit.experiments.experiment import Experiment, arms_of, load_experiment, task_of
 from llmkit.experiments.report import render
@@ -81,8 +84,10 @@ def test_the_grid_asks_everyone_everything(world):
 def test_a_budget_is_kept_and_said(world):
     standing = prepare(experiment(budget={"calls": 60}), world / "runs")
     decision = run(standing)
-    assert 60 <= decision.calls < 60 + 4
+    assert standing.spent.calls == decision.calls == 60
     assert standing.stopped == "the budget of 60 calls is used up"
+    standing = prepare(experiment(budget={"calls": 62}), world / "other")
+    assert run(standing).calls == standing.spent.calls == 62  # two more, where two are left of a block of four
     with pytest.raises(DataError, match=r"a budget of 5 calls decides nothing: 3 arms need at least \d+"):
         prepare(experiment(budget={"calls": 5}), world / "runs")
 
@@ -101,6 +106,52 @@ def test_an_arm_that_always_fails_is_withdrawn_with_its_reason(world):
     decision = run(standing)
     assert standing.arms[decision.best].name == "fine"
     assert "the disk is gone" in standing.why[2]
+
+
+def test_the_arms_are_runs_like_any_other_for_a_report(world):
+    standing = prepare(experiment(), world / "runs")
+    run(standing)
+    folders = [planned.folder() for planned in standing.plans]
+    seen = standing.race.seen.tolist()
+    assert [folder.summary()["n"] for folder in folders] == seen
+    write_report(folders, world / "report.html")
+    assert "p" in (world / "report.html").read_text()
+    evaluate(standing.plans[2], only=set(standing.order))
+    with pytest.raises(DataError, match="no summary yet"):  # the old one told of fewer samples
+        folders[2].summary()
+    evaluate(standing.plans[2])
+    assert folders[2].summary()["n"] == 60
+
+
+def test_one_arm_that_runs_wins_no_race(world):
+    (world / "e.yaml").write_text(
+        "name: e\npipeline: p.yaml\ntask: t.yaml\narms:\n  fine: {}\n"
+        "  broken: {steps: [generate], model: 'scripted:@none.jsonl'}\n"
+    )
+    done = CliRunner().invoke(command, ["e.yaml", "--html", "page/there.html"])
+    assert done.exit_code == 0, done.exception
+    assert "no race: fine is the only arm that could run" in done.output
+    assert "Withdrawn, and not compared: broken" in done.output
+    assert "broken was withdrawn: 8 of 8 samples failed" in done.output
+    assert "none.jsonl cannot be read" in done.output
+    assert "winner" not in done.output
+    assert "nan" not in done.output
+    done = CliRunner().invoke(command, ["e.yaml", "--html", "world"])
+    assert isinstance(done.exception, LlmkitError)
+    assert "no race: fine" in done.output  # the decision is not lost with the page
+
+
+def test_names_that_are_wrong_are_told_once_and_among_their_kind(world):
+    with pytest.raises(
+        ConfigError, match=r"unknown experiment 'docs-retreival'; did you mean 'docs-retrieval'"
+    ) as caught:
+        load_experiment("docs-retreival")
+    assert "tasks" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"unknown task 'dcos'; did you mean 'docs'"):
+        task_of(experiment(task="dcos"))
+    with pytest.raises(ConfigError, match=r"unknown pipeline 'docs-qaa'") as caught:
+        arms_of(experiment(pipeline="docs-qaa"))
+    assert str(caught.value).count("unknown pipeline") == 1
 
 
 def test_wrong_arms_are_named_before_anything_runs(world):

@@ -325,7 +325,14 @@ def test_scripts_give_text_messages_tool_calls_and_errors(tmp_path):
     assert load_chat("scripted:always").invoke("x", stop=["w"]).text == "al"
 
 
-@pytest.mark.parametrize(("content", "says"), [("{", "line 1: not JSON"), ("3", "line 1: expected")])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "line 1: not JSON"),
+        ("3", "line 1: expected"),
+        ('{"who": "ACME"}', r"line 1: a message has .*not \['who'\]"),
+    ],
+)
 def test_a_broken_script_names_its_line(tmp_path, content, says):
     (tmp_path / "s.jsonl").write_text(content)
     with pytest.raises(ModelError, match=says):

@@ -189,10 +189,12 @@ def test_commands(folder):
     assert "From a file $x" in run("render", "mine", "question=@q.txt").output
     done = run("lint", code=1)
     assert "nothing in the text asks for it" in done.output
-    assert "1 findings" in done.output
+    assert "1 finding\n" in done.output
     (row,) = json.loads(run("lint", "prompts", "--json", code=1).stdout)
     assert row["rule"] == "output"
     assert run("lint", "answer@v1", "docs-qa-local").exit_code == 0
+    wrong = str(run("lint", "docs-qa-locl", code=1).exception)
+    assert "did you mean 'docs-qa-local'" in wrong
     assert isinstance(run("render", "mine", code=1).exception, PromptError)
     assert run("render", "mine", "question", code=2)
     assert isinstance(run("diff", "mine", code=1).exception, PromptError)
@@ -207,3 +209,32 @@ def test_a_version_changed_after_it_was_locked_is_told(folder):
     done = run("list")
     assert "mine@v1 cannot be used" in done.output
     assert "whole@v1" in done.output
+
+
+def test_a_change_after_the_lock_is_kept_as_a_new_version_or_said_when_it_is_locked(folder):
+    path = write(folder)
+    prompt_versions.lock(folder / "prompts")
+    path.write_text(path.read_text() + "More.")
+    with pytest.raises(PromptError, match="llmkit prompt new-version mine@v1"):
+        prompts.load("mine")
+    assert "was changed after it was locked" in run("new-version", "mine").stderr
+    (folder / "prompts/mine/v2.md").unlink()
+    done = run("new-version", "mine@v1")  # as the error says
+    assert done.stdout.strip() == "prompts/mine/v2.md"
+    assert "v1.md was changed after it was locked" in done.stderr
+    assert prompts.load("mine").messages[0][1].endswith("More.")
+    assert prompts.load("mine").parent == "mine@v1"
+    told = run("lock").output.splitlines()
+    assert "CHANGED, was" in told[0]
+    assert told[1].endswith("  new")
+    assert not any("new" in line or "CHANGED" in line for line in run("lock").output.splitlines())
+    assert "note" not in run("new-version", "mine").stderr
+
+
+def test_citations_and_another_form_of_the_whole_reply_do_not_go_together(folder):
+    write(folder, text="Cite the passages as [1]. Reply as JSON. $question $passages", name="both")
+    path = folder / "prompts/both/v1.md"
+    path.write_text(path.read_text().replace("variables: [question]", "variables: [question, passages]"))
+    steps = [{"type": "retrieve", "k": 1}, {"type": "answer", "prompt": "both@v1"}]
+    (found,) = lint_uses(config.Config({"name": "p", "model": "scripted:x", "steps": steps}).build(Pipeline))
+    assert "both@v1 asks for json; answer reads cited" in str(found)

@@ -127,10 +127,12 @@ def watch(file: str, log: str | None, labels: str | None, false_alarms: float, a
     learnt = read_calibration(Path(file))
     alarms: dict[str, Alarm] = {}
     if log is not None:
+        if not Path(log).expanduser().exists():
+            raise DataError(f"there is no {log}: the step abstain writes it where its `log` names it, an answer a line")
         came = [_number(row, "confidence", place) for place, row in _rows(log)]
         alarms["confidences"] = scores_drift(learnt.scores, came, false_alarms)
     if labels is not None:
-        wrong = [_number(row, "right", place) < 0.5 for place, row in _rows(labels)]
+        wrong = [_label(row, place) == 0 for place, row in _rows(labels)]
         alarms["wrong answers"] = labels_drift(wrong, learnt.error, false_alarms)
     if as_json:
         print_json({name: asdict(alarm) for name, alarm in alarms.items()})
@@ -201,8 +203,17 @@ def _rows(file: str) -> list[tuple[str, dict[str, object]]]:
     return rows
 
 
+def _label(row: dict[str, object], place: str) -> float:
+    value = _number(row, "right", place)
+    if value not in (0, 1):
+        raise DataError(f"{place}: 'right' is to be 1 or 0, not {value:g}")
+    return value
+
+
 def _number(row: dict[str, object], key: str, place: str) -> float:
     value = row.get(key)
     if isinstance(value, bool | int | float) and float(value) == float(value):
         return float(value)
+    if key not in row:
+        raise DataError(f"{place}: there is no {key!r} (there is: {', '.join(row) or 'nothing'})")
     raise DataError(f"{place}: {key!r} is to be a number, not {json.dumps(value)}")

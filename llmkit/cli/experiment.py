@@ -44,16 +44,19 @@ def command(
         return
     with _Board(quiet=as_json) as board:
         decision = running.run(standing, workers=workers, on_step=board.show)
-    if html:
+    if as_json:
+        print_json(running.as_json(standing, decision))
+    else:
+        click.echo(aligned(_rows(standing, decision)))
+        for arm, why in standing.why.items():
+            click.echo(f"{standing.arms[arm].name} was withdrawn: {why}")
+        click.echo(told(standing, decision))
+        click.echo(standing.path)
+    if html:  # last: a page that cannot be written loses no decision
         from llmkit.experiments.report import render, write
 
         write(render(standing, decision, told(standing, decision)), Path(html))
-    if as_json:
-        print_json(running.as_json(standing, decision))
-        return
-    click.echo(aligned(_rows(standing, decision)))
-    click.echo(told(standing, decision))
-    click.echo(f"{standing.path}" + (f"; the page is {html}" if html else ""))
+        click.echo(f"the page is {html}", err=True)
 
 
 def told(standing: Standing, decision: Decision) -> str:
@@ -61,10 +64,15 @@ def told(standing: Standing, decision: Decision) -> str:
     race, name = standing.race, standing.arms[decision.best].name
     grid = race.items * race.arms
     known = standing.spent.known
-    cost = f"{decision.calls} of {grid} answers were needed ({decision.calls / grid:.0%}), {known} of them known"
+    cost = f"{decision.calls} of {grid} answers were asked for ({decision.calls / grid:.0%}), {known} of them known"
     if standing.silent:
         cost += f". Of {standing.silent} samples {standing.figure} says nothing; they only dilute differences"
     sure = f"wrong by more than {race.epsilon:g} with probability at most {race.delta:g}"
+    if standing.why:
+        names = ", ".join(standing.arms[arm].name for arm in standing.why)
+        cost += f". Withdrawn, and not compared: {names}"
+    if len(standing.why) == race.arms - 1:
+        return f"no race: {name} is the only arm that could run. {cost}"
     if decision.kind == "undecided":
         why = standing.stopped or "every sample was used"
         others = len(decision.left) - 1
@@ -74,8 +82,9 @@ def told(standing: Standing, decision: Decision) -> str:
         names += f" and {len(decision.left) - 4} more" if len(decision.left) > 4 else ""
         return f"tie within {race.epsilon:g}: {names} ({sure}). {cost}"
     rest = len(decision.left) - 1
+    are = "is" if rest == 1 else "are"
     more = (
-        f"no arm is better by more than {race.epsilon:g}; how far {rest} of them are behind was not asked"
+        f"no arm is better by more than {race.epsilon:g}; how far {rest} of them {are} behind was not asked"
         if rest
         else "it beats every other arm"
     )
@@ -98,8 +107,8 @@ def _rows(standing: Standing, decision: Decision) -> list[tuple[str, ...]]:
     race, means = standing.race, standing.race.means()
     rows: list[tuple[str, ...]] = [("arm", standing.figure, "seen", "against the best", "")]
     for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_known(means[arm]))):
-        mean = "" if race.seen[n] == 0 else f"{means[n]:.3f}"
-        state = standing.why.get(n, "")
+        mean = "" if means[n] != means[n] else f"{means[n]:.3f}"
+        state = "withdrawn" if n in standing.why else ""
         if n in race.out:
             state = f"beaten by {standing.arms[race.out[n]].name}"
         if n == decision.best:
@@ -107,7 +116,7 @@ def _rows(standing: Standing, decision: Decision) -> list[tuple[str, ...]]:
             continue
         value, low, high = race.difference(n, decision.best)
         against = "" if value != value else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-        rows.append((standing.arms[n].name, mean, str(race.seen[n]), against, state[:80]))
+        rows.append((standing.arms[n].name, mean, str(race.seen[n]), against, state))
     return rows
 
 

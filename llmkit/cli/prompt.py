@@ -12,7 +12,7 @@ import click
 
 from llmkit.cli.figures import aligned
 from llmkit.cli.show import excerpt, json_option, print_json
-from llmkit.errors import ConfigError, PromptError
+from llmkit.errors import ConfigError, PromptError, unknown
 
 if TYPE_CHECKING:
     from llmkit.lint import Finding
@@ -135,7 +135,8 @@ def lint(names: tuple[str, ...], budget: int | None, as_json: bool) -> None:
     else:
         for one in found:
             click.echo(one)
-        click.echo(f"{len(files)} prompts and {len(pipelines)} pipelines, {len(found)} findings", err=True)
+        looked = f"{_count(len(files), 'prompt')} and {_count(len(pipelines), 'pipeline')}"
+        click.echo(f"{looked}, {_count(len(found), 'finding')}", err=True)
     if found:
         sys.exit(1)
 
@@ -145,9 +146,16 @@ def lint(names: tuple[str, ...], budget: int | None, as_json: bool) -> None:
 @click.option("--into", default="prompts", show_default=True, metavar="FOLDER", help="Where it goes.")
 def new_version(ref: str, into: str) -> None:
     """Copy a prompt to its next version, for editing; lock it when it is done."""
-    from llmkit import prompt_versions
+    from llmkit import prompt_versions, prompts
 
+    source = prompts.path_of(ref)
     click.echo(prompt_versions.new_version(ref, Path(into)))
+    if prompts.locked(source) not in (None, prompts.read(source, source.parent.name, source.stem).digest):
+        click.echo(
+            f"note: {source} was changed after it was locked, and the new version holds the change: bring back the "
+            "text that was locked",
+            err=True,
+        )
 
 
 @command.command("lock")
@@ -158,8 +166,18 @@ def lock(folder: str) -> None:
 
     if not Path(folder).is_dir():
         raise PromptError(f"no folder {folder}")
+    before = prompt_versions.locked(Path(folder))
     for ref, digest in prompt_versions.lock(Path(folder)).items():
-        click.echo(f"{ref}  {digest[:16]}")
+        new = "  new" if ref not in before else ""
+        click.echo(f"{ref}  {digest[:16]}{new}" if before.get(ref, digest) == digest else _changed(ref, digest, before))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _changed(ref: str, digest: str, before: dict[str, str]) -> str:
+    return f"{ref}  {digest[:16]}  CHANGED, was {before[ref][:16]}: results with the old text do not compare"
 
 
 def _before(ref: str) -> str:
@@ -206,9 +224,10 @@ def _wanted(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
         else:
             try:
                 files.append(prompts.path_of(name))
-            except PromptError:
-                if name not in assets.known("pipelines"):
-                    raise
+            except PromptError as error:
+                there = assets.known("pipelines")
+                if name not in there:
+                    raise PromptError(f"{error}\nnor is it a pipeline: {unknown('pipeline', name, there)}") from error
                 pipelines.append(name)
     return files, pipelines
 

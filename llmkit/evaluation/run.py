@@ -81,10 +81,11 @@ def evaluate(
         rescored = _rescore(plan, folder, writing)
         session = _Session(plan, folder, writing, workers, on_progress, only)
         session.run()
-    if only is not None:
-        return folder
-    if session.fresh or rescored or not (folder.path / "summary.json").exists():
-        write_json(folder.path / "summary.json", summarise(folder, plan.task))
+    path = folder.path / "summary.json"
+    if session.fresh or rescored:
+        path.unlink(missing_ok=True)  # it tells of other samples or figures than there are now
+    if only is None and not path.exists():
+        write_json(path, summarise(folder, plan.task))
     return folder
 
 

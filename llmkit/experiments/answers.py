@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import DataError, LlmkitError
-from llmkit.evaluation.folder import RunFolder
+from llmkit.evaluation.folder import RunFolder, write_json
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.run import evaluate
+from llmkit.evaluation.summary import summarise
 
 if TYPE_CHECKING:
     from llmkit.experiments.experiment import Budget
@@ -83,6 +84,13 @@ class Answers:
         self.spent.seconds += self.clock() - began
         self._count(arm, [rows[name] for name in ids])
         return np.array([self._score(rows[name]) for name in ids])
+
+    def summarise(self) -> None:
+        """Sum up every arm that was asked, so that its folder reads like any run's."""
+        for arm, folder in self.folders.items():
+            path = folder.path / "summary.json"
+            if not path.exists() and any(True for _ in folder.scores()):
+                write_json(path, summarise(folder, self.plans[arm].task))
 
     @property
     def silent(self) -> int:

@@ -151,6 +151,7 @@ def arms_of(experiment: Experiment) -> list[Arm]:
     Raises:
         ConfigError: a path that leads nowhere, a value that is wrong, two arms that are the same.
     """
+    assets.find("pipelines", experiment.pipeline)  # one that is not there is told once, not for every arm
     found, problems = [], []
     for name, values in _named(experiment):
         try:

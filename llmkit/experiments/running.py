@@ -120,10 +120,14 @@ def run(
             standing.stopped = used_up(experiment.budget, standing.spent, standing.share)
             if standing.stopped:
                 break
-            ids = standing.order[race.seen[arm] : race.seen[arm] + experiment.block]
+            size = experiment.block
+            if experiment.budget.calls is not None:  # not more than are left, even if all of them have to be asked for
+                size = min(size, math.ceil(experiment.budget.calls * standing.share) - standing.spent.calls)
+            ids = standing.order[race.seen[arm] : race.seen[arm] + size]
             _step(standing, answers, arm, ids)
         standing.silent = answers.silent
         on_step(standing)
+    answers.summarise()
     if not race.running:
         told = "; ".join(f"{standing.arms[arm].name}: {why}" for arm, why in standing.why.items())
         raise DataError(f"no arm can run: {told}")

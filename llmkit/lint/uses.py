@@ -45,8 +45,9 @@ def _use(place: str, ref: str, reads: Output, reader: Part, *, strict: bool = Tr
         yield Finding(place, "form", str(error))
         return
     asked = {prompt.output} if prompt.output else {kind for kind in asked_for(prompt) if kind in (*ALONE, reads)}
-    if asked - {reads, "text"} and reads not in asked:
-        other = ", ".join(sorted(str(kind) for kind in asked))
+    # text with marks and a form of the whole reply are two; of two whole forms the prompt's own lint tells
+    if asked - {reads, "text"} and (reads not in asked or reads == "cited"):
+        other = ", ".join(sorted(str(kind) for kind in asked - {reads}))
         yield Finding(place, "output", f"{prompt.ref} asks for {other}; {reader.type} reads {reads}")
     elif strict and reads not in asked and reads != "text":
         yield Finding(place, "output", f"{prompt.ref} asks for no {reads}, which is what {reader.type} reads")

@@ -119,6 +119,11 @@ def load_scripted(name: str) -> ScriptedChat:
                 value = json.loads(line)
                 if not isinstance(value, str | dict):
                     raise ModelError(f"{path}, line {number}: expected a JSON string or object")
+                if isinstance(value, dict) and not (value and set(value) <= {"content", "tool_calls"}):
+                    raise ModelError(
+                        f"{path}, line {number}: a message has content and tool_calls, not {sorted(value)}; write a "
+                        'reply that is JSON itself as a string, as in "{\\"a\\": 1}"'
+                    )
                 outputs.append(value)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"the script {path} cannot be read: {error}") from error

@@ -83,7 +83,9 @@ def read_calibration(path: Path) -> Calibration:
         if limit is not None and not (isinstance(limit, int | float) and math.isfinite(limit)):
             raise ValueError(f"the threshold is {limit!r}")
     except FileNotFoundError as error:
-        raise DataError(f"there is no calibration {path}: make it with `llmkit abstain learn`") from error
+        raise DataError(
+            f"there is no calibration {path}: make it with `llmkit abstain learn PIPELINE --task TASK`"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the calibration {path} cannot be read: {error}") from error
     return found
