@@ -11,16 +11,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  +##' Makefile | sed 's/:.*##/\t/'
 
-demo: $(VENV)/base.stamp  ## set up, then ask the documentation three questions
+demo: $(VENV)/base.stamp  ## set up, then ask the documentation: a quotation, then answers by the model that comes with it
 	@$(BIN)/llmkit models pull
 	@$(BIN)/llmkit ingest docs --into $(DEMO_KB)
-	@for question in \
-	    "Where does a knowledge base write the encoder down?" \
-	    "What happens when a file fails to parse that was indexed before?" \
-	    "Who won the football world cup in 1998?"; do \
-	  printf '\n\033[1m? %s\033[0m\n' "$$question"; \
-	  $(BIN)/llmkit ask "$$question" --kb $(DEMO_KB) || exit $$?; \
-	done
+	@ask() { printf '\n\033[1m? %s\033[0m\n' "$$1"; $(BIN)/llmkit ask "$$1" --kb $(DEMO_KB) --pipeline "$$2"; }; \
+	ask "Where does a knowledge base write the encoder down?" docs-qa && \
+	ask "What happens when a file fails to parse that was indexed before?" docs-qa-local && \
+	ask "What is the default port of llmkit serve?" docs-qa-local && \
+	ask "Who won the football world cup in 1998?" docs-qa-local
 	@printf '\nYour own documents next:\n  %s ingest ~/Documents --into kb\n  %s ask "…" --kb kb\n' $(BIN)/llmkit $(BIN)/llmkit
 	@printf '\nThe page, in your browser:\n  %s serve --kb %s\n' $(BIN)/llmkit $(DEMO_KB)
 
