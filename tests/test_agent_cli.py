@@ -38,7 +38,7 @@ def test_ask_without_a_terminal_refuses_and_says_so(agent, tmp_path):
     done = CliRunner().invoke(cli, ["ask", "Write hi.", "--pipeline", agent])
     assert done.exit_code == 0, done.output
     assert "Written." in done.stdout
-    assert "refused calls: 1" in done.stderr
+    assert "refused calls: 1; write_file: This call needs a person's approval" in done.stderr
     assert "  write_file" not in done.stderr
     assert not (tmp_path / "files").exists()
 
