@@ -123,6 +123,10 @@ class Hit:
     """Scores by retriever before fusion: ``{"dense": 0.61, "bm25": 7.2}``."""
 
 
+UNCHECKED = "not checked"
+"""Reason of a citation that no step has checked yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A claim of support: where in which version of which document."""
@@ -139,6 +143,13 @@ class Citation:
     supported: bool
     reason: str = ""
     """Why the citation counts as supported or not."""
+
+    @property
+    def doubt(self) -> str:
+        """What is to be said against it: that no step checked it, or why it is not supported; empty: nothing."""
+        if self.supported or self.reason == UNCHECKED:
+            return "" if self.supported else UNCHECKED
+        return f"not supported: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,11 +133,12 @@ def show_answer(state: State, said: str) -> None:
     else:
         if " ".join(said.split()) != " ".join(answer.text.split()):
             refined = any("rounds" in record.detail for record in state.records)
-            click.echo(f"\n{'Refined' if refined else 'Checked'} answer:\n{answer.text}")
+            head = f"\n{'Refined' if refined else 'Checked'} answer:\n" if said.strip() else ""
+            click.echo(f"{head}{answer.text}")
         click.echo()
         chunks = {hit.chunk.id: hit.chunk for hit in state.hits}
         for citation in answer.citations:
-            mark = "" if citation.supported else f"  (NOT SUPPORTED: {citation.reason})"
+            mark = f"  ({citation.doubt})" if citation.doubt else ""
             chunk = chunks.get(citation.chunk)
             place = location(chunk) if chunk else "no such passage"
             click.echo(f"[{citation.n}] {place}, characters {citation.start}-{citation.end}{mark}")
