@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Metadata: TypeAlias = Mapping[str, Json]
+UNCHECKED = "not checked"  # the reason of a citation that no step has checked yet
 
 BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", "quote", "row", "front matter"]
 
@@ -123,10 +124,6 @@ class Hit:
     """Scores by retriever before fusion: ``{"dense": 0.61, "bm25": 7.2}``."""
 
 
-UNCHECKED = "not checked"
-"""Reason of a citation that no step has checked yet."""
-
-
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A claim of support: where in which version of which document."""
@@ -147,9 +144,8 @@ class Citation:
     @property
     def doubt(self) -> str:
         """What is to be said against it: that no step checked it, or why it is not supported; empty: nothing."""
-        if self.supported or self.reason == UNCHECKED:
-            return "" if self.supported else UNCHECKED
-        return f"not supported: {self.reason}"
+        said = UNCHECKED if self.reason == UNCHECKED else f"not supported: {self.reason}"
+        return "" if self.supported else said
 
 
 @dataclass(frozen=True, slots=True)
