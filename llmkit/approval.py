@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from llmkit.errors import LlmkitError
+from llmkit.errors import DataError, LlmkitError, unknown
 from llmkit.types import State
 
 
@@ -20,15 +20,26 @@ class Request:
     """Why somebody is asked."""
 
 
+Kind = Literal["approve", "reject", "edit"]
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a call."""
+    """What becomes of a call.
 
-    kind: Literal["approve", "reject", "edit"]
+    Raises:
+        DataError: `kind` is none of the three.
+    """
+
+    kind: Kind
     reason: str = ""
     """Of a rejection: the model is told."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Of an edit: what the call is made with instead."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise DataError(unknown("decision", self.kind, get_args(Kind)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class ApprovalNeeded(LlmkitError):
         self.thread = thread
         """Where its memory is."""
         self.spent = spent
-        """What the agent used so far, and its trace."""
+        """What the agent used so far, and its trace; the wait for a person is not in its seconds."""
         self.state: State | None = None
         """What the pipeline knew before the step that waits."""
         self.step = 0

@@ -262,6 +262,8 @@ def _flatten(error: ValidationError, model: type[BaseModel], prefix: Loc) -> Ite
         else:
             message = detail["msg"].removeprefix("Value error, ")
             message = message[:1].lower() + message[1:]
+            if detail["type"] == "tuple_type":
+                message = "input should be a list"  # what the YAML has in its place
             simple = isinstance(detail["input"], str | int | float | bool) and detail["type"] != "value_error"
             yield loc, f"{message}, got {detail['input']!r}" if simple else message
 

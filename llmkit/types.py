@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Metadata: TypeAlias = Mapping[str, Json]
+UNCHECKED = "not checked"  # the reason of a citation that no step has checked yet
 
 BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", "quote", "row", "front matter"]
 
@@ -139,6 +140,12 @@ class Citation:
     supported: bool
     reason: str = ""
     """Why the citation counts as supported or not."""
+
+    @property
+    def doubt(self) -> str:
+        """What is to be said against it: that no step checked it, or why it is not supported; empty: nothing."""
+        said = UNCHECKED if self.reason == UNCHECKED else f"not supported: {self.reason}"
+        return "" if self.supported else said
 
 
 @dataclass(frozen=True, slots=True)

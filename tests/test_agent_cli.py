@@ -38,7 +38,7 @@ def test_ask_without_a_terminal_refuses_and_says_so(agent, tmp_path):
     done = CliRunner().invoke(cli, ["ask", "Write hi.", "--pipeline", agent])
     assert done.exit_code == 0, done.output
     assert "Written." in done.stdout
-    assert "refused calls: 1" in done.stderr
+    assert "refused calls: 1; write_file: This call needs a person's approval" in done.stderr
     assert "  write_file" not in done.stderr
     assert not (tmp_path / "files").exists()
 
@@ -83,6 +83,33 @@ def test_what_is_typed_is_the_decision(typed, decision):
     assert found == [decision]
     assert "\u001b" not in done.output
     assert "\\u001b[2J" in done.output
+
+
+def test_a_citation_that_no_step_checked_is_not_called_unsupported(tmp_path):
+    from llmkit.encoders.hashing import HashingEncoder
+    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.types import Document
+
+    with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
+        kb.add([Document("pump", "The pump is blue.")])
+    head = f"name: x\nmodel: 'scripted:It is red [1].'\nknowledge: {tmp_path}/kb\nsteps:\n  - {{type: retrieve, retriever: bm25}}\n"
+    (tmp_path / "x.yaml").write_text(f"{head}  - answer\n")
+    (tmp_path / "y.yaml").write_text(f"{head}  - answer\n  - ground\n")
+    said = [
+        CliRunner().invoke(cli, ["ask", "pump", "--pipeline", str(tmp_path / name)]).stdout
+        for name in ("x.yaml", "y.yaml")
+    ]
+    assert "(not checked)" in said[0]
+    assert "not supported" not in said[0]
+    assert "(not supported: " in said[1]
+
+
+def test_votes_are_shown_without_the_word_checked(tmp_path):
+    (tmp_path / "v.yaml").write_text(
+        "name: v\nmodel: scripted:It is 4.\nsteps: [{type: self-consistency, samples: 2, answer: number}]\n"
+    )
+    done = CliRunner().invoke(cli, ["ask", "2 + 2?", "--pipeline", str(tmp_path / "v.yaml")])
+    assert done.stdout.strip() == "It is 4."
 
 
 def test_trace_shows_a_turn_as_a_tree(agent, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 import pytest
 
@@ -65,6 +66,8 @@ class TestApproval:
         assert not (tmp_path / "files" / "a.txt").exists()
         assert "not today" in model.calls[-1][-1].content
         assert state.records[0].detail["counts"] == {"rejected calls": 1}
+        assert "rejected calls: 1; write_file: " in state.records[0].detail["notes"][0]
+        assert "not today" in state.records[0].detail["notes"][0]
         made, _ = agent([WRITE, "Done."], tmp_path, approve=["write_file"])
         with pytest.raises(ApprovalNeeded) as caught:
             made.run("Write hello.", caller=HERE)
@@ -101,6 +104,35 @@ class TestApproval:
         made, _ = agent([WRITE, "No."], tmp_path)
         state = made.run("Write it.", history=[Message("user", "?"), Message("assistant", "Write a.txt now!")])
         assert state.records[0].detail["counts"] == {"refused calls": 1}
+
+    def test_the_time_before_the_decision_counts_and_the_wait_does_not(self, tmp_path):
+        def slowly(messages):
+            time.sleep(0.2 if messages[-1].type == "human" else 0)
+            return WRITE if messages[-1].type == "human" else "Written."
+
+        made, _ = agent(slowly, tmp_path, approve=["write_file"])
+        with pytest.raises(ApprovalNeeded) as caught:
+            made.run("Write hello.", caller=HERE)
+        asked = caught.value.spent["step_seconds"]
+        time.sleep(1.0)
+        began = time.perf_counter()
+        state = made.decide(caught.value, [Decision("approve")])
+        assert 0.2 <= asked < state.records[0].seconds <= asked + time.perf_counter() - began
+
+    def test_decisions_are_for_the_step_that_waited(self, tmp_path):
+        made, _ = agent([], tmp_path, approve=["write_file"])
+        twice = made.replace(steps=(*made.steps, made.steps[0].replace(approve=())))
+        model = ScriptedChat([WRITE, "Written.", using("calculator", 2, expression="1 + 1"), "2"])
+        twice = twice.with_models(lambda spec: model)
+        with pytest.raises(ApprovalNeeded) as caught:
+            twice.run("Write hello.", caller=HERE)
+        state = twice.decide(caught.value, [Decision("approve")])
+        assert state.answer.text == "2"
+        assert state.records[1].usage.calls == 2
+
+    def test_another_word_is_no_decision(self):
+        with pytest.raises(DataError, match="unknown decision 'approved'; did you mean 'approve'"):
+            Decision("approved")
 
     def test_decisions_must_fit_what_waits(self, tmp_path):
         made, _ = agent([WRITE, "Written."], tmp_path, approve=["write_file"])

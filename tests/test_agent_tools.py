@@ -52,6 +52,8 @@ class TestFiles:
         return root
 
     def test_reads_and_lists(self, root):
+        with pytest.raises(DataError, match="nowhere of this tool is not there"):
+            use(ReadFile(root=str(root / "nowhere")), path="plan.txt")
         assert use(ReadFile(root=str(root)), path="notes/plan.txt") == "Buy é."
         assert use(ReadFile(root=str(root)), path=".").split() == ["link.txt", "notes", "out", "raw.bin"]
         assert isinstance(use(ReadFile(root=str(root)), path="raw.bin"), bytes)

@@ -55,6 +55,19 @@ def kb(run, tmp_path):
     return tmp_path / "kb"
 
 
+def test_ask_and_chat_read_the_knowledge_base_that_the_pipeline_names(run, kb, monkeypatch):
+    monkeypatch.delenv("LLMKIT_KB", raising=False)
+    (kb.parent / "mine.yaml").write_text("name: mine\nknowledge: kb\nsteps: [{type: retrieve, retriever: bm25}]\n")
+    for asked in (["ask", "parcels"], ["ask", "parcels", "--as-of", "1"], ["chat"]):
+        out, _ = run(*asked, "--pipeline", "mine.yaml", stdin="parcels\n" if asked == ["chat"] else "")
+        assert "Bern" in out
+    _, err = run("ask", "parcels", "--pipeline", "mine.yaml", "--kb", "other", code=1)
+    assert "no knowledge base at other" in err
+    monkeypatch.setenv("LLMKIT_KB", "elsewhere")
+    _, err = run("ask", "parcels", "--pipeline", "mine.yaml", code=1)
+    assert "no knowledge base at elsewhere" in err
+
+
 def test_a_copy_is_told_at_ingest_and_in_the_status(run, tmp_path):
     (tmp_path / "copies").mkdir()
     for name in ("a.txt", "b.txt"):
@@ -333,7 +346,11 @@ def test_the_history_of_a_knowledge_base(run, kb, tmp_path):
     assert "bytes free" in run("kb", "compact", "--kb", "kb")[0]
     _, err = run("search", "tomatoes", "--kb", "kb", "--as-of", "1", code=1)
     assert "it was compacted, the oldest kept is 3" in err
+    for option in ("--memory", "--sessions", "--runs"):
+        _, err = run("kb", "forget", "w", "--kb", "kb", option, "nix", code=2)
+        assert f"{option}: there is no nix; nothing was forgotten" in err
     out, _ = run("kb", "forget", "w", "--kb", "kb")
+    assert ".llmkit/agent.sqlite (not there): what agents remember of 0 conversations" in out
     assert "runs: 0 samples" in out
     assert "sessions.sqlite: 0 turns" in out
     next((tmp_path / "kb" / "vectors").glob("*.npy")).write_bytes(b"torn")

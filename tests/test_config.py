@@ -83,6 +83,11 @@ def test_all_problems_at_once_with_place_near_match_and_known_names():
     assert "a word or a mapping" in found["horses[2]"].message
 
 
+def test_a_text_where_a_list_belongs_is_told_in_the_words_of_yaml():
+    with pytest.raises(ConfigError, match="input should be a list, got 'dense'"):
+        config.parse("name: x\nsteps: dense").build(Pipeline)
+
+
 def test_wrong_items_do_not_make_a_list_too_short_and_none_do():
     with pytest.raises(ConfigError) as refused:
         config.parse("name: x\nsteps: [retrive, extrct]").build(Pipeline)

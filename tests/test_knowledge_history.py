@@ -168,9 +168,12 @@ def test_what_is_forgotten_is_in_no_file(tmp_path):
 
 
 def test_forgetting_what_never_was_forgets_nothing(kb):
-    with pytest.raises(KnowledgeError, match="never had a document 'x'; nothing was forgotten"):
+    with pytest.raises(KnowledgeError, match=r"no document 'x' in any generation \(misspelt, or forgotten already\)"):
         forget(kb, ["a", "x"])
     assert "a" in contents(kb)
+    kb.add([Document("notes/a.md", "x")])
+    with pytest.raises(KnowledgeError, match=r"did you mean 'notes/a\.md'\?; nothing was forgotten"):
+        forget(kb, ["a.md"])
 
 
 def test_a_reader_keeps_its_generation_through_all_of_it(kb):
@@ -299,7 +302,7 @@ def test_where_forgetting_cannot_be_done_nothing_else_is_erased(tmp_path):
         asked = []
         with writer_lock(tmp_path / "kb", "test"), pytest.raises(KnowledgeError, match="is busy"):
             forget(kb, ["a"], before=asked.append)
-        with pytest.raises(KnowledgeError, match="never had"):
+        with pytest.raises(KnowledgeError, match="no document 'nobody' in any"):
             forget(kb, ["a", "nobody"], before=asked.append)
         assert asked == []
 

@@ -322,6 +322,10 @@ def test_scripts_give_text_messages_tool_calls_and_errors(tmp_path):
     (tmp_path / "s.jsonl").write_text('"first"\n{"content": "second"}\n')
     scripted = load_chat(f"scripted:@{tmp_path}/s.jsonl")
     assert [scripted.invoke("x").text for _ in range(2)] == ["first", "second"]
+    (tmp_path / "s.jsonl").write_text('{"tool_calls": [{"name": "f", "args": {"x": 1}}, {"name": "g", "args": {}}]}')
+    calls = load_chat(f"scripted:@{tmp_path}/s.jsonl").invoke("x").tool_calls
+    assert [(call["name"], call["args"]) for call in calls] == [("f", {"x": 1}), ("g", {})]
+    assert len({call["id"] for call in calls}) == 2
     assert load_chat("scripted:always").invoke("x", stop=["w"]).text == "al"
 
 
@@ -329,8 +333,10 @@ def test_scripts_give_text_messages_tool_calls_and_errors(tmp_path):
     ("content", "says"),
     [
         ("{", "line 1: not JSON"),
-        ("3", "line 1: expected"),
-        ('{"who": "ACME"}', r"line 1: a message has .*not \['who'\]"),
+        ("3", "line 1: neither a text nor an object; expected a JSON text, or"),
+        ('"a"\n{"name": "f", "arguments": {}}', "line 2: an object with the keys name, arguments; expected"),
+        ('{"tool_calls": [{"name": "f", "arguments": {}}]}', "line 1: call 1 needs a 'name' and an object 'args'"),
+        ('{"content": 1}', "'content' is a text"),
     ],
 )
 def test_a_broken_script_names_its_line(tmp_path, content, says):

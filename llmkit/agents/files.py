@@ -104,6 +104,8 @@ def _opened(root: Path, given: str, how: int) -> Iterator[int]:
     if not given.strip() or "\0" in given or PurePosixPath(given).is_absolute() or ".." in parts or ":" in given:
         raise DataError(f"{given[:200]!r} is not a path below the folder: write one as in notes/plan.txt")
     base = root.expanduser()
+    if not base.is_dir():
+        raise DataError(f"the folder {root} of this tool is not there: its `root` must be one")
     opened = []
     try:
         if os.open not in os.supports_dir_fd:  # Windows

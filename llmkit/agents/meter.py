@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import Field
 
+from llmkit.agents.fence import CLOSE, OPEN
 from llmkit.part import Part
 from llmkit.types import Usage
 
+_SHOWN = 160  # characters of a result in a note
 STALL = 2  # results of one call that are the same before it is not made again
 
 
@@ -74,6 +76,16 @@ class Meter:
     def note(self, name: str, arguments: Mapping[str, Any], result: str) -> None:
         """Remember what a call gave."""
         self._results.setdefault(_key(name, arguments), []).append(result)
+
+    def first_of(self, kind: str) -> str:
+        """The first call that `kind` of `counts` counted, as in ``; write_file: nobody is there``; empty: no call."""
+        for entry in self.trace:
+            if entry["kind"] == "tool" and f"{entry['status']} calls" == kind:
+                text = entry["result"].removeprefix(f"{OPEN}\n").removesuffix(f"\n{CLOSE}")
+                text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+                shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+                return f"; {entry['name']}: {shown.removeprefix(entry['name'] + ' failed: ')}"
+        return ""
 
     def snapshot(self) -> dict[str, Any]:
         """What another meter goes on with, as JSON values."""

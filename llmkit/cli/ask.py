@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,10 +16,10 @@ from llmkit.cli.show import (
     answer_row,
     as_of_option,
     as_option,
+    asked_kb_option,
     duration,
     excerpt,
     json_option,
-    kb_option,
     location,
     print_json,
     where_option,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command("ask")
 @click.argument("question", required=False)
-@kb_option
+@asked_kb_option
 @click.option("--pipeline", default="docs-qa", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
 @click.option("--input", "given", multiple=True, metavar="NAME=VALUE", help="What verifiers check by; JSON or text.")
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 @json_option
 def command(
     question: str | None,
-    kb: str,
+    kb: str | None,
     pipeline: str,
     overrides: tuple[str, ...],
     given: tuple[str, ...],
@@ -64,7 +65,9 @@ def command(
     if as_of is not None or reader is not None:
         from llmkit.knowledge.base import KnowledgeBase
 
-        loaded = loaded.with_knowledge(KnowledgeBase.open(kb, as_of=as_of, reader=reader))
+        loaded = loaded.with_knowledge(
+            KnowledgeBase.open(Path(loaded.knowledge).expanduser(), as_of=as_of, reader=reader)
+        )
     if where is not None:
         loaded = loaded.with_filter(where)
     if loaded.reads_knowledge:
@@ -109,8 +112,10 @@ def listen(stream: Iterator[Event]) -> None:
     if state is not None:
         show_answer(state, said)
         times = ", ".join(f"{record.step.partition('] ')[2]} {duration(record.seconds)}" for record in state.records)
-        words = f", first words after {duration(first)}" if first is not None else ""
-        click.echo(f"\n{duration(time.perf_counter() - started)} in all: {times}{words}", err=True)
+        took = time.perf_counter() - started
+        before = max(0.0, sum(record.seconds for record in state.records) - took)  # of a run that waited for a decision
+        words = f", first words after {duration(before + first)}" if first is not None else ""
+        click.echo(f"\n{duration(before + took)} in all: {times}{words}", err=True)
 
 
 def show_answer(state: State, said: str) -> None:
@@ -128,11 +133,12 @@ def show_answer(state: State, said: str) -> None:
     else:
         if " ".join(said.split()) != " ".join(answer.text.split()):
             refined = any("rounds" in record.detail for record in state.records)
-            click.echo(f"\n{'Refined' if refined else 'Checked'} answer:\n{answer.text}")
+            head = f"\n{'Refined' if refined else 'Checked'} answer:\n" if said.strip() else ""
+            click.echo(f"{head}{answer.text}")
         click.echo()
         chunks = {hit.chunk.id: hit.chunk for hit in state.hits}
         for citation in answer.citations:
-            mark = "" if citation.supported else f"  (NOT SUPPORTED: {citation.reason})"
+            mark = f"  ({citation.doubt})" if citation.doubt else ""
             chunk = chunks.get(citation.chunk)
             place = location(chunk) if chunk else "no such passage"
             click.echo(f"[{citation.n}] {place}, characters {citation.start}-{citation.end}{mark}")

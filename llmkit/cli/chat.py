@@ -11,7 +11,7 @@ import click
 
 from llmkit.cli.decide import attended, listen_and_decide
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import as_option, excerpt, kb_option, sessions_option
+from llmkit.cli.show import as_option, asked_kb_option, excerpt, sessions_option
 from llmkit.cli.trace import tree
 from llmkit.errors import Cancelled, LlmkitError
 
@@ -29,14 +29,14 @@ HELP = """  /sources       the passages that the last answer was given from
 
 @click.command("chat")
 @click.argument("name", default="default")
-@kb_option
+@asked_kb_option
 @click.option("--pipeline", default="chat", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
 @as_option
 @sessions_option
 @click.option("--words", default=1500, show_default=True, type=click.IntRange(50), help="Earlier words that are shown.")
 def command(
-    name: str, kb: str, pipeline: str, overrides: tuple[str, ...], reader: str | None, sessions: str, words: int
+    name: str, kb: str | None, pipeline: str, overrides: tuple[str, ...], reader: str | None, sessions: str, words: int
 ) -> None:
     """Talk with your documents; NAME is the conversation to go on with, or a new one.
 

@@ -13,6 +13,7 @@ import click
 
 from llmkit.cli.figures import aligned
 from llmkit.cli.show import json_option, kb_option, notes, print_json, sessions_option
+from llmkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
@@ -93,12 +94,26 @@ def compact(keep: int, kb: str, as_json: bool) -> None:
 )  # fmt: skip
 @sessions_option
 @click.option(
-    "--memory", default=".llmkit/agent.sqlite", show_default=True, metavar="FILE",
-    help="Memory of agents, whose conversations that read the documents are erased too.",
+    "--memory", default=[".llmkit/agent.sqlite"], show_default=True, multiple=True, metavar="FILE",
+    help="Memory of agents, whose conversations that read the documents are erased too; repeatable.",
 )  # fmt: skip
 @json_option
-def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, memory: str, as_json: bool) -> None:
+@click.pass_context
+def forget(
+    ctx: click.Context,
+    documents: tuple[str, ...],
+    kb: str,
+    runs: str,
+    sessions: str,
+    memory: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Take documents out of every generation, evaluation and conversation, so that no byte search finds them."""
+    for option, paths in (("runs", (runs,)), ("sessions", (sessions,)), ("memory", memory)):
+        named = ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+        missing = [path for path in paths if not Path(path).exists()]
+        if named and missing:  # nobody knows afterwards what quotes the documents: it cannot be made good later
+            raise ConfigError(f"--{option}: there is no {', '.join(missing)}; nothing was forgotten")
     from llmkit.evaluation.forgetting import forget_in_runs
     from llmkit.knowledge.purge import forget
     from llmkit.knowledge.quotes import quotes_of
@@ -112,10 +127,10 @@ def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, memory
         if Path(sessions).is_file():
             with SessionStore(Path(sessions)) as store:
                 done["turns"] = store.erase(quotes)
-        if Path(memory).is_file():
+        for file in filter(Path.is_file, map(Path, memory)):
             from llmkit.pipeline.agent_forget import erase_memory
 
-            done["memories"] = erase_memory(Path(memory), quotes)
+            done["memories"] += erase_memory(file, quotes)
 
     with _open(kb) as base:
         gone = forget(base, documents, before=erase)
@@ -129,8 +144,8 @@ def forget(documents: tuple[str, ...], kb: str, runs: str, sessions: str, memory
         "were shown or quote them are gone; the same llmkit eval makes those samples again"
     )
     click.echo(f"{sessions}: {turns} turns of conversations are gone")
-    if done["memories"]:
-        click.echo(f"{memory}: what agents remember of {done['memories']} conversations is gone")
+    told = [path if Path(path).is_file() else f"{path} (not there)" for path in memory]
+    click.echo(f"{', '.join(told)}: what agents remember of {done['memories']} conversations is gone")
     for name in gone.namesakes:
         click.echo(f"  forgotten too, an older name of the same text: {name}")
     for name in gone.copies:

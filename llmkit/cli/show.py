@@ -19,6 +19,13 @@ kb_option = click.option(
     show_default="LLMKIT_KB or .llmkit/kb",
     help="Folder of the knowledge base.",
 )
+asked_kb_option = click.option(
+    "--kb",
+    metavar="DIR",
+    default=lambda: os.environ.get("LLMKIT_KB") or None,
+    show_default="LLMKIT_KB, else what the pipeline names",
+    help="Folder of the knowledge base.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 as_of_option = click.option(
     "--as-of", metavar="GENERATION|DATE", help="Read an older generation, as in 12 or 2026-03-01."

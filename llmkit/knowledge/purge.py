@@ -15,6 +15,7 @@ from llmkit.knowledge import history, index_file, segments, spaces
 from llmkit.knowledge.level import catch_up
 from llmkit.knowledge.lexical import rebuild_from_nothing
 from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.quotes import not_here
 from llmkit.knowledge.segments import Segment
 from llmkit.knowledge.writer import Writer, bury
 
@@ -72,14 +73,14 @@ def forget(
             afterwards what quotes them. Where it fails nothing is forgotten.
 
     Raises:
-        KnowledgeError: a document that never was, or another process holds on to old pages.
+        KnowledgeError: a document that is in no generation, or another process holds on to old pages.
     """
     kb.check_writable()
     size = _size(kb)
     with writer_lock(kb.path, "forget"), Writer(kb, "forget"):
         for name in ids:
             if not kb.catalog.rows("SELECT 1 FROM documents WHERE id = ? LIMIT 1", (name,)):
-                raise KnowledgeError(f"{kb.path} never had a document {name!r}; nothing was forgotten")
+                raise not_here(kb, name)
         namesakes, copies = _same_text(kb, ids)
         every = [*ids, *namesakes]
         before(every)

@@ -54,7 +54,7 @@ def quotes_of(kb: KnowledgeBase, ids: Sequence[str]) -> Quotes:
     """What only these documents say, in any version that is kept. Reads the whole knowledge base.
 
     Raises:
-        KnowledgeError: a document that never was.
+        KnowledgeError: a document that is in no generation.
     """
     kb.check_owner()
     texts: dict[str, None] = {}
@@ -62,7 +62,7 @@ def quotes_of(kb: KnowledgeBase, ids: Sequence[str]) -> Quotes:
     for name in ids:
         found = kb.catalog.rows("SELECT source, title, text FROM documents WHERE id = ?", (name,))
         if not found:
-            raise KnowledgeError(f"{kb.path} never had a document {name!r}; nothing was forgotten")
+            raise not_here(kb, name)
         for source, title, text in found:
             texts |= {title: None, text: None}
             names.add(source)
@@ -83,6 +83,14 @@ def quotes_of(kb: KnowledgeBase, ids: Sequence[str]) -> Quotes:
         for length in lengths:
             runs.difference_update(runs_of(other, length))
     return Quotes(kb.path.resolve(), frozenset(names), tuple(filter(None, texts)), frozenset(runs), frozenset(words))
+
+
+def not_here(kb: KnowledgeBase, name: str) -> KnowledgeError:
+    """Nothing is forgotten, since no generation has that document; names one whose id ends so."""
+    end = f"/{name}"
+    near = kb.catalog.rows("SELECT id FROM documents WHERE substr(id, -length(?)) = ? LIMIT 1", (end, end))
+    hint = f"; did you mean {near[0][0]!r}?" if near else " (misspelt, or forgotten already)"
+    return KnowledgeError(f"{kb.path} has no document {name!r} in any generation{hint}; nothing was forgotten")
 
 
 def words_of(text: str) -> list[str]:

@@ -19,6 +19,7 @@ from llmkit.errors import ModelError
 
 Output = str | AIMessage | Mapping[str, Any] | Exception
 """Text; a message; ``{"content": …, "tool_calls": […]}``; or an exception to raise."""
+_FORM = 'expected a JSON text, or {"content": "…", "tool_calls": [{"name": "…", "args": {…}}]}'
 Script = Sequence[Output] | Callable[[list[BaseMessage]], Output]
 
 
@@ -104,10 +105,10 @@ class ScriptedChat(BaseChatModel):
 def load_scripted(name: str) -> ScriptedChat:
     """``scripted:TEXT`` always says TEXT; ``scripted:@FILE.jsonl`` says its lines in order.
 
-    A line is a JSON string, or an object with ``content`` and ``tool_calls``.
+    A line is a JSON string, or an object with ``content`` and ``tool_calls``, each a ``name`` and ``args``.
 
     Raises:
-        ModelError: the file cannot be read; says which line.
+        ModelError: the file cannot be read, or a line is something else; says which line.
     """
     if not name.startswith("@"):
         return ScriptedChat(lambda _: name)
@@ -116,20 +117,40 @@ def load_scripted(name: str) -> ScriptedChat:
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if line.strip():
-                value = json.loads(line)
-                if not isinstance(value, str | dict):
-                    raise ModelError(f"{path}, line {number}: expected a JSON string or object")
-                if isinstance(value, dict) and not (value and set(value) <= {"content", "tool_calls"}):
-                    raise ModelError(
-                        f"{path}, line {number}: a message has content and tool_calls, not {sorted(value)}; write a "
-                        'reply that is JSON itself as a string, as in "{\\"a\\": 1}"'
-                    )
-                outputs.append(value)
+                outputs.append(_output(json.loads(line), number))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"the script {path} cannot be read: {error}") from error
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{path}, line {number}: not JSON: {error}") from error
+    except ValueError as error:
+        what = f"not JSON: {error}" if isinstance(error, json.JSONDecodeError) else error
+        raise ModelError(f"{path}, line {number}: {what}; {_FORM}") from error
     return ScriptedChat(outputs)
+
+
+def _output(value: Any, number: int) -> Output:
+    """A line of a script, its calls with ids.
+
+    Raises:
+        ValueError: it is not of the form.
+    """
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("neither a text nor an object")
+    if value.keys() - {"content", "tool_calls"}:
+        raise ValueError(f"an object with the keys {', '.join(value)}")
+    calls = value.get("tool_calls", [])
+    if not isinstance(value.get("content", ""), str) or not isinstance(calls, list):
+        raise ValueError("'content' is a text, 'tool_calls' a list")
+    made = []
+    for n, call in enumerate(calls, 1):
+        if (
+            not isinstance(call, dict)
+            or not isinstance(call.get("name"), str)
+            or not isinstance(call.get("args"), dict)
+        ):
+            raise ValueError(f"call {n} needs a 'name' and an object 'args'")
+        made.append({"id": f"script_{number}_{n}", **call, "type": "tool_call"})
+    return {"content": value.get("content", ""), "tool_calls": made}
 
 
 def _counted(message: AIMessage, asked: Sequence[BaseMessage], stop: list[str] | None) -> AIMessage:

@@ -80,7 +80,7 @@ class Agent(Part):
             ctx.note(f"the agent was stopped ({meter.stopped}): this is the best it had")
         told = {name: count for name, count in sorted(meter.counts.items()) if count}
         for name, count in told.items():
-            ctx.note(f"{name}: {count}")
+            ctx.note(f"{name}: {count}{meter.first_of(name)}")
         ctx.record(
             usage=meter.usage, trace=meter.trace, stopped=meter.stopped or "answered", partial=bool(meter.stopped),
             counts=told, model_calls=meter.model_calls, tool_calls=meter.tool_calls,

@@ -14,7 +14,7 @@ from llmkit.models.chat import ChatModelSpec, translate
 from llmkit.part import Part
 from llmkit.pipeline.passages import NOT_FOUND, fit, numbered, refusal
 from llmkit.protocols import Context
-from llmkit.types import Answer, Citation, Event, Hit, Message, State, Usage
+from llmkit.types import UNCHECKED, Answer, Citation, Event, Hit, Message, State, Usage
 
 MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 
@@ -96,7 +96,7 @@ def cited(text: str, shown: Sequence[Hit]) -> list[Citation]:
     return citations
 
 
-def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = "not checked") -> Citation:
+def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = UNCHECKED) -> Citation:
     """A citation of a whole passage."""
     chunk = hit.chunk
     return Citation(n, chunk.document, chunk.version, chunk.id, chunk.start, chunk.end, chunk.text, supported, reason)

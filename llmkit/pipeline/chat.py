@@ -163,7 +163,7 @@ class ChatSession:
             parts.append(f"**{turn.question}**\n\n{turn.answer.text}")
             parts += [
                 f"> [{one.n}] {one.document}, characters {one.start}-{one.end}: {' '.join(one.quote.split())}"
-                + ("" if one.supported else f" (not supported: {one.reason})")
+                + (f" ({one.doubt})" if one.doubt else "")
                 for one in turn.answer.citations
             ]
         return "\n\n".join(parts) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmkit import prompts
@@ -84,14 +85,16 @@ class Run:
         self._usage, self._detail, self._index = Usage(), {}, index
         self._withheld = any(getattr(later, "withholds", False) for later in self._pipeline.steps[index + 1 :])
         self.emit(Event("step", text=place))
-        started = time.perf_counter()
+        started = time.perf_counter() - self.caller.spent.get("step_seconds", 0.0)
         try:
             with _named(place):
                 state = step.run(state, self)
         except ApprovalNeeded as needed:
             needed.state, needed.step = state, index
+            needed.spent = {**needed.spent, "step_seconds": time.perf_counter() - started}
             raise
         record = StepRecord(place, time.perf_counter() - started, self._usage, self._detail)
+        self.caller = replace(self.caller, decisions=(), spent={})  # they were for this step and for no later one
         return state.replace(records=(*state.records, record))
 
 
