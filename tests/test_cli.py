@@ -214,7 +214,7 @@ def test_schema_init_doctor_and_models(run, tmp_path):
     out, _ = run("doctor")
     assert "runtimes" in out
     out, _ = run("models", "list", "--json")
-    assert {row["name"] for row in json.loads(out)} == {"minilm", "smollm2"}
+    assert {row["name"] for row in json.loads(out)} == {"minilm", "smollm2", "answerer", "tool-caller"}
     _, err = run("models", "path", "minilm", code=1)
     assert "llmkit models pull minilm" in err
     _, err = run("models", "path", "minlm", code=1)
