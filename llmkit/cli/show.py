@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from llmkit.types import Chunk, Citation, State
+from llmkit.types import Chunk, State
 
 kb_option = click.option(
     "--kb",
@@ -83,6 +83,8 @@ def excerpt(text: str, width: int = 160) -> str:
 
 def answer_row(state: State, name: str, seconds: float) -> dict[str, Any]:
     """The documented JSON form of an answer."""
+    from llmkit.pipeline.citation_row import citation_row
+
     answer = state.answer
     return {
         "id": name,
@@ -103,18 +105,4 @@ def answer_row(state: State, name: str, seconds: float) -> dict[str, Any]:
         ],
         "notes": [note for record in state.records for note in record.detail.get("notes", ())],
         "seconds": round(seconds, 4),
-    }
-
-
-def citation_row(citation: Citation) -> dict[str, Any]:
-    """The documented JSON form of a citation."""
-    return {
-        "n": citation.n,
-        "document": citation.document,
-        "version": citation.version,
-        "start": citation.start,
-        "end": citation.end,
-        "quote": citation.quote,
-        "supported": citation.supported,
-        "reason": citation.reason,
     }

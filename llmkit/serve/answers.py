@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from llmkit.pipeline.citation_row import citation_row
 from llmkit.serve.running import Order
 from llmkit.serve.service import Answered
-from llmkit.types import Answer, Citation, Event, State
+from llmkit.types import Answer, Event, State
 
 Row = dict[str, Any]
-_ANSWER = Answer("", abstained=True)
-
-
-def citation_row(citation: Citation) -> Row:
-    """A citation; offsets count code points of the document's text."""
-    return {
-        "n": citation.n,
-        "document": citation.document,
-        "version": citation.version,
-        "start": citation.start,
-        "end": citation.end,
-        "quote": citation.quote,
-        "supported": citation.supported,
-        "reason": citation.reason,
-    }
 
 
 def answer_of(state: State) -> Answer:
@@ -32,7 +18,7 @@ def answer_of(state: State) -> Answer:
     if state.answer is not None:
         return state.answer
     if not state.hits:
-        return _ANSWER
+        return Answer("", abstained=True)
     return Answer("\n\n".join(f"[{n}] {hit.chunk.text}" for n, hit in enumerate(state.hits, 1)))
 
 

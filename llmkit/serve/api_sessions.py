@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from llmkit.errors import LlmkitError
 from llmkit.pipeline.chat import ChatSession
+from llmkit.pipeline.citation_row import citation_row
 from llmkit.pipeline.sessions import Turn
-from llmkit.serve.answers import answer_of, beside, citation_row, event_row
+from llmkit.serve.answers import answer_of, beside, event_row
 from llmkit.serve.callers import Refused
 from llmkit.serve.errors import body, refusal
 from llmkit.serve.running import Order
