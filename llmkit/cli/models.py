@@ -37,12 +37,12 @@ def list_models(as_json: bool) -> None:
     for one in adapters:
         base = one.record["base"]["name"]
         click.echo(
-            f"{one.folder.name:<10} {one.size / 1e6:>6.0f} MB  adapter of {base}: --set model=local:{one.folder.name}"
+            f"{one.folder.name:<12} {one.size / 1e6:>6.0f} MB  adapter of {base}: --set model=local:{one.folder.name}"
         )
     for model in listed:
         here = str(model.path) if model.present else f"not here: llmkit models pull {model.name}"
         click.echo(
-            f"{model.name:<10} {model.size / 1e6:>6.0f} MB  {model.licence:<11} {model.purpose}\n{'':<10} {here}"
+            f"{model.name:<12} {model.size / 1e6:>6.0f} MB  {model.licence:<11} {model.purpose}\n{'':<12} {here}"
         )
 
 
