@@ -15,7 +15,9 @@ import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge import segments
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.purge import compact
 from llmkit.types import Document
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs kill")
@@ -89,6 +91,30 @@ def test_readers_see_one_generation_whole_and_wait_for_nobody(tmp_path):
     out, error = writer.communicate(timeout=60)
     assert writer.returncode == 0, error[-2000:]
     assert int(out) >= 25
+
+
+def test_a_compaction_while_the_vectors_are_opened_mixes_nothing(tmp_path, monkeypatch):
+    """The files of one commit and the dead rows of the next would show what is gone; the test above met it by chance."""
+    encoder = HashingEncoder()
+    with KnowledgeBase.create(tmp_path / "kb", encoder=encoder) as writer:
+        for n in range(1, 7):
+            writer.add([Document(f"d{i}", f"Round {n}, place {i}.") for i in range(4)])
+        reader = KnowledgeBase.open(tmp_path / "kb", encoder=encoder)
+        real, calls = segments.read, []
+
+        def slow(*arguments):
+            found = real(*arguments)
+            if not calls:
+                calls.append(1)
+                compact(writer)
+            return found
+
+        monkeypatch.setattr("llmkit.knowledge.opening.segments.read", slow)
+        near, _ = reader.search_vectors(encoder.encode_queries(["place"]), 9)[0]
+        assert calls
+        assert len(near) == 4
+        assert sorted(near.tolist()) == reader.catalog.live_rows(reader.generation).tolist()
+        reader.close()
 
 
 HOLDER = """

@@ -105,6 +105,19 @@ class Catalog:
                 rows = cursor.fetchmany(size)
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads in the block see one commit, whatever another process commits meanwhile."""
+        with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            self.rows("BEGIN")
+            try:
+                yield
+            finally:
+                self.rows("COMMIT")
+
+    @contextmanager
     def _told(self) -> Iterator[None]:
         """What SQLite or JSON say of a damaged file, as an error of ours."""
         try:

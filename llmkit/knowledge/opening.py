@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,22 @@ from llmkit.knowledge.vectors import FlatIndex
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
     from llmkit.knowledge.index_file import IndexFile
+    from llmkit.knowledge.segments import Segment
 
 Vectors = FlatIndex | IndexedVectors
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What one commit of the catalogue says of the vectors: read apart, a compaction in between would mix two."""
+
+    shown: int
+    """The last row of the generation shown."""
+    listed: list[Segment]
+    dead: NDArray[np.int64]
+    """Rows that the generation shows no more."""
+    index: IndexFile | None
+    """Where it is of the encoder of the generation shown: of older ones there is none."""
 
 
 def open_vectors(kb: KnowledgeBase) -> Vectors:
@@ -30,32 +45,40 @@ def open_vectors(kb: KnowledgeBase) -> Vectors:
     """
     for _ in range(5):
         try:
-            return _load(kb, _usable(kb))
-        except FileNotFoundError as error:  # merged away by a writer between our two looks
+            return _load(kb, _named(kb))
+        except FileNotFoundError as error:  # merged away by a writer since the catalogue was read
             missing = error
             time.sleep(0.05)
     if index_file.FOLDER in str(missing.filename):
         kb.notes.append(f"the vector index {missing.filename} is missing, vectors are searched exactly: {_MEND}")
-        return _load(kb, None)
+        return _load(kb, replace(_named(kb), index=None))
     raise KnowledgeError(f"the vector file {missing.filename} is missing: {segments.RECOVER}")
 
 
 _MEND = "llmkit kb repair makes it anew"
 
 
-def _usable(kb: KnowledgeBase) -> IndexFile | None:
-    """The index file, where it is of the encoder of the generation shown: of older ones there is none."""
-    newest = spaces.every(kb.catalog)[-1]
-    index = index_file.named(kb.catalog)
-    return index if index is not None and kb.space == newest and index.last >= newest.first_row else None
+def _named(kb: KnowledgeBase) -> _Named:
+    catalog, generation = kb.catalog, kb.generation
+    with catalog.snapshot():
+        newest = spaces.every(catalog)[-1]
+        index = index_file.named(catalog)
+        usable = index is not None and kb.space == newest and index.last >= newest.first_row
+        last = catalog.rows("SELECT row FROM chunks WHERE born <= ? ORDER BY row DESC LIMIT 1", (generation,))
+        dead = catalog.rows("SELECT row FROM chunks WHERE died IS NOT NULL AND died <= ?", (generation,))
+        return _Named(
+            last[0][0] if last else 0,
+            spaces.listed(catalog, kb.space),
+            np.fromiter((row for (row,) in dead), dtype=np.int64, count=len(dead)),
+            index if usable else None,
+        )
 
 
-def _load(kb: KnowledgeBase, index: IndexFile | None) -> Vectors:
+def _load(kb: KnowledgeBase, named: _Named) -> Vectors:
     """Rows that an index covers stay on disk; those after it are read."""
-    newest = kb.catalog.rows("SELECT row FROM chunks WHERE born <= ? ORDER BY row DESC LIMIT 1", (kb.generation,))
-    shown = newest[0][0] if newest else 0
+    index, shown = named.index, named.shown
     covered, rest = StoredRows(kb.dim), []
-    for segment in spaces.listed(kb.catalog, kb.space):
+    for segment in named.listed:
         vectors = segments.read(kb.path / "vectors", segment, kb.dim)
         inside = int(np.searchsorted(segment.ids, index.last, side="right")) if index else 0
         covered.append(segment.ids[:inside], vectors[:inside])
@@ -63,11 +86,10 @@ def _load(kb: KnowledgeBase, index: IndexFile | None) -> Vectors:
         rest.append((segment.ids[inside:end], vectors[inside:end]))
     found = _head(kb, index, covered, shown) if index else FlatIndex(kb.dim)
     if found is None:
-        return _load(kb, None)
+        return _load(kb, replace(named, index=None))
     for ids, vectors in rest:
         found.add(ids, vectors)
-    dead = kb.catalog.rows("SELECT row FROM chunks WHERE died IS NOT NULL AND died <= ?", (kb.generation,))
-    found.remove(np.fromiter((row for (row,) in dead), dtype=np.int64, count=len(dead)))
+    found.remove(named.dead)
     return found
 
 
