@@ -94,6 +94,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "dpr": "llmkit.training.formats:DPRPairs",
         "pairs": "llmkit.training.formats:Pairs",
         "mined": "llmkit.training.mined:Mined",
+        "several": "llmkit.training.mixed:Several",
+        "held": "llmkit.training.mixed:Held",
     },
     "dataset": {
         "rows": "llmkit.evaluation.datasets:Rows",
