@@ -83,7 +83,7 @@ class RetrieverRecipe(Section):
     """Questions that are told apart in one step; memory does not grow with it (GradCache)."""
     hard_negatives: int = Field(default=1, ge=0)
     """Hard negatives of each question in a step, where the data has them."""
-    micro_tokens: int = Field(default=4096, ge=64)
+    micro_tokens: int = Field(default=1024, ge=64)
     """Tokens encoded at once, padding included."""
     graph_tokens: int = Field(default=12288, ge=0)
     """Tokens a step may hold for its gradient: what memory grows with. A larger step encodes twice (GradCache)."""

@@ -60,7 +60,7 @@ class RerankerRecipe(Section):
     """Questions of a step."""
     negatives: int = Field(default=7, ge=1)
     """Wrong passages of a question in a step, drawn anew each time."""
-    micro_tokens: int = Field(default=4096, ge=64)
+    micro_tokens: int = Field(default=1024, ge=64)
     """Tokens run through the encoder at once, padding included."""
 
     epochs: int = Field(default=2, ge=1)

@@ -185,6 +185,8 @@ def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
             )
     except (OSError, ValueError) as error:
         raise ModelError(f"transformers cannot load {folder}: {str(error).splitlines()[0]}") from error
+    if not torch.cuda.is_available():
+        model.set_attn_implementation("eager")  # the fused kernel is slow backwards on a CPU, with heads this small
     if recipe.lora:
         return _adapted(model, recipe)
     _choose(model, recipe)
