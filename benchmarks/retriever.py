@@ -19,6 +19,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -71,12 +72,14 @@ def recipe(arm: str, seed: int, folder: Path, data: Path, corpus: Path, extra: d
 class Bench:
     """One data set and seed."""
 
+    pools: ClassVar[dict[str, Pool]] = {}
+    """The corpus of a data set as the untrained encoder sees it."""
+
     def __init__(self, name: str, seed: int, given: argparse.Namespace) -> None:
         self.name, self.seed, self.given = name, seed, given
         self.folder = given.cache / name / f"seed-{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.train, self.test, self.corpus = split(name, given.data, seed)
-        self.base_pool: Pool | None = None
 
     def result(self, arm: str) -> Path:
         return self.folder / f"{arm}.json"
@@ -152,10 +155,10 @@ class Bench:
         return file
 
     def pool(self) -> Pool:
-        """The corpus as the untrained encoder sees it, encoded once a data set."""
-        if self.base_pool is None:
-            self.base_pool = Pool.of(self.corpus, LocalEncoder())
-        return self.base_pool
+        """Encoded once, for all seeds."""
+        if self.name not in self.pools:
+            self.pools[self.name] = Pool.of(self.corpus, LocalEncoder())
+        return self.pools[self.name]
 
     def figures(self, pool: Pool, rankings: list[list[int]]) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {"ndcg@10": []}
