@@ -44,7 +44,7 @@ class CrossEncoder:
             self.base,
             add_pooling_layer=False,
             dtype=torch.float32,
-            attn_implementation="eager",  # the fused kernel is slow backwards on a CPU, with heads this small
+            attn_implementation="eager" if recipe.max_tokens <= 256 else None,  # as for retrievers (towers.py)
             hidden_dropout_prob=recipe.dropout,
             attention_probs_dropout_prob=recipe.dropout,
         )

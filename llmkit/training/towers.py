@@ -185,8 +185,9 @@ def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
             )
     except (OSError, ValueError) as error:
         raise ModelError(f"transformers cannot load {folder}: {str(error).splitlines()[0]}") from error
-    if not torch.cuda.is_available():
-        model.set_attn_implementation("eager")  # the fused kernel is slow backwards on a CPU, with heads this small
+    if not torch.cuda.is_available() and recipe.max_tokens <= 256:
+        # On a CPU the fused kernel is slow backwards, with heads this small; what it saves is memory, for longer texts.
+        model.set_attn_implementation("eager")
     if recipe.lora:
         return _adapted(model, recipe)
     _choose(model, recipe)
