@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -156,6 +157,21 @@ def test_a_loss_that_is_no_number_stops_and_says_where(base, tmp_path):
         train(recipe(base, tmp_path / "taken"), groups(80, 1), groups(16, 2))
     with pytest.raises(DataError, match="too few"):
         train(recipe(base, tmp_path / "out"), groups(4, 1), groups(16, 2))
+
+
+@pytest.mark.slow
+def test_that_nothing_helped_is_told(base, tmp_path):
+    from llmkit.training.reranker import Scorer, train
+
+    told, dev = [], groups(16, 2)
+    perfect = [replace(group, prior=np.array(group.right, dtype=np.float32)) for group in dev]
+    done = train(recipe(base, tmp_path / "out", epochs=1), groups(80, 1), perfect, told.append)
+    assert (done.progress.best_step, done.before) == (0, 1.0)
+    assert (
+        told[-1] == "no step ranked the dev questions better than the beginning: what is saved ranks as that did"
+    )
+    orders = [np.argsort(-scores, kind="stable")[0] for scores in Scorer(done.folder).scores(perfect)]
+    assert [group.right[first] for group, first in zip(perfect, orders, strict=True)] == [True] * 16
 
 
 @pytest.mark.slow

@@ -109,6 +109,8 @@ class _Training:
                 checkpoint.save(self.path, self.parameters, self.optimizer, progress, self.mark)
         if self.best.exists():
             checkpoint.load(self.best, self.parameters, self.optimizer, self.mark)
+        if progress.best_step == 0:
+            self.tell("no step ranked the dev questions better than the beginning: what is saved ranks as that did")
         self.net.save(recipe.out.expanduser())
         after = mrr(self.dev, self.scores(self.dev))
         for file in (self.path, self.best):
