@@ -167,9 +167,7 @@ def test_that_nothing_helped_is_told(base, tmp_path):
     perfect = [replace(group, prior=np.array(group.right, dtype=np.float32)) for group in dev]
     done = train(recipe(base, tmp_path / "out", epochs=1), groups(80, 1), perfect, told.append)
     assert (done.progress.best_step, done.before) == (0, 1.0)
-    assert (
-        told[-1] == "no step ranked the dev questions better than the beginning: what is saved ranks as that did"
-    )
+    assert told[-1] == "no step ranked the dev questions better than the beginning: what is saved ranks as that did"
     orders = [np.argsort(-scores, kind="stable")[0] for scores in Scorer(done.folder).scores(perfect)]
     assert [group.right[first] for group, first in zip(perfect, orders, strict=True)] == [True] * 16
 
