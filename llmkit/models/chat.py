@@ -53,6 +53,9 @@ class ChatModelSpec(Part):
     """Context window of a local model in tokens; none: what it was trained with, at most 8192."""
     threads: int | None = Field(default=None, ge=1)
     """Of a local model; none: OMP_NUM_THREADS, or all CPUs."""
+    slots: int | None = Field(default=None, ge=1, le=64)
+    """Calls a GGUF model on llama.cpp answers at a time, each with a whole context window of its own; none: one, or as
+    many as `llmkit serve` finds room for."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -84,6 +87,11 @@ class ChatModelSpec(Part):
         if "default" in self.adapters and self.adapter:
             raise ValueError("'default' is the name of `adapter`: give the other one another name")
         return self
+
+    def config(self) -> dict[str, Any]:
+        """Slots that were not asked for shape no answer, and no digest."""
+        values = super().config()
+        return values if self.slots else {key: value for key, value in values.items() if key != "slots"}
 
     def named_adapters(self) -> dict[str, str]:
         """Folders of all adapters by name; the one of `adapter` is called ``default``."""

@@ -15,6 +15,7 @@ class OpenVINOEngine:
     """One model with prefix caching."""
 
     knows_schemas: ClassVar[bool] = True
+    slots = 1
 
     def __init__(self, path: Path, *, context: int, threads: int) -> None:
         import openvino_genai as genai
