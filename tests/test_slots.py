@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from llmkit.errors import Cancelled, ModelError, TooLong
 from llmkit.models.calls import Calls
-from llmkit.models.chat import ChatModelSpec, load_chat
+from llmkit.models.chat import ChatModelSpec
 from llmkit.models.engine import Crashed, Done, Request
-from llmkit.models.local import LocalChat
 from llmkit.models.slots import ALONE, Slots, admitted
 from llmkit.stopping import called_off, unless
 
@@ -284,6 +283,27 @@ def test_what_is_called_off_outside_is_called_off_inside():
         with unless(lambda: False):
             assert called_off()
     assert not called_off()
+
+
+def test_a_client_that_goes_away_calls_off_a_model_that_says_nothing():
+    from llmkit.serve.running import Kitchen
+
+    seen = []
+
+    def work(tell):
+        until(called_off)
+        seen.append("called off")
+
+    async def play():
+        kitchen = Kitchen(slots=1, waiting=1)
+        order = kitchen.order(work)
+        await asyncio.sleep(0.05)
+        order.stop()
+        await asyncio.wait_for(asyncio.wait([order.task]), 5)
+        await kitchen.close(0)
+
+    asyncio.run(play())
+    assert seen == ["called off"]
 
 
 def test_slots_are_told_from_other_settings():

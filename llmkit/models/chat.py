@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
+from llmkit import weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
 from llmkit.models import adapter as adapters_on_disk
+from llmkit.models import gguf
 from llmkit.part import Part
 from llmkit.types import Message
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+
+_ROOM = 1536 * 2**20
+"""Bytes that keys and values of slots nobody asked for may take."""
 
 
 class ChatModelSpec(Part):
@@ -136,6 +142,22 @@ def context_window(model: BaseChatModel) -> int | None:
     profile = getattr(model, "profile", None) or {}
     limit = profile.get("max_input_tokens")
     return limit if isinstance(limit, int) else None
+
+
+def with_slots(spec: ChatModelSpec, wanted: int) -> ChatModelSpec:
+    """The spec with the slots that are wanted, 8 at most, whose keys and values fit into 1.5 GiB.
+
+    As it is where it names a number, or where the model has none.
+
+    Raises:
+        ModelError: the weights are not there, or are no GGUF file.
+    """
+    provider, _, name = spec.model.partition(":")
+    if provider != "local" or spec.runtime == "openvino" or spec.slots:
+        return spec
+    path = weights.find(name)
+    each = (gguf.bytes_per_token(path) or _ROOM) * gguf.window(path, spec.context)
+    return spec.replace(slots=max(1, min(wanted, 8, _ROOM // each)))
 
 
 def count_tokens(model: BaseChatModel, messages: Sequence[Message]) -> int:

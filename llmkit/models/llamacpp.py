@@ -18,9 +18,10 @@ from typing import Any, ClassVar
 from llmkit.errors import ModelError, TooLong, unknown
 from llmkit.models.adapter import PROBE, PROBE_LEAST, Adapter
 from llmkit.models.engine import Crashed, Done, Request, Tell, Turn
+from llmkit.models.gguf import bytes_per_token
 
-_CHUNK = 256
-"""Tokens of prompts that are read in one step: answers that are being written wait that long for their next token."""
+_CHUNK = 128
+"""Tokens of prompts that are read in one step beside others: running answers wait that long for their next token."""
 _REMEMBERED = 512
 """MiB of prompts that were read and have left their slot."""
 
@@ -73,7 +74,7 @@ class LlamaCppEngine:
         params.n_ctx = self._context * self.slots
         params.n_parallel = self.slots
         params.kv_unified = False  # one long prompt cannot take the room of another
-        params.n_batch = params.n_ubatch = _CHUNK
+        params.n_batch = params.n_ubatch = _CHUNK if self.slots > 1 else 512
         # llama.cpp forgets which adapter a prompt was read with once it has left its slot (ggml-org/llama.cpp#26207)
         params.cache_ram_mib = 0 if adapters else _REMEMBERED
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
@@ -91,7 +92,12 @@ class LlamaCppEngine:
             return _Loaded(server, key, folder, tuple(adapters))
         except RuntimeError as error:
             what = f" with {', '.join(map(str, adapters.values()))}" if adapters else ""
-            room = f" Is there room for {self.slots} slots of {self._context} tokens?" if self.slots > 1 else ""
+            mib = (bytes_per_token(self._path) or 0) * self._context * self.slots >> 20
+            room = (
+                f" Is there room for {self.slots} slots of {self._context} tokens ({mib} MiB)?"
+                if self.slots > 1
+                else ""
+            )
             raise ModelError(
                 f"llama.cpp cannot load {self._path}{what} ({error}): is the file whole, and of a kind it knows?{room}"
             ) from error
@@ -179,7 +185,10 @@ class LlamaCppEngine:
             ended["usage"] = piece.get("usage") or ended.get("usage")
             return False
 
-        self._server.handle_chat_completions(self._body(request), hear)
+        try:
+            self._server.handle_chat_completions(self._body(request), hear)
+        except (RuntimeError, ValueError) as error:  # a schema it cannot read, a template that refuses these turns
+            raise ModelError(f"llama.cpp refuses the call: {error}") from error
         if "error" in ended:
             raise _error(ended["error"])
         usage = ended.get("usage") or {}

@@ -21,13 +21,12 @@ from llmkit.models import tool_protocol
 from llmkit.models.adapter import Adapter, read_adapter
 from llmkit.models.calls import Calls
 from llmkit.models.engine import Done, Engine, Request, Turn
-from llmkit.models.gguf import trained_context
+from llmkit.models.gguf import window
 from llmkit.types import Message
 
 if TYPE_CHECKING:
     from llmkit.models.chat import ChatModelSpec
 
-_CONTEXT = 8192
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 
 
@@ -177,10 +176,7 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
     path = weights.find(name)
     if path.is_dir():
         raise ModelError(f"{path} is a folder: local: takes a GGUF file, transformers: a folder")
-    trained = trained_context(path) or _CONTEXT
-    context = spec.context or min(trained, _CONTEXT)
-    if context > trained:
-        raise ModelError(f"{name} was trained with a context of {trained} tokens; {context} were asked for")
+    context = window(path, spec.context)
 
     def load(adapters: Mapping[str, Adapter]) -> Engine:
         return _engine(path, spec, context, adapters)
