@@ -105,27 +105,24 @@ def speed(rounds: int, threads: int) -> None:
 
 
 def prefix(rounds: int, threads: int) -> None:
-    """Eight callers, each its own question after the same 500 tokens; every round with other 500 tokens."""
-    ways = {"one slot": load(1, threads), f"{SLOTS} slots": load(SLOTS, threads)}
-    for turn in ("first eight", "next eight"):
-        for cached in (True, False):
-            for name, model in ways.items():
-                body = model._engine._body
-                if not cached:
-                    model._engine._body = lambda request, body=body: {**body(request), "cache_prompt": False}
-                calls, wall, used = [], 0.0, 0.0
-                for n in range(rounds):
-                    shared = f"Rules {n} {cached}. " + "The warranty covers parts for 24 months, not water. " * 40
-                    rest = TOPICS[:8] if turn == "first eight" else TOPICS[8:16]
-                    jobs = [partial(call, model, f"And {topic}?", system=shared, max_tokens=8) for topic in rest]
-                    if turn == "next eight":
-                        together([partial(call, model, "And?", system=shared, max_tokens=1)] * 8)
-                    got, a, b = together(jobs)
-                    calls, wall, used = calls + got, wall + a, used + b
-                del model._engine._body
-                known = sum(one.cached for one in calls) / sum(one.read for one in calls)
-                way = "prefix cache" if cached else "no cache"
-                print(f"prefix, {turn}, {way:12}, {name}: {known:4.0%} known; {told(calls, wall, used)}", flush=True)
+    """Four callers at once, each its own question after the same 500 tokens: first of all, after one, and uncached."""
+    ways = {"one slot": load(1, threads), "4 slots": load(4, threads)}
+    for turn in ("nobody asked before", "one asked before", "no cache"):
+        for name, model in ways.items():
+            body = model._engine._body
+            if turn == "no cache":
+                model._engine._body = lambda request, body=body: {**body(request), "cache_prompt": False}
+            calls, wall, used = [], 0.0, 0.0
+            for n in range(rounds):
+                shared = f"{turn} {n}. " + "The warranty covers parts for 24 months, not water. " * 40
+                if turn == "one asked before":
+                    call(model, "And?", system=shared, max_tokens=1)
+                jobs = [partial(call, model, f"And {topic}?", system=shared, max_tokens=8) for topic in TOPICS[:4]]
+                got, a, b = together(jobs)
+                calls, wall, used = calls + got, wall + a, used + b
+            model._engine._body = body
+            known = sum(one.cached for one in calls) / sum(one.read for one in calls)
+            print(f"prefix, {turn}, {name}: {known:.0%} of {calls[0].read} tokens known; {told(calls, wall, used)}")
 
 
 def later(model, text: str) -> Call:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,12 +93,10 @@ class LlamaCppEngine:
             return _Loaded(server, key, folder, tuple(adapters))
         except RuntimeError as error:
             what = f" with {', '.join(map(str, adapters.values()))}" if adapters else ""
-            mib = (bytes_per_token(self._path) or 0) * self._context * self.slots >> 20
-            room = (
-                f" Is there room for {self.slots} slots of {self._context} tokens ({mib} MiB)?"
-                if self.slots > 1
-                else ""
-            )
+            room = ""
+            if self.slots > 1:
+                mib = (bytes_per_token(self._path) or 0) * self._context * self.slots >> 20
+                room = f" Is there room for {self.slots} slots of {self._context} tokens ({mib} MiB)?"
             raise ModelError(
                 f"llama.cpp cannot load {self._path}{what} ({error}): is the file whole, and of a kind it knows?{room}"
             ) from error
@@ -111,7 +110,8 @@ class LlamaCppEngine:
         address = loaded.server.listening_address
         socket = address.removeprefix("unix://") if address.startswith("unix://") else None
         head = {"Authorization": f"Bearer {loaded.key}"}
-        transport = httpx.HTTPTransport(uds=socket)
+        bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used; the default one reads every certificate first
+        transport = httpx.HTTPTransport(uds=socket, verify=bare)
         with httpx.Client(transport=transport, headers=head, timeout=60) as client:
 
             def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
