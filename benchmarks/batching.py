@@ -131,13 +131,13 @@ def later(model, text: str) -> Call:
 
 
 def chunks(rounds: int, threads: int) -> None:
-    """Reading a prompt of 1,300 tokens alone, and how long it keeps a running answer waiting, by chunk."""
+    """Reading a prompt of 650 tokens alone, and how long it keeps a running answer waiting, by chunk."""
     for size in (64, 128, 256, 512):
         llamacpp._CHUNK = size
         model = load(2, threads)
         rates, gaps = [], []
         for n in range(rounds):
-            long = f"{n} {size}. " + "The pump in hall seven rests in May and is serviced in June. " * 90
+            long = f"{n} {size}. " + "The pump in hall seven rests in May and is serviced in June. " * 45
             used = time.process_time()
             one = call(model, long, max_tokens=1)
             rates.append((one.read - one.cached) / (time.process_time() - used))
@@ -156,9 +156,9 @@ def alike(one: str, other: str) -> float:
 
 
 def agreement(rounds: int, threads: int) -> None:
-    """Forty answers alone, then eight at a time: how many are the same text."""
+    """Eight answers a round alone, then eight at a time: how many are the same text."""
     model = load(SLOTS, threads)
-    prompts = [f"Tell me three things about {topic}." for topic in TOPICS]
+    prompts = [f"Tell me three things about {topic}." for topic in TOPICS[: SLOTS * rounds]]
     kinds = {"greedy": {"temperature": 0.0}, "seeded at 0.8": {"temperature": 0.8, "seed": 7}}
     for kind, options in kinds.items():
         alone = [call(model, text, max_tokens=32, **options).text for text in prompts]
