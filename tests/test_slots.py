@@ -77,7 +77,7 @@ class Script:
     def __init__(self, slots=2):
         Script.loads += 1
         self.slots, self.step = slots, threading.Semaphore(0)
-        self.inside, self.most_inside, self.keys, self.stopped = 0, 0, set(), []
+        self.inside, self.most_inside, self.keys, self.stopped, self.shared = 0, 0, set(), [], []
         self.crash = threading.Event()
         self._lock = threading.Lock()
 
@@ -105,6 +105,10 @@ class Script:
                 self.inside -= 1
                 if not self.inside:
                     self.keys.clear()
+
+    def share(self, turns):
+        assert not self.inside, "a beginning is read beside calls"
+        self.shared.append(turns)
 
     def count(self, turns):
         return 7
@@ -242,6 +246,24 @@ def test_a_model_that_cannot_be_loaded_again_says_so_each_time_and_holds_no_slot
             with pytest.raises(ModelError, match="the file is gone"):
                 ask(calls, "b")
         assert (calls.slots._line, calls.slots._running) == ([], [])
+
+
+def test_a_long_system_text_is_read_once_for_a_burst_and_never_beside_calls():
+    with scripted(4) as (calls, (engine, *_), pool):
+
+        def asked(system, name):
+            request = Request([("system", system), ("user", name)], max_tokens=1, temperature=0)
+            return pool.submit(lambda: list(calls.stream(request, "x")))
+
+        burst = [asked("rules " * 100, f"{n}") for n in range(6)]
+        until(lambda: engine.inside == 4)
+        other = asked("other " * 100, "busy")  # the model is not idle: it is read in this slot only
+        engine.step.release(100)
+        for one in [*burst, other]:
+            one.result(10)
+        asked("short", "x").result(10)
+        asked("rules " * 100, "again").result(10)
+        assert engine.shared == [[("system", "rules " * 100)]]
 
 
 def test_counting_does_not_wait_for_answers():

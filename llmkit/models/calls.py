@@ -5,12 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from llmkit.errors import Cancelled
+from llmkit.errors import Cancelled, ModelError
 from llmkit.models.adapter import Adapter
 from llmkit.models.engine import Crashed, Done, Engine, Request, Turn
 from llmkit.models.slots import ALONE, ASKED_EVERY, Slots
 from llmkit.stopping import called_off
+
+_LONG = 500
+"""Characters of a system text from which it is worth reading it for all slots at once."""
+_SHARED = 256
+"""System texts that are remembered as read."""
 
 Load = Callable[[Mapping[str, Adapter]], Engine]
 """Loads the model with these adapters."""
@@ -24,6 +30,7 @@ class Calls:
         self.adapters = dict(adapters)
         self._engine: Engine | None = load(adapters)
         self.slots = Slots(self._engine.slots)
+        self._shared: dict[str, None] = {}
 
     @property
     def engine(self) -> Engine:
@@ -32,6 +39,7 @@ class Calls:
         if engine is None:
             with self.slots.take(ALONE):  # what still runs ends by itself: the crash was told to every call
                 engine = self._engine = self._engine or self._load(self.adapters)
+                self._shared.clear()
         return engine
 
     def count(self, turns: Sequence[Turn]) -> int:
@@ -63,11 +71,26 @@ class Calls:
         """
         while True:
             engine = self.engine
+            self._share(engine, request)
             with self.slots.take(request.adapter):
                 if self._engine is not engine:
                     continue  # it crashed while this call waited
                 yield from self._answer(engine, request, name)
                 return
+
+    def _share(self, engine: Engine, request: Request) -> None:
+        """Have a system text read once for all slots where it is new and nothing runs; who comes meanwhile waits.
+
+        Without it, users who come at once with one system text would each read it in a slot of their own.
+        """
+        role, text = request.turns[0] if request.turns else ("", "")
+        if engine.slots == 1 or role != "system" or len(text) < _LONG or text in self._shared or not self.slots.idle:
+            return
+        self._shared[text] = None
+        for old in list(self._shared)[:-_SHARED]:
+            self._shared.pop(old, None)
+        with self.slots.take(ALONE), suppress(ModelError):  # the call itself will say what is wrong
+            engine.share(request.turns[:1])
 
     def _answer(self, engine: Engine, request: Request, name: str) -> Iterator[str | Done]:
         pieces: queue.Queue[str | Done | BaseException] = queue.Queue()

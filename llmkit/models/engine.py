@@ -68,6 +68,10 @@ class Engine(Protocol):
         """
         ...
 
+    def share(self, turns: Sequence[Turn]) -> None:
+        """Read the beginning of prompts to come once for all slots, where there are several; nothing runs meanwhile."""
+        ...
+
     def count(self, turns: Sequence[Turn]) -> int:
         """Tokens of the prompt these turns make."""
         ...

@@ -11,7 +11,8 @@ import os
 import secrets
 import ssl
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -85,6 +86,7 @@ class LlamaCppEngine:
         params.api_keys = [key]
         params.lora_adapters = [_lora(path) for path in adapters.values()]
         folder = tempfile.TemporaryDirectory(prefix="llmkit-")
+        params.slot_save_path = folder.name + os.sep
         if os.name == "posix":
             params.hostnames = [str(Path(folder.name) / "llama.sock")]
         try:
@@ -103,6 +105,37 @@ class LlamaCppEngine:
 
     def prompt(self, turns: Sequence[Turn]) -> tuple[str, list[int]]:
         """The prompt as llama.cpp writes it by the chat template of the file, and its tokens."""
+        with self._http() as ask:
+            messages = [{"role": role, "content": text} for role, text in turns]
+            text = ask("/apply-template", {"messages": messages})["prompt"]
+            ids = ask("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+        return str(text), [int(one) for one in ids]
+
+    def share(self, turns: Sequence[Turn]) -> None:
+        """Read the beginning of prompts to come once, for every slot; nothing may run meanwhile.
+
+        llama.cpp copies the state of a slot by way of a file only; it lies in the private folder until it is copied.
+        With adapters nothing is shared: a slot does not know which of them such a state was read with.
+        """
+        assert self._loaded is not None
+        if self._loaded.adapters:
+            return
+        body = {**self._body(Request(turns, max_tokens=1, temperature=0.0)), "stream": False, "id_slot": 0}
+        answer = self._server.handle_chat_completions(body)
+        if "error" in answer:
+            raise _error(answer["error"])
+        state = Path(self._loaded.folder.name) / "shared"
+        try:
+            with self._http() as ask:
+                ask("/slots/0?action=save", {"filename": state.name})
+                for slot in range(1, self.slots):
+                    ask(f"/slots/{slot}?action=restore", {"filename": state.name})
+        finally:
+            state.unlink(missing_ok=True)
+
+    @contextmanager
+    def _http(self) -> Iterator[Callable[[str, dict[str, Any]], dict[str, Any]]]:
+        """What the library offers over its socket only."""
         import httpx
 
         loaded = self._loaded  # kept until the answer is there
@@ -121,10 +154,7 @@ class LlamaCppEngine:
                     raise _error(told.get("error", told))
                 return told
 
-            messages = [{"role": role, "content": text} for role, text in turns]
-            text = ask("/apply-template", {"messages": messages})["prompt"]
-            ids = ask("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
-        return str(text), [int(one) for one in ids]
+            yield ask
 
     def with_adapters(self, adapters: Mapping[str, Adapter]) -> None:
         """Have these adapters, written as GGUF into the cache; see :class:`llmkit.models.engine.Engine`."""

@@ -61,6 +61,9 @@ class OpenVINOEngine:
         reason: Any = "cancelled" if cancelled else "length" if length else "stop"
         return Done(reason, tokens, int(result.perf_metrics.get_num_generated_tokens()))
 
+    def share(self, turns: Sequence[Turn]) -> None:
+        """There is one slot."""
+
     def count(self, turns: Sequence[Turn]) -> int:
         """Tokens of the prompt; of one longer than the tokenizer reads, counted in parts, a few too many at most."""
         return self._tokens(self._prompt(turns))[0]

@@ -45,6 +45,11 @@ class Slots:
         self._line: list[_Place] = []
         self._changed = threading.Condition()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody runs or waits."""
+        return not self._running and not self._line
+
     @contextmanager
     def take(self, key: Hashable) -> Iterator[None]:
         """Wait for a place and hold it.

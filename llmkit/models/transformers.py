@@ -130,6 +130,9 @@ class TransformersEngine:
         ended = bool(new) and new[-1] in (ends if isinstance(ends, list) else [ends])
         return Done("stop" if ended else "length", len(ids), len(new))
 
+    def share(self, turns: Sequence[Turn]) -> None:
+        """There is one slot."""
+
     def count(self, turns: Sequence[Turn]) -> int:
         """Tokens of the prompt."""
         return len(self._ids(turns))
