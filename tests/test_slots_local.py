@@ -12,7 +12,7 @@ import pytest
 
 from llmkit.errors import Cancelled, ModelError, TooLong
 from llmkit.models.chat import ChatModelSpec, load_chat, with_slots
-from llmkit.models.engine import Crashed
+from llmkit.models.engine import Crashed, Request
 from llmkit.stopping import unless
 
 pytestmark = pytest.mark.slow
@@ -110,8 +110,28 @@ def test_a_system_text_that_users_share_is_read_once(model):
     assert all(answer.response_metadata["cached_tokens"] > 100 for answer in answers)
     folder = model._engine._loaded.folder.name
     assert not [path for path in Path(folder).iterdir() if path.suffix != ".sock"]  # no copy of it stays on the disk
-    alone = load_chat({"model": "local:smollm2", "context": 256, "max_tokens": 2})
-    assert alone.invoke([("system", system), ("user", WORDS[0])]).text == answers[0].text
+
+
+def test_what_is_copied_into_a_slot_is_what_it_would_have_read(model):
+    system = "Answer from the warrant. " + "It covers parts for 25 months. " * 18
+    turns, engine = [("system", system), ("user", "zebra")], model._engine
+
+    def first(**options):
+        body = {**engine._body(Request(turns, max_tokens=1, temperature=0.0)), "stream": False, **options}
+        answer = engine._server.handle_chat_completions({**body, "logprobs": True, "top_logprobs": 50})
+        top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        known = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+        return {one["id"]: one["logprob"] for one in top}, known
+
+    cold, known = first(id_slot=0, cache_prompt=False)
+    assert known == 0
+    for slot in range(SLOTS):
+        model.invoke(f"Something else {slot}.", max_tokens=1)
+    engine.share(turns[:1])
+    for slot in range(SLOTS):
+        told, known = first(id_slot=slot)
+        assert known > 100
+        assert max(abs(told[t] - cold[t]) for t in told.keys() & cold.keys()) < 0.1  # measured: 0.0
 
 
 def test_after_a_crash_the_next_call_has_a_fresh_model(model):
