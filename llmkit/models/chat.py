@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
+from llmkit import weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
 from llmkit.models import adapter as adapters_on_disk
+from llmkit.models import gguf
 from llmkit.part import Part
 from llmkit.types import Message
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+
+_ROOM = 1536 * 2**20
+"""Bytes that keys and values of slots nobody asked for may take."""
 
 
 class ChatModelSpec(Part):
@@ -53,6 +59,9 @@ class ChatModelSpec(Part):
     """Context window of a local model in tokens; none: what it was trained with, at most 8192."""
     threads: int | None = Field(default=None, ge=1)
     """Of a local model; none: OMP_NUM_THREADS, or all CPUs."""
+    slots: int | None = Field(default=None, ge=1, le=64)
+    """Calls a GGUF model on llama.cpp answers at a time, each with a whole context window of its own; none: one, or as
+    many as `llmkit serve` finds room for."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -84,6 +93,11 @@ class ChatModelSpec(Part):
         if "default" in self.adapters and self.adapter:
             raise ValueError("'default' is the name of `adapter`: give the other one another name")
         return self
+
+    def config(self) -> dict[str, Any]:
+        """Slots that were not asked for shape no answer, and no digest."""
+        values = super().config()
+        return values if self.slots else {key: value for key, value in values.items() if key != "slots"}
 
     def named_adapters(self) -> dict[str, str]:
         """Folders of all adapters by name; the one of `adapter` is called ``default``."""
@@ -128,6 +142,22 @@ def context_window(model: BaseChatModel) -> int | None:
     profile = getattr(model, "profile", None) or {}
     limit = profile.get("max_input_tokens")
     return limit if isinstance(limit, int) else None
+
+
+def with_slots(spec: ChatModelSpec, wanted: int) -> ChatModelSpec:
+    """The spec with the slots that are wanted, 8 at most, whose keys and values fit into 1.5 GiB.
+
+    As it is where it names a number, or where the model has none.
+
+    Raises:
+        ModelError: the weights are not there, or are no GGUF file.
+    """
+    provider, _, name = spec.model.partition(":")
+    if provider != "local" or spec.runtime == "openvino" or spec.slots:
+        return spec
+    path = weights.find(name)
+    each = (gguf.bytes_per_token(path) or _ROOM) * gguf.window(path, spec.context)
+    return spec.replace(slots=max(1, min(wanted, 8, _ROOM // each)))
 
 
 def count_tokens(model: BaseChatModel, messages: Sequence[Message]) -> int:

@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
+from llmkit.errors import ModelError
 from llmkit.models.adapter import Adapter
 
 Turn = tuple[str, str]
 """Role and text."""
 Tell = Callable[[str], bool]
-"""Takes a piece of text; returns True to stop."""
+"""Takes a piece of text, or none to say that the prompt is still being read; returns True to stop."""
+
+
+class Crashed(ModelError):
+    """The runtime failed in the middle of its work: every call it answered has ended, and it must be loaded anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"the model crashed ({message}); it is loaded anew for the next question", retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,10 @@ class Done:
 
 
 class Engine(Protocol):
-    """A loaded model; one call at a time."""
+    """A loaded model."""
+
+    slots: int
+    """Calls it answers at a time, from as many threads. Where it is more than one, prompts may be counted meanwhile."""
 
     knows_schemas: ClassVar[bool]
     """Whether it can hold an answer to a JSON schema."""
@@ -53,7 +64,12 @@ class Engine(Protocol):
 
         Raises:
             ModelError: the prompt does not fit the context, or the runtime cannot do what is asked.
+            Crashed: the runtime is of no use any more.
         """
+        ...
+
+    def share(self, turns: Sequence[Turn]) -> None:
+        """Read the beginning of prompts to come once for all slots, where there are several; nothing runs meanwhile."""
         ...
 
     def count(self, turns: Sequence[Turn]) -> int:

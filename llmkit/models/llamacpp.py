@@ -9,68 +9,142 @@ from __future__ import annotations
 
 import os
 import secrets
+import ssl
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from llmkit.errors import ModelError, TooLong, unknown
 from llmkit.models.adapter import PROBE, PROBE_LEAST, Adapter
-from llmkit.models.engine import Done, Request, Tell, Turn
+from llmkit.models.engine import Crashed, Done, Request, Tell, Turn
+from llmkit.models.gguf import bytes_per_token
 
-_LOADED = ("_server", "_folder", "_key", "_adapters")
+_CHUNK = 128
+"""Tokens of prompts that are read in one step beside others: running answers wait that long for their next token."""
+_REMEMBERED = 512
+"""MiB of prompts that were read and have left their slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A running server, the key it asks for and the folder its socket is in, which goes with it."""
+
+    server: Any
+    key: str
+    folder: tempfile.TemporaryDirectory[str]
+    adapters: tuple[str, ...]
 
 
 class LlamaCppEngine:
-    """One model, one slot, with the prompt before it kept for the next."""
+    """One model with slots: calls that share each step, every one with the prompt before it kept for the next.
+
+    llama.cpp does the batching. A prompt goes to the free slot that knows most of it, and is read in chunks between
+    the steps of the others. Each slot has the whole `context` to itself.
+    """
 
     knows_schemas: ClassVar[bool] = True
 
     def __init__(
-        self, path: Path, *, context: int, threads: int, adapters: Mapping[str, Adapter] | None = None
+        self,
+        path: Path,
+        *,
+        context: int,
+        threads: int,
+        adapters: Mapping[str, Adapter] | None = None,
+        slots: int = 1,
     ) -> None:
-        self._path, self._context, self._threads = path, context, threads
-        self._adapters: list[str] = []
+        self._path, self._context, self._threads, self.slots = path, context, threads, slots
         if adapters:
-            self._server: Any = None
+            self._loaded: _Loaded | None = None
             self.with_adapters(adapters)
         else:
-            self._server = self._load({})
+            self._loaded = self._load({})
 
-    def _load(self, adapters: Mapping[str, Path]) -> Any:
+    @property
+    def _server(self) -> Any:
+        assert self._loaded is not None
+        return self._loaded.server
+
+    def _load(self, adapters: Mapping[str, Path]) -> _Loaded:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
-        params.n_ctx = self._context
-        params.n_parallel = 1
+        params.n_ctx = self._context * self.slots
+        params.n_parallel = self.slots
+        params.kv_unified = False  # one long prompt cannot take the room of another
+        params.n_batch = params.n_ubatch = _CHUNK if self.slots > 1 else 512
+        # llama.cpp forgets which adapter a prompt was read with once it has left its slot (ggml-org/llama.cpp#26207)
+        params.cache_ram_mib = 0 if adapters else _REMEMBERED
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self._threads
         params.verbosity = -1
         params.use_jinja = True
-        self._key = secrets.token_hex(16)
-        params.api_keys = [self._key]
+        key = secrets.token_hex(16)
+        params.api_keys = [key]
         params.lora_adapters = [_lora(path) for path in adapters.values()]
-        self._folder = tempfile.TemporaryDirectory(prefix="llmkit-")
+        folder = tempfile.TemporaryDirectory(prefix="llmkit-")
+        params.slot_save_path = folder.name + os.sep
         if os.name == "posix":
-            params.hostnames = [str(Path(self._folder.name) / "llama.sock")]
+            params.hostnames = [str(Path(folder.name) / "llama.sock")]
         try:
             server = xllamacpp.Server(params)
             server.handle_completions({"prompt": [0], "n_predict": 1})  # one closed before its first call never ends
-            return server
+            return _Loaded(server, key, folder, tuple(adapters))
         except RuntimeError as error:
             what = f" with {', '.join(map(str, adapters.values()))}" if adapters else ""
+            room = ""
+            if self.slots > 1:
+                mib = (bytes_per_token(self._path) or 0) * self._context * self.slots >> 20
+                room = f" Is there room for {self.slots} slots of {self._context} tokens ({mib} MiB)?"
             raise ModelError(
-                f"llama.cpp cannot load {self._path}{what} ({error}): is the file whole, and of a kind it knows?"
+                f"llama.cpp cannot load {self._path}{what} ({error}): is the file whole, and of a kind it knows?{room}"
             ) from error
 
     def prompt(self, turns: Sequence[Turn]) -> tuple[str, list[int]]:
         """The prompt as llama.cpp writes it by the chat template of the file, and its tokens."""
+        with self._http() as ask:
+            messages = [{"role": role, "content": text} for role, text in turns]
+            text = ask("/apply-template", {"messages": messages})["prompt"]
+            ids = ask("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+        return str(text), [int(one) for one in ids]
+
+    def share(self, turns: Sequence[Turn]) -> None:
+        """Read the beginning of prompts to come once, for every slot; nothing may run meanwhile.
+
+        llama.cpp copies the state of a slot by way of a file only; it lies in the private folder until it is copied.
+        With adapters nothing is shared: a slot does not know which of them such a state was read with.
+        """
+        assert self._loaded is not None
+        if self._loaded.adapters:
+            return
+        body = {**self._body(Request(turns, max_tokens=1, temperature=0.0)), "stream": False, "id_slot": 0}
+        answer = self._server.handle_chat_completions(body)
+        if "error" in answer:
+            raise _error(answer["error"])
+        state = Path(self._loaded.folder.name) / "shared"
+        try:
+            with self._http() as ask:
+                ask("/slots/0?action=save", {"filename": state.name})
+                for slot in range(1, self.slots):
+                    ask(f"/slots/{slot}?action=restore", {"filename": state.name})
+        finally:
+            state.unlink(missing_ok=True)
+
+    @contextmanager
+    def _http(self) -> Iterator[Callable[[str, dict[str, Any]], dict[str, Any]]]:
+        """What the library offers over its socket only."""
         import httpx
 
-        address = self._server.listening_address
+        loaded = self._loaded  # kept until the answer is there
+        assert loaded is not None
+        address = loaded.server.listening_address
         socket = address.removeprefix("unix://") if address.startswith("unix://") else None
-        head = {"Authorization": f"Bearer {self._key}"}
-        transport = httpx.HTTPTransport(uds=socket)
+        head = {"Authorization": f"Bearer {loaded.key}"}
+        bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used; the default one reads every certificate first
+        transport = httpx.HTTPTransport(uds=socket, verify=bare)
         with httpx.Client(transport=transport, headers=head, timeout=60) as client:
 
             def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -80,10 +154,7 @@ class LlamaCppEngine:
                     raise _error(told.get("error", told))
                 return told
 
-            messages = [{"role": role, "content": text} for role, text in turns]
-            text = ask("/apply-template", {"messages": messages})["prompt"]
-            ids = ask("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
-        return str(text), [int(one) for one in ids]
+            yield ask
 
     def with_adapters(self, adapters: Mapping[str, Adapter]) -> None:
         """Have these adapters, written as GGUF into the cache; see :class:`llmkit.models.engine.Engine`."""
@@ -97,16 +168,16 @@ class LlamaCppEngine:
         Raises:
             ModelError: one cannot be read, or changes nothing; what was loaded before stays.
         """
-        kept = {name: value for name, value in vars(self).items() if name in _LOADED}
+        kept = self._loaded
         try:
-            self._server, self._adapters = self._load(adapters), list(adapters)
+            self._loaded = self._load(adapters)
             bare = self.first_token(PROBE)
             for name, path in adapters.items():
                 told = self.first_token(PROBE, name)
                 if max((abs(told[t] - bare[t]) for t in told.keys() & bare.keys()), default=1.0) < PROBE_LEAST:
                     raise ModelError(f"the adapter {name} ({path}) changes nothing: it answers the probe as its base")
         except ModelError:
-            vars(self).update(kept)
+            self._loaded = kept
             raise
 
     def first_token(self, turns: Sequence[Turn], adapter: str | None = None) -> dict[int, float]:
@@ -120,9 +191,10 @@ class LlamaCppEngine:
 
     def _body(self, request: Request) -> dict[str, Any]:
         """The call, every loaded adapter switched on or off."""
-        if request.adapter is not None and request.adapter not in self._adapters:
-            raise ModelError(unknown("adapter", request.adapter, self._adapters))
-        scales = [{"id": n, "scale": float(name == request.adapter)} for n, name in enumerate(self._adapters)]
+        names = self._loaded.adapters if self._loaded else ()
+        if request.adapter is not None and request.adapter not in names:
+            raise ModelError(unknown("adapter", request.adapter, names))
+        scales = [{"id": n, "scale": float(name == request.adapter)} for n, name in enumerate(names)]
         return {**_body(request), **({"lora": scales} if scales else {})}
 
     def generate(self, request: Request, tell: Tell) -> Done:
@@ -135,16 +207,18 @@ class LlamaCppEngine:
                 return True
             for choice in piece.get("choices", ()):
                 ended["reason"] = choice.get("finish_reason") or ended["reason"]
-                text = choice.get("delta", {}).get("content")
-                if text:
-                    ended["told"] += 1
-                    if tell(text):
-                        ended["reason"] = "cancelled"
-                        return True
+                text = choice.get("delta", {}).get("content") or ""
+                ended["told"] += bool(text)
+                if tell(text):
+                    ended["reason"] = "cancelled"
+                    return True
             ended["usage"] = piece.get("usage") or ended.get("usage")
             return False
 
-        self._server.handle_chat_completions(self._body(request), hear)
+        try:
+            self._server.handle_chat_completions(self._body(request), hear)
+        except (RuntimeError, ValueError) as error:  # a schema it cannot read, a template that refuses these turns
+            raise ModelError(f"llama.cpp refuses the call: {error}") from error
         if "error" in ended:
             raise _error(ended["error"])
         usage = ended.get("usage") or {}
@@ -156,15 +230,8 @@ class LlamaCppEngine:
         )
 
     def count(self, turns: Sequence[Turn]) -> int:
-        """Tokens of the prompt; what was read for it is kept for the call that follows."""
-        body = self._body(Request(turns, max_tokens=1, temperature=0.0))
-        answer = self._server.handle_chat_completions({**body, "stream": False})
-        if "error" in answer:
-            tokens = answer["error"].get("n_prompt_tokens")
-            if tokens is None:
-                raise _error(answer["error"])
-            return int(tokens)
-        return int(answer["usage"]["prompt_tokens"])
+        """Tokens of the prompt."""
+        return len(self.prompt(turns)[1])
 
 
 def _lora(path: Path) -> Any:
@@ -183,6 +250,7 @@ def _body(request: Request) -> dict[str, Any]:
         "stream": True,
         "stream_options": {"include_usage": True},
         "cache_prompt": True,
+        "return_progress": True,  # so that a call can be stopped while its prompt is read
     }
     if request.seed is not None:
         body["seed"] = request.seed
@@ -201,4 +269,7 @@ def _error(error: dict[str, Any]) -> ModelError:
             f"the prompt has {error['n_prompt_tokens']} tokens, the model's context is {error['n_ctx']}: shorten it, "
             "or give a larger `context` if the model was trained for one"
         )
-    return ModelError(f"llama.cpp: {error.get('message', error)}")
+    said = str(error.get("message", error))
+    if error.get("type") == "server_error" and not said.startswith("got exception:"):  # that one is a single call's
+        return Crashed(f"llama.cpp: {said}")
+    return ModelError(f"llama.cpp: {said}")

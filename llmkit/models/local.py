@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +19,19 @@ from llmkit import cpu, weights
 from llmkit.errors import ModelError
 from llmkit.models import tool_protocol
 from llmkit.models.adapter import Adapter, read_adapter
+from llmkit.models.calls import Calls
 from llmkit.models.engine import Done, Engine, Request, Turn
-from llmkit.models.gguf import trained_context
+from llmkit.models.gguf import window
 from llmkit.types import Message
 
 if TYPE_CHECKING:
     from llmkit.models.chat import ChatModelSpec
 
-_CONTEXT = 8192
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 
 
 class LocalChat(BaseChatModel):
-    """One loaded model. It answers one call at a time; other threads wait their turn.
+    """One loaded model. It answers as many calls at a time as it has slots; other threads wait their turn.
 
     `bind(response_schema=…)` makes it answer JSON of that schema, `bind(grammar=…)` text of a GBNF grammar
     (llama.cpp only), `bind(adapter=NAME)` with that adapter, `bind(adapter=None)` with none; `bind_tools(…)` lets it
@@ -53,13 +51,20 @@ class LocalChat(BaseChatModel):
     base: Path | None = None
     """File or folder of the weights, which adapters must belong to."""
 
-    _adapters: dict[str, Adapter] = PrivateAttr(default_factory=dict)
-    _engine: Engine = PrivateAttr()
-    _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _calls: Calls = PrivateAttr()
 
-    def __init__(self, engine: Engine, **fields: Any) -> None:
+    def __init__(self, calls: Calls, **fields: Any) -> None:
         super().__init__(**fields)
-        self._engine = engine
+        self._calls = calls
+
+    @property
+    def _engine(self) -> Engine:
+        return self._calls.engine
+
+    @property
+    def slots(self) -> int:
+        """Calls it answers at a time."""
+        return self._calls.slots.most
 
     @property
     def _llm_type(self) -> str:
@@ -74,8 +79,7 @@ class LocalChat(BaseChatModel):
         most = sum(len(message.content.encode()) + 16 for message in messages) + 64
         if most + self.max_tokens <= self.context:
             return most
-        with self._turn:
-            return self._engine.count([(message.role, message.content) for message in messages])
+        return self._calls.count([(message.role, message.content) for message in messages])
 
     def set_adapter(self, name: str, folder: str | Path) -> None:
         """Load an adapter under a name, in place of the one that had it, between two calls.
@@ -86,10 +90,7 @@ class LocalChat(BaseChatModel):
         assert self.base is not None
         adapter = read_adapter(folder)
         adapter.check_base(self.base)
-        with self._turn:
-            adapters = {**self._adapters, name: adapter}
-            self._engine.with_adapters(adapters)
-            self._adapters = adapters
+        self._calls.set_adapter(name, adapter)
 
     def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any) -> Runnable[Any, AIMessage]:
         """The model with tools it may call: functions, LangChain tools or their specs; one call a reply.
@@ -129,7 +130,7 @@ class LocalChat(BaseChatModel):
     ) -> ChatResult:
         text: list[str] = []
         done = None
-        for piece in self._run(self._request(messages, stop, kwargs)):
+        for piece in self._calls.stream(self._request(messages, stop, kwargs), self.name_of_model):
             if isinstance(piece, Done):
                 done = piece
             else:
@@ -153,7 +154,7 @@ class LocalChat(BaseChatModel):
             whole: Any = self._generate(messages, stop, run_manager, **kwargs).generations[0].message
             yield ChatGenerationChunk(message=tool_protocol.in_one_piece(whole))
             return
-        for piece in self._run(self._request(messages, stop, kwargs)):
+        for piece in self._calls.stream(self._request(messages, stop, kwargs), self.name_of_model):
             if isinstance(piece, Done):
                 last = AIMessageChunk(
                     content="", usage_metadata=_usage(piece), response_metadata=_metadata(self, piece)
@@ -165,36 +166,6 @@ class LocalChat(BaseChatModel):
                 run_manager.on_llm_new_token(piece, chunk=chunk)
             yield chunk
 
-    def _run(self, request: Request) -> Iterator[str | Done]:
-        """Pieces of text as they come, then Done. Closing the iterator stops the model at its next token."""
-        pieces: queue.Queue[str | Done | BaseException] = queue.Queue()
-        stopped = threading.Event()
-
-        def tell(text: str) -> bool:
-            pieces.put(text)
-            return stopped.is_set()
-
-        def work() -> None:
-            try:
-                pieces.put(self._engine.generate(request, tell))
-            except BaseException as error:  # carried to the caller's thread
-                pieces.put(error)
-
-        with self._turn:
-            worker = threading.Thread(target=work, name=f"llmkit {self.name_of_model}", daemon=True)
-            worker.start()
-            try:
-                while True:
-                    piece = pieces.get()
-                    if isinstance(piece, BaseException):
-                        raise piece
-                    yield piece
-                    if isinstance(piece, Done):
-                        return
-            finally:
-                stopped.set()
-                worker.join()
-
 
 def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
     """``local:NAME`` of the catalogue, or ``local:PATH`` of a GGUF file.
@@ -205,12 +176,12 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
     path = weights.find(name)
     if path.is_dir():
         raise ModelError(f"{path} is a folder: local: takes a GGUF file, transformers: a folder")
-    trained = trained_context(path) or _CONTEXT
-    context = spec.context or min(trained, _CONTEXT)
-    if context > trained:
-        raise ModelError(f"{name} was trained with a context of {trained} tokens; {context} were asked for")
-    adapters = adapters_of(spec, path)
-    return chat_of(_engine(path, spec, context, adapters), adapters, path, name, spec, context)
+    context = window(path, spec.context)
+
+    def load(adapters: Mapping[str, Adapter]) -> Engine:
+        return _engine(path, spec, context, adapters)
+
+    return chat_of(Calls(load, adapters_of(spec, path)), path, name, spec, context)
 
 
 def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
@@ -225,12 +196,10 @@ def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
     return adapters
 
 
-def chat_of(
-    engine: Engine, adapters: dict[str, Adapter], path: Path, name: str, spec: ChatModelSpec, context: int
-) -> LocalChat:
-    """The chat model of an engine that has its adapters."""
-    model = LocalChat(
-        engine,
+def chat_of(calls: Calls, path: Path, name: str, spec: ChatModelSpec, context: int) -> LocalChat:
+    """The chat model of an engine."""
+    return LocalChat(
+        calls,
         name_of_model=name,
         context=context,
         max_tokens=spec.max_tokens,
@@ -240,8 +209,16 @@ def chat_of(
         adapter="default" if spec.adapter else None,
         base=path,
     )
-    model._adapters = adapters
-    return model
+
+
+def one_at_a_time(spec: ChatModelSpec, runtime: str) -> None:
+    """Refuse slots where the runtime has none.
+
+    Raises:
+        ModelError: the spec asks for more than one.
+    """
+    if (spec.slots or 1) > 1:
+        raise ModelError(f"{spec.model} on {runtime} answers one call at a time: slots need runtime: llamacpp")
 
 
 def _engine(path: Path, spec: ChatModelSpec, context: int, adapters: Mapping[str, Adapter]) -> Engine:
@@ -249,12 +226,13 @@ def _engine(path: Path, spec: ChatModelSpec, context: int, adapters: Mapping[str
     if spec.runtime == "openvino":
         from llmkit.models.openvino import OpenVINOEngine
 
+        one_at_a_time(spec, "openvino")
         openvino = OpenVINOEngine(path, context=context, threads=threads)
         openvino.with_adapters(adapters)
         return openvino
     from llmkit.models.llamacpp import LlamaCppEngine
 
-    return LlamaCppEngine(path, context=context, threads=threads, adapters=adapters)
+    return LlamaCppEngine(path, context=context, threads=threads, adapters=adapters, slots=spec.slots or 1)
 
 
 def _turn(message: BaseMessage) -> Turn:

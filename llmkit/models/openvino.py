@@ -15,6 +15,7 @@ class OpenVINOEngine:
     """One model with prefix caching."""
 
     knows_schemas: ClassVar[bool] = True
+    slots = 1
 
     def __init__(self, path: Path, *, context: int, threads: int) -> None:
         import openvino_genai as genai
@@ -59,6 +60,9 @@ class OpenVINOEngine:
         length = result.finish_reasons[0] == self._genai.GenerationFinishReason.LENGTH
         reason: Any = "cancelled" if cancelled else "length" if length else "stop"
         return Done(reason, tokens, int(result.perf_metrics.get_num_generated_tokens()))
+
+    def share(self, turns: Sequence[Turn]) -> None:
+        """There is one slot."""
 
     def count(self, turns: Sequence[Turn]) -> int:
         """Tokens of the prompt; of one longer than the tokenizer reads, counted in parts, a few too many at most."""

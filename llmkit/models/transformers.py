@@ -29,6 +29,7 @@ class TransformersEngine:
     """One model and its tokenizer; its adapters share the base's memory and are switched between calls."""
 
     knows_schemas: ClassVar[bool] = False
+    slots = 1
 
     def __init__(self, model: Any, tokenizer: Any, *, context: int) -> None:
         self._model, self._tokenizer, self._context = model.eval(), tokenizer, context
@@ -129,6 +130,9 @@ class TransformersEngine:
         ended = bool(new) and new[-1] in (ends if isinstance(ends, list) else [ends])
         return Done("stop" if ended else "length", len(ids), len(new))
 
+    def share(self, turns: Sequence[Turn]) -> None:
+        """There is one slot."""
+
     def count(self, turns: Sequence[Turn]) -> int:
         """Tokens of the prompt."""
         return len(self._ids(turns))
@@ -209,18 +213,23 @@ def load_transformers(name: str, spec: ChatModelSpec) -> LocalChat:
         ModelError: not a model, no chat template, or no room for the context asked for.
         MissingExtra: torch or transformers is not installed.
     """
-    from llmkit.models.local import adapters_of, chat_of
+    from llmkit.models.calls import Calls
+    from llmkit.models.local import adapters_of, chat_of, one_at_a_time
 
     need("torch", feature="models on transformers", extra="train")
+    one_at_a_time(spec, "transformers")
     model, tokenizer, path = open_causal(name, threads=spec.threads)
     trained = int(getattr(model.config, "max_position_embeddings", _CONTEXT))
     context = spec.context or min(trained, _CONTEXT)
     if context > trained:
         raise ModelError(f"{name} was trained with a context of {trained} tokens; {context} were asked for")
-    adapters = adapters_of(spec, path)
     engine = TransformersEngine(model, tokenizer, context=context)
-    engine.with_adapters(adapters)
-    return chat_of(engine, adapters, path, name, spec, context)
+
+    def load(adapters: Mapping[str, Adapter]) -> TransformersEngine:
+        engine.with_adapters(adapters)
+        return engine
+
+    return chat_of(Calls(load, adapters_of(spec, path)), path, name, spec, context)
 
 
 def open_causal(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llmkit.errors import unknown
-from llmkit.models.chat import ChatModelSpec, load_chat
+from llmkit.models.chat import ChatModelSpec, load_chat, with_slots
 from llmkit.pipeline.pipeline import Pipeline, load_pipeline
 from llmkit.serve.callers import Refused
 from llmkit.serve.shelf import Reader, Shelf
@@ -21,22 +21,26 @@ class Menu:
     """Pipelines by name, over a shelf."""
 
     def __init__(
-        self, pipelines: Sequence[Pipeline], shelf: Shelf, load: Callable[[ChatModelSpec], BaseChatModel] = load_chat
+        self,
+        pipelines: Sequence[Pipeline],
+        shelf: Shelf,
+        load: Callable[[ChatModelSpec], BaseChatModel] = load_chat,
+        slots: int = 1,
     ) -> None:
-        self.shelf = shelf
+        self.shelf, self._slots = shelf, slots
         self._load = load
         self._models: dict[str, BaseChatModel] = {}
         self._lock = threading.Lock()
         self.pipelines = {one.name: one.with_models(self._model) for one in pipelines}
 
     @classmethod
-    def read(cls, names: Sequence[str], overrides: Sequence[str], shelf: Shelf) -> Menu:
-        """The pipelines of these names or files.
+    def read(cls, names: Sequence[str], overrides: Sequence[str], shelf: Shelf, slots: int = 1) -> Menu:
+        """The pipelines of these names or files; `slots` calls of one model at a time, where it can.
 
         Raises:
             ConfigError: with every problem of a file.
         """
-        return cls([load_pipeline(name, overrides, knowledge=shelf.path) for name in names], shelf)
+        return cls([load_pipeline(name, overrides, knowledge=shelf.path) for name in names], shelf, slots=slots)
 
     @property
     def default(self) -> str:
@@ -71,7 +75,7 @@ class Menu:
         """The chat model of a spec, loaded once for all pipelines."""
         with self._lock:
             if spec.digest not in self._models:
-                self._models[spec.digest] = self._load(spec)
+                self._models[spec.digest] = self._load(with_slots(spec, self._slots))
             return self._models[spec.digest]
 
 

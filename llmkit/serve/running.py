@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from llmkit.errors import Cancelled
 from llmkit.pipeline.run import Listener
 from llmkit.serve.turnstile import Turnstile
+from llmkit.stopping import unless
 from llmkit.types import Event
 
 Done = TypeVar("Done")
@@ -119,7 +120,8 @@ class Order(AsyncIterator[Event], Generic[Done]):
 
     def _run(self) -> Done:
         self._listen_still()
-        return self._work(self._tell)
+        with unless(self._stopped.is_set):  # a model asks while it reads its prompt, and in calls that tell no tokens
+            return self._work(self._tell)
 
     def _tell(self, event: Event) -> None:
         self._listen_still()

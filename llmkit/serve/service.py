@@ -45,7 +45,7 @@ class Service:
 
     def __init__(self, settings: Settings, menu: Menu | None = None) -> None:
         self.settings = settings
-        self.menu = menu or Menu.read(settings.pipelines, settings.overrides, Shelf(settings.knowledge))
+        self.menu = menu or Menu.read(settings.pipelines, settings.overrides, Shelf(settings.knowledge), settings.slots)
         self.shelf = self.menu.shelf
         self.keys = KeyRing(settings.data.expanduser())
         self.drawers = Drawers(settings)
