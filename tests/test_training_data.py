@@ -129,6 +129,14 @@ def test_held_out_questions_share_no_passage_with_training(groups, seed):
     assert not any(p.key in seen for one in dev for p in one.positives)
 
 
+def test_a_file_that_is_not_mined_says_what_it_is(tmp_path):
+    with pytest.raises(DataError, match="data of the type pairs: name that `type`"):
+        list(mined.Mined(path=str(tmp_path / "pairs.csv")).examples())
+    (tmp_path / "pairs.jsonl").write_text('{"question": "When?", "passage": "In May."}\n')
+    (bad,) = mined.Mined(path=str(tmp_path / "pairs.jsonl")).examples()
+    assert str(bad) == "pairs.jsonl, line 1: unknown column 'positives' (known: question, passage)"
+
+
 def test_mined_files_come_back_as_they_were(tmp_path):
     examples = [
         Example("q", (Passage("a", "T", "1"),), (Passage("b"), Passage("c")), ("x",), scores=(3.0, 1.5, -2.0)),
