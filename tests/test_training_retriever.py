@@ -26,7 +26,7 @@ from llmkit.types import Document
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytestmark = pytest.mark.slow
 
-from llmkit.training import losses, mined
+from llmkit.training import learnt, losses, mined, reading
 from llmkit.training.batching import epoch, targets
 from llmkit.training.cross_encoder import CrossEncoder
 from llmkit.training.gradcache import backward
@@ -69,6 +69,8 @@ def test_training_helps_and_what_is_saved_serves_the_same_without_torch(recipe):
     assert record["served_dev"]["mrr@10"] == pytest.approx(best, abs=0.02)
     assert told[-1].step == record["steps"]
     assert json.loads((done.folder / "training.json").read_text())["data"] == record["data"]
+    with pytest.raises(DataError, match="60 of 60 questions are in the training or dev data"):
+        learnt.refuse(DualEncoder(model=str(done.folder)), reading.read(built(recipe).data.examples()).examples)
     assert not done.folder.with_name("out.training").exists()
     encoder = DualEncoder(model=str(done.folder), precision="f32")
     towers = Towers(done.folder, built(recipe))

@@ -128,6 +128,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     try:
         made.mkdir(parents=True)
         yield made
+        for path in made.rglob("*.safetensors"):
+            path.chmod(0o644)  # safetensors makes files for their owner alone
         if folder.exists():
             folder.rename(old)
         made.rename(folder)

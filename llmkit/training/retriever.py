@@ -15,7 +15,7 @@ from llmkit.encoders import tensors
 from llmkit.encoders.dual import DualEncoder
 from llmkit.errors import DataError
 from llmkit.extras import need
-from llmkit.training import reading, saving
+from llmkit.training import learnt, reading, saving
 from llmkit.training.dev import DevSet
 from llmkit.training.examples import Example, Passage
 from llmkit.training.loop import Loop, Tell, Told, peak_mb
@@ -65,6 +65,7 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
         note(f"going on from {loop.checkpoint_file}")
     progress = loop.run(tell)
     saving.save(recipe.out, towers, base, recipe)
+    learnt.write(recipe.out, (*train_set, *dev_set.examples))
     served = served_figures(recipe.out, dev_set, tokens)
     record = {
         "llmkit": __version__,
@@ -89,7 +90,10 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
     (recipe.out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
     if progress.best_step == 0:
-        note(f"no evaluation beat the untrained base ({recipe.measure} {progress.best:.3f}): it was saved as it was")
+        why = "; there is nothing to win on these dev questions: a larger `corpus`" if progress.best >= 1 else ""
+        note(
+            f"no evaluation beat the untrained base ({recipe.measure} {progress.best:.3f}): it was saved as it was{why}"
+        )
     return Trained(recipe.out, record)
 
 

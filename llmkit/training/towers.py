@@ -183,7 +183,8 @@ def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
     import torch
     from transformers import AutoConfig, AutoModel, logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its report of unused tensors says nothing that is not checked below
+    # its report of unused tensors says nothing that `complete` does not check
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
