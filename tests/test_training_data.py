@@ -115,6 +115,10 @@ def test_a_dev_set_that_overlaps_is_refused_with_its_rows():
     reading.refuse_overlap(train, [Example("What is that?", (Passage("a"),), place="x")])
     with pytest.raises(DataError, match=r"dev dev.csv, line 2 = train train.csv, line 9"):
         reading.refuse_overlap(train, [Example("what  IS it?", (Passage("b"),), place="dev.csv, line 2")])
+    with pytest.raises(DataError, match=r"(?s)1 questions of test are in train.*test t.csv, line 2 = train train.csv"):
+        reading.refuse_overlap(
+            train, [Example("What is it?", (Passage("b"),), place="t.csv, line 2")], ("train", "test")
+        )
 
 
 @given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=3), min_size=4, max_size=40), st.integers(0, 5))

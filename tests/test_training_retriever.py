@@ -283,7 +283,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_retriever_that_was_there(rec
 def test_bad_data_is_refused_or_told(recipe, tmp_path):
     dev = tiny.write_pairs(tmp_path / "dev.jsonl", tiny.rows(3, offset=7))
     with pytest.raises(
-        DataError, match=r"3 questions of the dev set.*\n.*dev\.jsonl, line 1 = train train\.jsonl, line 8"
+        DataError, match=r"3 questions of dev are in train.*\n.*dev\.jsonl, line 1 = train train\.jsonl, line 8"
     ):
         train(built(recipe, dev={"type": "pairs", "path": str(dev)}))
     rows = [*tiny.rows(40), {"question": "", "passage": "x"}, {"question": "how many", "passage": "pump " * 200}]

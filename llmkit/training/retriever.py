@@ -90,10 +90,9 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
     (recipe.out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(work)
     if progress.best_step == 0:
-        why = "; there is nothing to win on these dev questions: a larger `corpus`" if progress.best >= 1 else ""
-        note(
-            f"no evaluation beat the untrained base ({recipe.measure} {progress.best:.3f}): it was saved as it was{why}"
-        )
+        note(f"no evaluation beat the untrained base ({recipe.measure} {progress.best:.3f}): it was saved as it was")
+        if progress.best >= 1:
+            note("these dev questions leave nothing to win: give harder ones as `dev`, or more passages as `corpus`")
     return Trained(recipe.out, record)
 
 
