@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
+from llmkit import config
 from llmkit.cli.train_adopt import command
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.training import learnt, reading
 from llmkit.training.adoption import trial
 from llmkit.training.examples import Example, Passage
 from llmkit.types import Document
@@ -57,6 +60,18 @@ def test_a_better_encoder_is_adopted_and_the_old_generation_keeps_its_own(kb, qu
     assert told["verdict"]["new"] > told["verdict"]["old"] + 0.1
     with KnowledgeBase.open(kb.path) as new, KnowledgeBase.open(kb.path, as_of=generation) as old:
         assert (new.dim, old.dim) == (512, 8)
+
+
+def test_questions_the_candidate_was_trained_with_are_refused(kb, questions, tmp_path):
+    rows = reading.read(config.build_part("examples", {"type": "mined", "path": str(questions)}).examples())
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    learnt.write(trained, rows.examples[:7])
+    candidate = SimpleNamespace(model=str(trained))
+    with pytest.raises(DataError, match=r"(?s)7 of 64 questions .*held-out\.jsonl, line 1: .* and 2 more"):
+        trial(kb, candidate, rows.examples)
+    learnt.refuse(candidate, rows.examples[7:])
+    learnt.refuse(HashingEncoder(dim=8), rows.examples)
 
 
 def test_a_worse_encoder_is_refused_and_nothing_changes(kb, questions):

@@ -125,6 +125,22 @@ class TestRows:
         with pytest.raises(DataError, match=says):
             list(QuestionRows(path=write(tmp_path / "q.jsonl", row)).conversations())
 
+    @pytest.mark.parametrize(
+        ("row", "says"),
+        [
+            ({"prompt": "Hi", "completion": "Ho"}, "completion and prompt: data of the type instructions"),
+            ({"prompt": "Hi", "chosen": "a", "rejected": "b"}, "data of the type preferences"),
+            ({"question": "Hi", "passages": ["p"], "answer": "a"}, "data of the type questions"),
+            ({"conversations": [{"from": "human", "value": "Hi"}]}, 'write each turn as {"role"'),
+        ],
+    )
+    def test_rows_of_another_type_are_recognised(self, tmp_path, row, says):
+        with pytest.raises(DataError, match=says):
+            list(ChatRows(path=write(tmp_path / "c.jsonl", row)).conversations())
+        with pytest.raises(DataError) as caught:
+            list(ChatRows(path=write(tmp_path / "d.jsonl", {"messages": []}, row)).conversations())
+        assert "data of the type" not in str(caught.value)
+
     def test_a_file_that_is_not_there_or_empty_is_said(self, tmp_path):
         with pytest.raises(DataError, match="cannot be read"):
             list(ChatRows(path=str(tmp_path / "none.jsonl")).conversations())
@@ -374,6 +390,21 @@ def test_a_recipe_says_everything_that_is_wrong(tmp_path):
     assert "unknown key 'rnak'; did you mean 'rank'?" in str(caught.value)
     with pytest.raises(ValueError, match="dpo learns from data of the type preferences"):
         LoraRecipe(out="x", data=[{"type": "chat", "path": "x"}], method="dpo")
+
+
+def test_a_recipe_of_another_kind_and_a_pipeline_are_one_problem(tmp_path):
+    from llmkit.training import recipe as retriever
+    from llmkit.training import reranker_recipe as reranker
+
+    for read, name, says in (
+        (load_recipe, "train-retriever", "a recipe of `llmkit train retriever`"),
+        (load_recipe, "docs-qa", "this is a pipeline"),
+        (retriever.load_recipe, "lora", "a recipe of `llmkit train lora`"),
+        (reranker.load_recipe, "train-retriever", "a recipe of `llmkit train retriever`"),
+    ):
+        with pytest.raises(ConfigError, match=says) as caught:
+            read(name)
+        assert len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize("name", ["lora", "lora-answerer"])

@@ -115,6 +115,10 @@ def test_a_dev_set_that_overlaps_is_refused_with_its_rows():
     reading.refuse_overlap(train, [Example("What is that?", (Passage("a"),), place="x")])
     with pytest.raises(DataError, match=r"dev dev.csv, line 2 = train train.csv, line 9"):
         reading.refuse_overlap(train, [Example("what  IS it?", (Passage("b"),), place="dev.csv, line 2")])
+    with pytest.raises(DataError, match=r"(?s)1 questions of test are in train.*test t.csv, line 2 = train train.csv"):
+        reading.refuse_overlap(
+            train, [Example("What is it?", (Passage("b"),), place="t.csv, line 2")], ("train", "test")
+        )
 
 
 @given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=3), min_size=4, max_size=40), st.integers(0, 5))
@@ -127,6 +131,14 @@ def test_held_out_questions_share_no_passage_with_training(groups, seed):
     assert len(train) + len(dev) == len(examples)
     seen = {p.key for one in train for p in one.positives}
     assert not any(p.key in seen for one in dev for p in one.positives)
+
+
+def test_a_file_that_is_not_mined_says_what_it_is(tmp_path):
+    with pytest.raises(DataError, match="data of the type pairs: name that `type`"):
+        list(mined.Mined(path=str(tmp_path / "pairs.csv")).examples())
+    (tmp_path / "pairs.jsonl").write_text('{"question": "When?", "passage": "In May."}\n')
+    (bad,) = mined.Mined(path=str(tmp_path / "pairs.jsonl")).examples()
+    assert str(bad) == "pairs.jsonl, line 1: unknown column 'positives' (known: question, passage)"
 
 
 def test_mined_files_come_back_as_they_were(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,9 +26,11 @@ from llmkit.types import Document
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytestmark = pytest.mark.slow
 
-from llmkit.training import losses, mined
+from llmkit.training import learnt, losses, mined, reading
 from llmkit.training.batching import epoch, targets
+from llmkit.training.cross_encoder import CrossEncoder
 from llmkit.training.gradcache import backward
+from llmkit.training.reranker_recipe import RerankerRecipe
 from llmkit.training.retriever import train
 from llmkit.training.towers import Tokens, Towers, micro_batches
 
@@ -66,6 +69,8 @@ def test_training_helps_and_what_is_saved_serves_the_same_without_torch(recipe):
     assert record["served_dev"]["mrr@10"] == pytest.approx(best, abs=0.02)
     assert told[-1].step == record["steps"]
     assert json.loads((done.folder / "training.json").read_text())["data"] == record["data"]
+    with pytest.raises(DataError, match="60 of 60 questions are in the training or dev data"):
+        learnt.refuse(DualEncoder(model=str(done.folder)), reading.read(built(recipe).data.examples()).examples)
     assert not done.folder.with_name("out.training").exists()
     encoder = DualEncoder(model=str(done.folder), precision="f32")
     towers = Towers(done.folder, built(recipe))
@@ -258,10 +263,27 @@ def test_a_loss_that_is_no_number_stops_names_the_rows_and_keeps_the_checkpoint(
     assert train(built(recipe)).record["steps"] == 9, "goes on from the last good step"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+def test_a_full_disk_is_one_sentence_and_leaves_the_retriever_that_was_there(recipe, tmp_path):
+    import resource
+
+    folder = train(built(recipe, epochs=1)).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(DataError, match=r"cannot be written: .*make room"):
+            train(built(recipe, epochs=1, seed=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 def test_bad_data_is_refused_or_told(recipe, tmp_path):
     dev = tiny.write_pairs(tmp_path / "dev.jsonl", tiny.rows(3, offset=7))
     with pytest.raises(
-        DataError, match=r"3 questions of the dev set.*\n.*dev\.jsonl, line 1 = train train\.jsonl, line 8"
+        DataError, match=r"3 questions of dev are in train.*\n.*dev\.jsonl, line 1 = train train\.jsonl, line 8"
     ):
         train(built(recipe, dev={"type": "pairs", "path": str(dev)}))
     rows = [*tiny.rows(40), {"question": "", "passage": "x"}, {"question": "how many", "passage": "pump " * 200}]
@@ -289,6 +311,22 @@ def test_bases_that_do_not_fit_are_refused(recipe, tmp_path, base):
     ):
         with pytest.raises(ModelError, match=message):
             Towers(base, built(recipe, **changes))
+
+
+def test_a_base_that_lacks_weights_is_refused(recipe, tmp_path, base):
+    """transformers makes them up, and a training would begin from noise."""
+    from safetensors.torch import load_file, save_file
+
+    holed = tmp_path / "holed"
+    shutil.copytree(base, holed)
+    tensors = load_file(holed / "model.safetensors")
+    del tensors[next(name for name in tensors if name.endswith("layer.1.output.dense.weight"))]
+    save_file(tensors, holed / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 tensors .*layer\.1\.output\.dense\.weight"):
+        Towers(holed, built(recipe, base=str(holed)))
+    settings = {"recipe": "reranker", "out": "x", "base": str(holed), "data": recipe["data"]}
+    with pytest.raises(ModelError, match="lacks 1 tensors"):
+        CrossEncoder(config.Config(settings).build(RerankerRecipe))
 
 
 def test_the_shipped_recipe_loads_and_mistakes_are_placed(tmp_path, monkeypatch):

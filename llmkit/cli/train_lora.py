@@ -31,7 +31,7 @@ def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bo
     found = prepared.preflight
     if not as_json:
         _show_masks(found)
-        click.echo(_told(found), err=True)
+        click.echo(_told(found, prepared.recipe.too_long == "cut"), err=True)
     if only_check:
         if as_json:
             print_json({key: value for key, value in vars(found).items() if key != "masks"})
@@ -49,9 +49,10 @@ def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bo
     figures = done.record["figures"]
     dev = "" if figures["dev_loss"] is None else f", dev {figures['dev_loss']:.4f} at step {figures['best_step']}"
     served = _served(done.record["base"])
+    memory = "" if figures["peak_mb"] is None else f", {figures['peak_mb']} MB"
     click.echo(
         f"loss {figures['loss']:.4f}{dev}; {figures['tokens']} tokens in {duration(figures['seconds'])}, "
-        f"{figures['tokens_per_second']} tokens/s, {figures['peak_mb']} MB\n{done.folder}: the curve is in loss.svg; "
+        f"{figures['tokens_per_second']} tokens/s{memory}\n{done.folder}: the curve is in loss.svg; "
         f"use it with --set 'model={{model: {served}, adapter: {done.folder}}}'"
     )
 
@@ -76,11 +77,13 @@ def _show_masks(found: Preflight) -> None:
         console.print(text, soft_wrap=True)
 
 
-def _told(found: Preflight) -> str:
-    words = [f"{found.train} examples to learn, {found.dev} held out"]
+def _told(found: Preflight, cut: bool) -> str:
+    held = "" if found.dev else ": there is no dev loss, and the last step is kept"
+    words = [f"{found.train} examples to learn, {found.dev} held out{held}"]
     words.append(f"{found.learned} of {found.tokens} tokens are learned; the longest example has {found.longest}")
     if found.too_long:
-        words.append(f"{found.too_long} examples were longer than max_tokens")
+        what = "cut at their end" if cut else "left out"
+        words.append(f"{found.too_long} examples were longer than max_tokens and are {what}")
     if found.template_checked:
         words.append(f"{found.template_checked} prompts are served by llama.cpp token for token as they are trained")
     return "\n".join(words)

@@ -20,10 +20,14 @@ class Checkpoint:
         self.folder = adapter.with_name(f"{adapter.name}.training")
         self._identity = identity
 
-    @property
-    def begun(self) -> bool:
-        """Whether a training was stopped here."""
-        return self.folder.is_dir()
+    def step(self) -> int:
+        """The step after which a training was stopped here, 0 where none was.
+
+        Raises:
+            DataError: what was begun here was another training, or cannot be read.
+        """
+        found = self._read()
+        return int(found[0]["step"]) if found else 0
 
     def save(self, trained: dict[str, Any], optimizer: Any, state: dict[str, Any]) -> None:
         """Keep the learned tensors, the optimiser's, and where in the data it is.
@@ -58,26 +62,14 @@ class Checkpoint:
         """Set everything back to where it stood; None where nothing was begun.
 
         Raises:
-            DataError: what was begun here was another training.
+            DataError: what was begun here was another training, or cannot be read.
         """
         import torch
-        from safetensors.torch import load_file
 
-        folder = next((self.folder / name for name in ("last", "new") if (self.folder / name / _STATE).is_file()), None)
-        if folder is None:
+        found = self._read()
+        if found is None:
             return None
-        try:
-            state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-            tensors = load_file(folder / _TENSORS)
-        except Exception as error:  # a half-written "new"
-            if folder.name == "new":
-                return None
-            raise DataError(f"{folder} cannot be read: {error}; delete {self.folder} to begin anew") from error
-        if state.pop("identity") != self._identity:
-            raise DataError(
-                f"{self.folder} holds another training that was not finished (other data, base or settings): finish "
-                "it with its own recipe, or begin anew with --fresh"
-            )
+        state, tensors = found
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(tensors[f"value.{name}"])
@@ -89,6 +81,26 @@ class Checkpoint:
             name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")
         }
         return state
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        from safetensors.torch import load_file
+
+        folder = next((self.folder / name for name in ("last", "new") if (self.folder / name / _STATE).is_file()), None)
+        if folder is None:
+            return None
+        try:
+            state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            tensors = load_file(folder / _TENSORS)
+        except Exception as error:  # a half-written "new"
+            if folder.name == "new":
+                return None
+            raise DataError(f"{folder} cannot be read: {error}; begin anew with --fresh") from error
+        if state.pop("identity") != self._identity:
+            raise DataError(
+                f"{self.folder} holds another training that was not finished (other data, base or settings): finish "
+                "it with its own recipe, or begin anew with --fresh"
+            )
+        return state, tensors
 
     def clear(self) -> None:
         """Forget what was begun."""

@@ -43,6 +43,7 @@ def write_adapter(
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         save_file(tensors, fresh / WEIGHTS, metadata={"format": "pt"})
+        (fresh / WEIGHTS).chmod(0o644)  # safetensors makes files for their owner alone
         texts = {CONFIG: _config(model), RECORD: json.dumps(record, indent=2, ensure_ascii=False) + "\n", **more}
         for name, text in texts.items():
             (fresh / name).write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from llmkit.errors import DataError
 from llmkit.knowledge.base import KnowledgeBase
 from llmkit.knowledge.retrievers import fit_query
 from llmkit.protocols import Encoder
+from llmkit.training import learnt
 from llmkit.training.candidates import is_right
 from llmkit.training.examples import Example
 from llmkit.training.gate import Verdict, judge
@@ -51,8 +52,9 @@ def trial(
         on_progress: called with passages encoded and passages in all.
 
     Raises:
-        DataError: no question can be asked, or a passage is longer than the candidate reads.
+        DataError: no question can be asked, the candidate has seen some of them, or cannot read a passage whole.
     """
+    learnt.refuse(candidate, examples)
     rows = kb.catalog.live_rows(kb.generation)
     chunks = kb.chunks(rows)
     left: Counter[str] = Counter()

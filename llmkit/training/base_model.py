@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from llmkit.errors import ModelError
 from llmkit.extras import need
 from llmkit.models.adapter import weights_digest
 from llmkit.models.gguf import trained_context
+
+_ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+"""owner/name; a word without an owner is a name of the catalogue, or a slip that must not go out to the net."""
 
 
 @dataclass
@@ -82,13 +86,19 @@ def open_base(name: str, *, dtype: Any = None, quantised: bool = False, threads:
     how: dict[str, Any] = {"dtype": dtype, "quantised": quantised, "threads": threads}
     plain = name.removeprefix("local:").removeprefix("transformers:")
     path = Path(plain).expanduser()
-    if plain in weights.catalogue() or path.is_file():
+    on_hub = _ON_HUB.fullmatch(plain) is not None and not path.exists()
+    if not on_hub:
         path = weights.find(plain)
     if path.is_file():
         folder = dequantised(path)
         model, tokenizer, _ = open_causal(str(folder), **how)
         return Base(name, model, tokenizer, folder, path)
-    model, tokenizer, folder = open_causal(plain, **how)
+    try:
+        model, tokenizer, folder = open_causal(plain if on_hub else str(path), **how)
+    except ModelError as error:
+        if not on_hub:
+            raise
+        raise ModelError(f"{error} (there is no folder {plain}: it was taken for a name on the hub)") from error
     return Base(name, model, tokenizer, folder)
 
 

@@ -26,6 +26,13 @@ from llmkit.types import Chunk, Hit, Message
 
 ROLES = ("system", "user", "assistant")
 _SHOWN = 5  # bad rows told in one error
+_COLUMNS = (
+    ("preferences", {"chosen", "rejected"}),
+    ("questions", {"question", "passages", "answer"}),
+    ("chat", {"messages"}),
+    ("instructions", {"instruction", "output"}),
+    ("instructions", {"prompt", "completion"}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class ChatRows(Part):
 
     def conversations(self) -> Iterator[Conversation]:
         """One a row."""
-        yield from _rows(self.path, lambda row: turns_of(row.get("messages"), "messages"))
+        yield from _rows(self.path, self.type, lambda row: turns_of(row.get("messages"), "messages"))
 
 
 class InstructionRows(Part):
@@ -76,7 +83,7 @@ class InstructionRows(Part):
 
     def conversations(self) -> Iterator[Conversation]:
         """One a row."""
-        yield from _rows(self.path, self._turns)
+        yield from _rows(self.path, self.type, self._turns)
 
     def _turns(self, row: dict[str, Any]) -> tuple[Message, ...]:
         asked = _column(row, self.instruction, ("instruction", "prompt"))
@@ -119,7 +126,7 @@ class QuestionRows(Part):
             asked = prompt.render({"question": _column(row, "question", ()), "passages": shown(row.get("passages"))})
             return checked((*asked, Message("assistant", answer)))
 
-        yield from _rows(self.path, turns)
+        yield from _rows(self.path, self.type, turns)
 
 
 class PreferenceRows(Part):
@@ -147,7 +154,7 @@ class PreferenceRows(Part):
             rejected.append(other)
             return checked(asked)
 
-        for conversation in _rows(self.path, turns):
+        for conversation in _rows(self.path, self.type, turns):
             yield replace(conversation, rejected=rejected[-1])
 
 
@@ -249,19 +256,28 @@ def _column(row: dict[str, Any], name: str | None, either: tuple[str, ...]) -> s
     return str(row[name])
 
 
-def _rows(path: str, turns: Any) -> Iterator[Conversation]:
+def _looks_like(row: dict[str, Any], given: str) -> str:
+    """What else a file may be, of which no row could be used."""
+    if "conversations" in row:
+        return '\nwrite each turn as {"role": "user" or "assistant", "content": "…"} in a list called messages'
+    kind, columns = next((one for one in _COLUMNS if one[1] <= row.keys()), (given, ()))
+    return f"\nthese rows have {' and '.join(sorted(columns))}: data of the type {kind}?" if kind != given else ""
+
+
+def _rows(path: str, kind: str, turns: Any) -> Iterator[Conversation]:
     """Conversations of a file.
 
     Raises:
         DataError: rows that cannot be used, the first of them with their lines.
     """
     bad: list[str] = []
-    count = 0
+    count, first = 0, None
     for item in rows.jsonl(Path(path).expanduser()):
         if isinstance(item, BadRow):
             bad.append(str(item))
             continue
         place, row = item
+        first = row if first is None else first
         try:
             conversation = Conversation(turns(row), place)
         except LlmkitError as error:
@@ -272,6 +288,7 @@ def _rows(path: str, turns: Any) -> Iterator[Conversation]:
             yield conversation
     if bad:
         more = f"\n  … and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise DataError(f"{path}: {len(bad)} rows cannot be used:\n  " + "\n  ".join(bad[:_SHOWN]) + more)
+        hint = _looks_like(first, kind) if first and not count else ""
+        raise DataError(f"{path}: {len(bad)} rows cannot be used:\n  " + "\n  ".join(bad[:_SHOWN]) + more + hint)
     if not count:
         raise DataError(f"{path} has no rows")

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +93,12 @@ def load(path: Path, parameters: dict[str, Any], optimizer: Any, recipe: str) ->
 
 
 def write(path: Path, tensors: dict[str, Any], header: dict[str, str]) -> None:
-    """A safetensors file that appears whole or not at all, also under kill -9 and a power cut."""
+    """A safetensors file that appears whole or not at all, also under kill -9 and a power cut.
+
+    Raises:
+        DataError: the disk is full or cannot be written; a file that was there is as it was.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     made = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -100,5 +108,35 @@ def write(path: Path, tensors: dict[str, Any], header: dict[str, str]) -> None:
         with made.open("rb+") as file:
             os.fsync(file.fileno())
         made.replace(path)
+    except (SafetensorError, OSError) as error:  # safetensors has an error of its own for a full disk
+        raise DataError(f"{path} cannot be written: {error}; make room and run the same again") from error
     finally:
         made.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A fresh folder beside `folder`, which takes its place when the block ends, and is gone where the block fails.
+
+    Raises:
+        DataError: the disk is full or cannot be written; what was there is as it was.
+    """
+    from safetensors import SafetensorError
+
+    made, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{word}") for word in ("tmp", "old"))
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        made.mkdir(parents=True)
+        yield made
+        for path in made.rglob("*.safetensors"):
+            path.chmod(0o644)  # safetensors makes files for their owner alone
+        if folder.exists():
+            folder.rename(old)
+        made.rename(folder)
+    except (SafetensorError, OSError) as error:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise DataError(f"{folder} cannot be written: {error}; make room and run the same again") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

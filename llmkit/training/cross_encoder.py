@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,8 @@ from llmkit.encoders.cross_encoder import CARD, Card
 from llmkit.encoders.pairs import PairTokenizer, typed
 from llmkit.encoders.runtimes import batches
 from llmkit.errors import DataError, ModelError
+from llmkit.training.checkpoint import replacing
+from llmkit.training.towers import complete
 
 if TYPE_CHECKING:
     from llmkit.training.reranker_recipe import RerankerRecipe
@@ -40,14 +40,16 @@ class CrossEncoder:
         torch.manual_seed(recipe.seed)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        bert = transformers.AutoModel.from_pretrained(
+        bert, found = transformers.AutoModel.from_pretrained(
             self.base,
             add_pooling_layer=False,
             dtype=torch.float32,
             attn_implementation="eager" if recipe.max_tokens <= 256 else None,  # as for retrievers (towers.py)
             hidden_dropout_prob=recipe.dropout,
             attention_probs_dropout_prob=recipe.dropout,
+            output_loading_info=True,
         )
+        complete(self.base, found)
         layers = recipe.layers or len(bert.encoder.layer)
         if layers > len(bert.encoder.layer):
             raise ModelError(f"layers: {layers}, but {recipe.base} has {len(bert.encoder.layer)}")
@@ -100,15 +102,8 @@ class CrossEncoder:
 
     def save(self, folder: Path) -> None:
         """Write what :class:`~llmkit.encoders.cross_encoder.LocalCrossEncoder` reads; whole or not at all."""
-        made = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
-        self._write(made)
-        old = folder.with_name(f"{folder.name}.{os.getpid()}.old")
-        if folder.exists():
-            folder.rename(old)
-        made.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with replacing(folder) as made:
+            self._write(made)
 
     def _write(self, folder: Path) -> None:
         from safetensors.numpy import save_file

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit import __version__, cpu
-from llmkit.errors import DataError, ModelError
+from llmkit.errors import DataError, ModelError, unknown
 from llmkit.models.adapter import PROBE, PROBE_LEAST
 from llmkit.training.adapter_checkpoint import Checkpoint
 from llmkit.training.adapter_folder import recover, write_adapter
@@ -104,8 +104,8 @@ def train(
     checkpoint = Checkpoint(out, _digest([settings, base.digests, data]))
     if fresh:
         checkpoint.clear()
-    elif checkpoint.begun:
-        note(f"going on with the training that was stopped in {checkpoint.folder}")
+    elif step := checkpoint.step():
+        note(f"going on after step {step} of the training that was stopped, from {checkpoint.folder}")
     model = adapted(base.model, recipe)
     fast = lean(model)
     rows, held, objective = _task(prepared)
@@ -130,7 +130,7 @@ def train(
             "tokens": curve.tokens,
             "seconds": round(curve.seconds, 1),
             "tokens_per_second": round(curve.tokens / max(curve.seconds, 1e-9)),
-            "peak_mb": round(peak_mb()),
+            "peak_mb": round(peak) if (peak := peak_mb()) is not None else None,
             "probe": round(change, 4),
         },
     }
@@ -154,7 +154,7 @@ def adapted(model: Any, recipe: LoraRecipe) -> Any:
     """The model with a fresh adapter: A small and random, B zero, so that nothing is changed yet.
 
     Raises:
-        ModelError: no layer has a name that ends like one of the targets.
+        ModelError: a target that no layer's name ends in.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -169,10 +169,23 @@ def adapted(model: Any, recipe: LoraRecipe) -> Any:
         use_dora=recipe.dora,
         task_type="CAUSAL_LM",
     )
+    if recipe.targets != ("all-linear",):
+        _all_there(model, recipe.targets)
     try:
         return get_peft_model(model, config, autocast_adapter_dtype=True)
     except ValueError as error:
         raise ModelError(f"targets {list(recipe.targets)}: {error}") from error
+
+
+def _all_there(model: Any, targets: Sequence[str]) -> None:
+    """Each target ends the name of a layer; peft is content where one of them does, and adapts the others not."""
+    from torch.nn import Linear
+
+    layers = [name for name, _ in model.named_modules()]
+    nowhere = [one for one in targets if not any(f".{name}".endswith(f".{one}") for name in layers)]
+    if nowhere:
+        known = sorted({name.rpartition(".")[2] for name, layer in model.named_modules() if isinstance(layer, Linear)})
+        raise ModelError("targets: " + "; ".join(unknown("layer", one, known) for one in nowhere))
 
 
 def held_out(rows: Sequence[Conversation], share: float) -> tuple[list[Conversation], list[Conversation]]:
@@ -204,10 +217,12 @@ def digest_of(*parts: Sequence[Example]) -> str:
     return _digest([[[one.ids, one.learned] for one in part] for part in parts])
 
 
-def peak_mb() -> float:
-    """Most memory this process has held so far, in MB."""
-    import resource  # not on Windows
-
+def peak_mb() -> float | None:
+    """Most memory this process has held so far, in MB; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from llmkit import assets, config
 from llmkit.registry import one_of
+from llmkit.training import recipes
 from llmkit.training.finetune import Schedule
 
 Conversations = Annotated[Any, one_of("conversations")]
@@ -77,7 +77,10 @@ class LoraRecipe(Schedule):
             raise ValueError("data: name at least one source of conversations")
         pairs = [one.type == "preferences" for one in (*self.data, *self.dev)]
         if any(pairs) != (self.method == "dpo") or any(pairs) != all(pairs):
-            raise ValueError("method: dpo learns from data of the type preferences, and nothing else does")
+            raise ValueError(
+                "method: dpo learns from data of the type preferences, and nothing else does; here the method is "
+                f"{self.method} and the data {', '.join(one.type for one in (*self.data, *self.dev))}"
+            )
         return self
 
 
@@ -87,4 +90,4 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> LoraRecipe:
     Raises:
         ConfigError: with every problem.
     """
-    return config.read(assets.find("pipelines", name)).override(overrides).build(LoraRecipe)
+    return recipes.load(name, overrides, LoraRecipe)

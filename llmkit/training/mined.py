@@ -37,14 +37,19 @@ class Mined(Part):
 
     def examples(self) -> Examples:
         """One a row."""
-        for item in rows.jsonl(Path(self.path).expanduser()):
+        path = Path(self.path).expanduser()
+        if other := {".csv": "pairs", ".tsv": "pairs", ".json": "squad or dpr"}.get(path.suffix):
+            raise DataError(f"{path} is no JSONL of mined examples but data of the type {other}: name that `type`")
+        for item in rows.jsonl(path):
             if isinstance(item, BadRow):
                 yield item
                 continue
             place, row = item
             try:
                 yield usable(_read(row, place))
-            except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+            except DataError as error:
+                yield BadRow(place, str(error))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 yield BadRow(place, f"not a mined example ({type(error).__name__}: {error})")
 
     def documents(self) -> Documents:
@@ -83,7 +88,7 @@ def _row(example: Example) -> dict[str, Any]:
 
 
 def _read(row: dict[str, Any], place: str) -> Example:
-    sides = [row["positives"], row.get("negatives") or []]
+    sides = [rows.pick(row, "positives"), row.get("negatives") or []]
     made = [tuple(Passage(str(p["text"]), str(p.get("title") or ""), str(p.get("id") or "")) for p in s) for s in sides]
     scored = [p.get("score") for side in sides for p in side]
     if any(score is None for score in scored) and any(score is not None for score in scored):

@@ -48,7 +48,10 @@ def inspect(
         ModelError: the tokenizer cannot tell padding from the end of an answer.
     """
     if not train:
-        raise DataError(f"no example is left to learn from ({too_long} were longer than max_tokens)")
+        raise DataError(
+            f"no example is left to learn from: {too_long} were longer than max_tokens, {len(dev)} are held out. Raise "
+            "max_tokens, lower dev_share, or give more data"
+        )
     learned = sum(sum(example.learned) for example in train)
     silent = [example.place for example in train if not any(example.learned)]
     if silent:

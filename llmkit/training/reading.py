@@ -85,8 +85,13 @@ def read(rows: Iterable[Example | BadRow], *, absent: Absent = "tell") -> Readin
     return reading
 
 
-def refuse_overlap(train: Iterable[Example], dev: Iterable[Example]) -> None:
+def refuse_overlap(train: Iterable[Example], dev: Iterable[Example], names: tuple[str, str] = ("train", "dev")) -> None:
     """A dev set with questions of the training set measures memory, not retrieval.
+
+    Args:
+        train: one set.
+        dev: the other.
+        names: of the two, for the message.
 
     Raises:
         DataError: names the rows of both.
@@ -94,9 +99,10 @@ def refuse_overlap(train: Iterable[Example], dev: Iterable[Example]) -> None:
     known = {key(one.query): one.place for one in train}
     same = [(one, known[key(one.query)]) for one in dev if key(one.query) in known]
     if same:
-        lines = [f"  dev {one.place} = train {place}: {one.query[:80]!r}" for one, place in same[:_SHOWN]]
+        first, second = names
+        lines = [f"  {second} {one.place} = {first} {place}: {one.query[:80]!r}" for one, place in same[:_SHOWN]]
         more = [f"  … and {len(same) - _SHOWN} more"] if len(same) > _SHOWN else []
-        head = f"{len(same)} questions of the dev set are in the training set: take them out of one of the two"
+        head = f"{len(same)} questions of {second} are in {first}, too: take them out of one of the two"
         raise DataError("\n".join([head, *lines, *more]))
 
 

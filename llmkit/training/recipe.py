@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from llmkit import assets, config
 from llmkit.registry import one_of
+from llmkit.training import recipes
 
 _LAST = re.compile(r"last-[1-9][0-9]*")
 
@@ -162,4 +162,4 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> RetrieverRecipe:
     Raises:
         ConfigError: everything that is wrong with it.
     """
-    return config.read(assets.find("pipelines", name)).override(overrides).build(RetrieverRecipe)
+    return recipes.load(name, overrides, RetrieverRecipe)

@@ -71,7 +71,8 @@ class _Training:
         if len(self.groups) < recipe.batch or not dev:
             raise DataError(
                 f"{len(self.groups)} questions with a right and a wrong passage and {len(dev)} for dev: too few for "
-                f"batches of {recipe.batch}; more data, or a smaller batch"
+                f"batches of {recipe.batch}; more data, or a smaller batch. Wrong passages come from the corpus of the "
+                "data or, where it has none, from `llmkit train mine`"
             )
         may_write(recipe.out.expanduser())
         torch.set_num_threads(recipe.threads or cpu.threads())

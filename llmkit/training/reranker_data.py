@@ -48,8 +48,8 @@ def prepare(recipe: RerankerRecipe, tell: Callable[[str], None] = lambda _: None
     if recipe.test is not None:
         test = read(recipe.test.examples(), absent="tell")
         notes += [f"test: {note}" for note in test.notes()]
-        refuse_overlap(train, test.examples)
-        refuse_overlap(dev, test.examples)
+        refuse_overlap(train, test.examples, ("train", "test"))
+        refuse_overlap(dev, test.examples, ("dev", "test"))
         own.append(("test", test.examples, recipe.test))
     for part, examples, source in own:
         found = _candidates(recipe, examples, source, learn=part == "train", tell=tell)

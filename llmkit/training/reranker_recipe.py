@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from llmkit import assets, config
 from llmkit.registry import one_of
+from llmkit.training import recipes
 from llmkit.training.recipe import Lora, Section
 
 _LAST = re.compile(r"last-[1-9][0-9]*")
@@ -112,4 +112,4 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> RerankerRecipe:
     Raises:
         ConfigError: everything that is wrong with it.
     """
-    return config.read(assets.find("pipelines", name)).override(overrides).build(RerankerRecipe)
+    return recipes.load(name, overrides, RerankerRecipe)

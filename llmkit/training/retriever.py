@@ -15,7 +15,7 @@ from llmkit.encoders import tensors
 from llmkit.encoders.dual import DualEncoder
 from llmkit.errors import DataError
 from llmkit.extras import need
-from llmkit.training import reading, saving
+from llmkit.training import learnt, reading, saving
 from llmkit.training.dev import DevSet
 from llmkit.training.examples import Example, Passage
 from llmkit.training.loop import Loop, Tell, Told, peak_mb
@@ -65,6 +65,7 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
         note(f"going on from {loop.checkpoint_file}")
     progress = loop.run(tell)
     saving.save(recipe.out, towers, base, recipe)
+    learnt.write(recipe.out, (*train_set, *dev_set.examples))
     served = served_figures(recipe.out, dev_set, tokens)
     record = {
         "llmkit": __version__,
@@ -90,6 +91,8 @@ def train(recipe: RetrieverRecipe, *, note: Note = lambda _: None, tell: Tell = 
     shutil.rmtree(work)
     if progress.best_step == 0:
         note(f"no evaluation beat the untrained base ({recipe.measure} {progress.best:.3f}): it was saved as it was")
+        if progress.best >= 1:
+            note("these dev questions leave nothing to win: give harder ones as `dev`, or more passages as `corpus`")
     return Trained(recipe.out, record)
 
 

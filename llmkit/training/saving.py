@@ -11,13 +11,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
-from llmkit.training.checkpoint import write
+from llmkit.training.checkpoint import replacing, write
 from llmkit.training.recipe import RetrieverRecipe
 from llmkit.training.towers import Towers
 from llmkit.weights.store import sha256
@@ -27,25 +26,18 @@ MARK = "retriever.json"
 
 def save(folder: Path, towers: Towers, base: Path, recipe: RetrieverRecipe) -> None:
     """Write the folder; it appears whole or not at all. One that is there is put aside first, and removed after."""
-    made = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
-    sides = ["."] if recipe.towers == "shared" else ["query", "passage"]
-    for side in sides:
-        target = made / side
-        target.mkdir(exist_ok=True)
-        _tower(target, towers.of("passage" if side == "passage" else "query"), base, recipe)
-        shutil.copyfile(base / "tokenizer.json", target / "tokenizer.json")
-        for name in ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-            if (base / name).is_file():
-                shutil.copyfile(base / name, target / name)
-        _sentence_transformers(target, towers, recipe)
-    (made / MARK).write_text(json.dumps(described(towers, base, recipe), indent=2) + "\n", encoding="utf-8")
-    old = folder.with_name(f"{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    made.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with replacing(folder) as made:
+        sides = ["."] if recipe.towers == "shared" else ["query", "passage"]
+        for side in sides:
+            target = made / side
+            target.mkdir(exist_ok=True)
+            _tower(target, towers.of("passage" if side == "passage" else "query"), base, recipe)
+            shutil.copyfile(base / "tokenizer.json", target / "tokenizer.json")
+            for name in ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+                if (base / name).is_file():
+                    shutil.copyfile(base / name, target / name)
+            _sentence_transformers(target, towers, recipe)
+        (made / MARK).write_text(json.dumps(described(towers, base, recipe), indent=2) + "\n", encoding="utf-8")
 
 
 def described(towers: Towers, base: Path, recipe: RetrieverRecipe) -> dict[str, Any]:

@@ -161,10 +161,31 @@ def _pooled(state: Any, mask: Any, pooling: str) -> Any:
     return (state * wide).sum(1) / wide.sum(1)
 
 
+def complete(folder: Path, found: dict[str, Any]) -> None:
+    """Refuse a base that lacks weights: transformers makes them up and goes on.
+
+    Args:
+        folder: for the message.
+        found: what ``from_pretrained`` gives with ``output_loading_info``.
+
+    Raises:
+        ModelError: names some of them.
+    """
+    missing = sorted(map(str, found["missing_keys"]))
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {len(missing)} tensors of its architecture, which would be random: "
+            f"{', '.join(missing[:3])}; bring its files anew"
+        )
+
+
 def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel, logging
 
+    # its report of unused tensors says nothing that `complete` does not check
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if config.model_type == "dpr":
@@ -180,9 +201,10 @@ def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
                 **pooler,
             )
         else:
-            model = AutoModel.from_pretrained(
-                folder, config=config, dtype=torch.float32, use_safetensors=True, **pooler
+            model, found = AutoModel.from_pretrained(
+                folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **pooler
             )
+            complete(folder, found)
     except (OSError, ValueError) as error:
         raise ModelError(f"transformers cannot load {folder}: {str(error).splitlines()[0]}") from error
     if not torch.cuda.is_available() and recipe.max_tokens <= 256:
