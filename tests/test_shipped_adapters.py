@@ -31,6 +31,7 @@ class TestShipped:
         assert (spec.model, spec.adapter) == (f"local:{adapter.shipped(name)}", name)
         mine = ChatModelSpec.model_validate({"model": f"local:{adapter.shipped(name)}", "adapter": "mine"})
         assert mine.adapter == "mine"
+        assert ChatModelSpec.model_validate({"model": f"local:{name}", "adapter": "mine"}) == mine
 
     def test_it_is_no_adapter_of_another_base(self, name, tmp_path):
         other = tmp_path / "other.gguf"

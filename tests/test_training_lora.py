@@ -391,6 +391,17 @@ class TestServing:
         with pytest.raises(ModelError, match="another chat template"):
             load_chat({**self.spec(made, trained.folder), "model": f"transformers:{base}"})
 
+    def test_a_model_that_lacks_weights_is_refused_and_not_completed_at_random(self, made, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        base = tmp_path / "base"
+        shutil.copytree(made / "base", base)
+        tensors = load_file(base / "model.safetensors")
+        lost = next(name for name in tensors if "q_proj" in name)
+        save_file({k: v for k, v in tensors.items() if k != lost}, base / "model.safetensors", {"format": "pt"})
+        with pytest.raises(ModelError, match=f"lacks 1 tensors .*{lost}"):
+            load_chat({"model": f"transformers:{base}", "max_tokens": 4, "threads": 1})
+
     def test_adapters_of_a_server_are_refused_in_the_recipe(self):
         with pytest.raises(ValueError, match="adapters belong to local: and transformers: models"):
             ChatModelSpec(model="openai:gpt-5-mini", adapter="x")

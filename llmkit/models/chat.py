@@ -79,10 +79,10 @@ class ChatModelSpec(Part):
     @classmethod
     def _word(cls, value: object) -> object:
         value = {"model": value} if isinstance(value, str) else value
-        if isinstance(value, dict) and str(value.get("model", "")).startswith("local:") and not value.get("adapter"):
+        if isinstance(value, dict) and str(value.get("model", "")).startswith("local:"):
             name = value["model"].removeprefix("local:")
-            if base := adapters_on_disk.shipped(name):
-                return {**value, "model": f"local:{base}", "adapter": name}
+            if base := adapters_on_disk.shipped(name):  # an adapter that is named takes the place of the shipped one
+                return {**value, "model": f"local:{base}", "adapter": value.get("adapter") or name}
         return value
 
     @model_validator(mode="after")

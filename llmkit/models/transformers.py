@@ -232,6 +232,24 @@ def load_transformers(name: str, spec: ChatModelSpec) -> LocalChat:
     return chat_of(Calls(load, adapters_of(spec, path)), path, name, spec, context)
 
 
+def complete(folder: Path, found: dict[str, Any]) -> None:
+    """Refuse a base that lacks weights: transformers makes them up and goes on.
+
+    Args:
+        folder: for the message.
+        found: what ``from_pretrained`` gives with ``output_loading_info``.
+
+    Raises:
+        ModelError: names some of them.
+    """
+    missing = sorted(map(str, found["missing_keys"]))
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {len(missing)} tensors of its architecture, which would be random: "
+            f"{', '.join(missing[:3])}; bring its files anew"
+        )
+
+
 def open_causal(
     name: str, *, dtype: Any = None, quantised: bool = False, threads: int | None = None
 ) -> tuple[Any, Any, Path]:
@@ -270,9 +288,10 @@ def open_causal(
             )
         if torch.cuda.is_available():
             how["device_map"] = "cuda"
-        model = AutoModelForCausalLM.from_pretrained(source, **how)
+        model, found = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **how)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name} cannot be opened by transformers: {str(error).splitlines()[0]}") from error
+    complete(Path(name), found)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(f"{name} has no chat template: it is not a chat model; use its instruction-tuned version")
     return model, tokenizer, path if path.is_dir() else _snapshot(name)

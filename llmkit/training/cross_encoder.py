@@ -14,8 +14,8 @@ from llmkit.encoders.cross_encoder import CARD, Card
 from llmkit.encoders.pairs import PairTokenizer, typed
 from llmkit.encoders.runtimes import batches
 from llmkit.errors import DataError, ModelError
+from llmkit.models.transformers import complete
 from llmkit.training.checkpoint import replacing
-from llmkit.training.towers import complete
 
 if TYPE_CHECKING:
     from llmkit.training.reranker_recipe import RerankerRecipe

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from llmkit.encoders.bert_graph import Pooling
 from llmkit.encoders.tower import pooling_named
 from llmkit.errors import ModelError
+from llmkit.models.transformers import complete
 from llmkit.training.recipe import RetrieverRecipe
 
 Side = Literal["query", "passage"]
@@ -159,24 +160,6 @@ def _pooled(state: Any, mask: Any, pooling: str) -> Any:
     if pooling == "max":
         return state.masked_fill(wide == 0, float("-inf")).amax(1)
     return (state * wide).sum(1) / wide.sum(1)
-
-
-def complete(folder: Path, found: dict[str, Any]) -> None:
-    """Refuse a base that lacks weights: transformers makes them up and goes on.
-
-    Args:
-        folder: for the message.
-        found: what ``from_pretrained`` gives with ``output_loading_info``.
-
-    Raises:
-        ModelError: names some of them.
-    """
-    missing = sorted(map(str, found["missing_keys"]))
-    if missing:
-        raise ModelError(
-            f"{folder} lacks {len(missing)} tensors of its architecture, which would be random: "
-            f"{', '.join(missing[:3])}; bring its files anew"
-        )
 
 
 def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
