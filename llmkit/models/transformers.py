@@ -288,7 +288,8 @@ def open_causal(
             )
         if torch.cuda.is_available():
             how["device_map"] = "cuda"
-        model, found = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **how)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **how)
+        model, found = loaded
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name} cannot be opened by transformers: {str(error).splitlines()[0]}") from error
     complete(Path(name), found)
