@@ -10,6 +10,7 @@ from llmkit.knowledge.quotes import Quotes
 from llmkit.pipeline.sessions import SessionStore
 from llmkit.serve.callers import LOCAL, Caller
 from llmkit.serve.ratings import Ratings
+from llmkit.serve.scribe import Scribe
 from llmkit.serve.settings import Settings
 from llmkit.serve.traces import TraceStore
 
@@ -35,6 +36,7 @@ class Drawers:
         self._settings = settings
         self._lock = threading.Lock()
         self._open: dict[str, Drawer] = {}
+        self._scribe = Scribe()
 
     def of(self, caller: Caller) -> Drawer:
         """The drawer of a caller.
@@ -72,6 +74,7 @@ class Drawers:
 
     def close(self) -> None:
         """Close every file."""
+        self._scribe.close()
         with self._lock:
             for drawer in self._open.values():
                 drawer.close()
@@ -89,6 +92,6 @@ class Drawers:
         sessions = mine if name == LOCAL.id else self._folder("sessions") / f"{name}.sqlite"
         return Drawer(
             SessionStore(sessions),
-            TraceStore(self._folder("traces") / f"{name}.sqlite", self._settings.kept),
+            TraceStore(self._folder("traces") / f"{name}.sqlite", self._settings.kept, self._scribe),
             Ratings(self._folder("ratings") / f"{name}.jsonl"),
         )

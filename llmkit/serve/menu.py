@@ -64,8 +64,10 @@ class Menu:
         if not looks_up(pipeline):
             yield pipeline
             return
-        with self.shelf.lease(reader) as kb:
-            yield pipeline.with_knowledge(kb)
+        with self.shelf.copy(reader) as copy:
+            if name not in copy.pipelines:
+                copy.pipelines[name] = pipeline.with_knowledge(copy.kb)
+            yield copy.pipelines[name]
 
     def _model(self, spec: ChatModelSpec) -> BaseChatModel:
         """The chat model of a spec, loaded once for all pipelines."""
