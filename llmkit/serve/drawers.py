@@ -1,4 +1,4 @@
-"""What is kept of each caller, apart from all others: conversations, traces, ratings, in files of its own."""
+"""What is kept of each caller, apart from all others: conversations, traces, ratings, turns that wait, in files of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from llmkit.serve.ratings import Ratings
 from llmkit.serve.scribe import Scribe
 from llmkit.serve.settings import Settings
 from llmkit.serve.traces import TraceStore
+from llmkit.serve.waits import WaitStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Drawer:
     sessions: SessionStore
     traces: TraceStore
     ratings: Ratings
+    waits: WaitStore
 
     def close(self) -> None:
         """Close the files."""
         self.sessions.close()
         self.traces.close()
+        self.waits.close()
 
 
 class Drawers:
@@ -63,7 +66,7 @@ class Drawers:
                 told = caller.may("admin") or name == caller.id
                 sought = quotes if told else named
                 erased = {
-                    "turns": drawer.sessions.erase(sought),
+                    "turns": drawer.sessions.erase(sought) + drawer.waits.erase(sought),
                     "traces": drawer.traces.erase(sought),
                     "ratings": drawer.ratings.erase(sought),
                 }
@@ -94,4 +97,5 @@ class Drawers:
             SessionStore(sessions),
             TraceStore(self._folder("traces") / f"{name}.sqlite", self._settings.kept, self._scribe),
             Ratings(self._folder("ratings") / f"{name}.jsonl"),
+            WaitStore(self._folder("waits") / f"{name}.sqlite"),
         )

@@ -61,7 +61,7 @@ class Menu:
             Refused: there is no such pipeline, or it looks things up and there are no documents.
         """
         pipeline = self.find(name)
-        if not looks_up(pipeline):
+        if not pipeline.reads_knowledge:
             yield pipeline
             return
         with self.shelf.copy(reader) as copy:
@@ -75,11 +75,6 @@ class Menu:
             if spec.digest not in self._models:
                 self._models[spec.digest] = self._load(spec)
             return self._models[spec.digest]
-
-
-def looks_up(pipeline: Pipeline) -> bool:
-    """Whether it reads the knowledge base."""
-    return any("hits" in step.gives for step in pipeline.steps)
 
 
 def drafts(pipeline: Pipeline) -> bool:
