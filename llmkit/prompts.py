@@ -205,7 +205,7 @@ def read(path: Path, name: str, version: str) -> Prompt:
         raise PromptError(f"{path} cannot be read: {error}") from error
 
 
-@functools.lru_cache(256)  # every question asks for its prompts; to parse one takes longer than all else of a small step
+@functools.lru_cache(256)  # every question asks for its prompts, and to parse one takes longer than a small step does
 def _parsed(raw: bytes, path: Path, name: str, version: str) -> Prompt:
     text = raw.decode("utf-8").replace("\r\n", "\n")
     parts = MARK.split(text, 2)

@@ -1,4 +1,4 @@
-"""What is kept of each caller, apart from all others: conversations, traces, ratings, turns that wait, in files of its own."""
+"""What is kept of each caller, apart from all others, in files of its own: conversations, traces, ratings, waits."""
 
 from __future__ import annotations
 
