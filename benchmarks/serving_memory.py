@@ -34,6 +34,8 @@ def memory(folder: Path, requests: int) -> None:
                         return
                     if n % EVERY == 0:
                         found.append((n, resident(server.process.pid)))
+                        if n % 1000 == 0:
+                            print(f"memory: {n} requests, {found[-1][1]:.1f} MB", flush=True)
                 kind, status = one(url, n)
                 with lock:
                     told = f"{kind} {status}"
@@ -48,9 +50,7 @@ def memory(folder: Path, requests: int) -> None:
         found.append((requests, resident(server.process.pid)))
         threads_left = len(os.listdir(f"/proc/{server.process.pid}/task"))
         files_left = len(os.listdir(f"/proc/{server.process.pid}/fd"))
-    for n, megabytes in found:
-        if n % 1000 == 0:
-            print(f"memory: {n} requests, {megabytes:.1f} MB")
+    print(f"memory: {requests} requests, {found[-1][1]:.1f} MB")
     print(f"memory: {', '.join(f'{told}: {count}' for told, count in sorted(statuses.items()))}")
     print(f"memory: {threads_left} threads, {files_left} open files at the end")
     assert sum(statuses.values()) == requests

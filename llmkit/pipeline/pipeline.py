@@ -18,6 +18,7 @@ from llmkit.errors import Cancelled, ConfigError, DataError
 from llmkit.knowledge.filters import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
+from llmkit.pipeline import telemetry
 from llmkit.pipeline.run import Listener, Run
 from llmkit.protocols import Step
 from llmkit.registry import one_of
@@ -108,8 +109,10 @@ class Pipeline(Part):
             StepError: a step failed; says which, the cause is chained.
         """
         run = Run(self, on_event, caller)
-        for index, step in enumerate(self.steps[start:stop], start):
-            state = run.step(index, step, state)
+        with telemetry.run(self.name, len(state.records)) as told:
+            for index, step in enumerate(self.steps[start:stop], start):
+                state = run.step(index, step, state)
+            told(state)
         if stop is None:
             run.emit(Event("done", step="pipeline", data={"state": state}))
         return state

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from llmkit.approval import ApprovalNeeded, Decision
 from llmkit.errors import DataError
+from llmkit.pipeline import telemetry
 from llmkit.pipeline.chat import ChatSession
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.pipeline.run import Listener
@@ -20,7 +21,6 @@ from llmkit.serve.metrics import Metrics
 from llmkit.serve.running import Kitchen, Order
 from llmkit.serve.settings import Settings
 from llmkit.serve.shelf import Shelf
-from llmkit.serve.spans import Spans
 from llmkit.serve.traces import new_id
 from llmkit.serve.uploads import Uploads
 from llmkit.serve.waits import Wait
@@ -65,7 +65,7 @@ class Service:
         self.drawers = Drawers(settings)
         self.kitchen = Kitchen(settings.slots, settings.waiting)
         self.metrics = Metrics(self.kitchen.turnstile)
-        self.spans = Spans.from_environment()
+        telemetry.current()  # an endpoint that cannot be told is an error now, not at a question
         self.uploads = Uploads(settings, self.shelf)
         self.stopping = False
         self._loop = asyncio.get_running_loop()
@@ -167,7 +167,9 @@ class Service:
         self.uploads.close()
         self.drawers.close()
         self.shelf.close()
-        self.spans.close()
+        told = telemetry.current()
+        if told is not None:
+            told.flush()
 
     def _check(self, model: str, question: str) -> None:
         pipeline = self.menu.find(model)
@@ -206,7 +208,7 @@ class Service:
         ordered = time.time()
 
         def run(listen: Listener) -> Answered:
-            started = time.time()
+            telemetry.REQUEST.set(request)
             first: list[float] = []
 
             def hear(event: Event) -> None:
@@ -214,10 +216,9 @@ class Service:
                     first.append(time.time() - ordered)
                 listen(event)
 
-            with self.spans.run(model, started, request) as told, self.metrics.run(model) as waits:
+            with self.metrics.run(model) as waits:
                 with self.menu.lease(model, caller.reader) as pipeline:
                     done = work(pipeline, hear)
-                told(done.state)
                 if done.wait is not None:
                     waits()
                     return Answered(done.state, "", model, wait=done.wait)
