@@ -198,10 +198,11 @@ class Pipeline(Part):
         chosen = spec or self.model
         if not isinstance(chosen, ChatModelSpec):
             raise ConfigError("no model: give the step or the pipeline one, as in model: local:smollm2")
+        name = chosen.digest
         with self._lock:
-            if chosen.digest not in self._models:
-                self._models[chosen.digest] = self._load_chat(chosen)
-            return self._models[chosen.digest]
+            if name not in self._models:
+                self._models[name] = self._load_chat(chosen)
+            return self._models[name]
 
     def identity(self, steps: int) -> str:
         """Digest of what the first steps say, their settings, prompts and models; the knowledge base is not in it."""
