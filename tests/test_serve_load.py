@@ -204,6 +204,7 @@ def test_a_stop_lets_running_answers_end_within_the_grace(tmp_path, works, grace
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_memory_does_not_grow_with_requests(tmp_path):
     """A short one of `python benchmarks/serving.py memory`, in which a kept answer or stream each would be seen."""
 
@@ -216,11 +217,11 @@ def test_memory_does_not_grow_with_requests(tmp_path):
 
     def said(_):
         served.model.calls.clear()  # it would remember every one
-        return "It is August [1]. " * 200
+        return "It is August [1]. " * 20
 
     with running(tmp_path, said, kept=50) as served:
         after = []
-        for n in range(1200):
+        for n in range(800):
             if n % 4 == 3:  # left in the middle
                 with served.http.stream("POST", "/v1/chat/completions", json=body()) as reply:
                     assert reply.status_code == 200
@@ -231,11 +232,11 @@ def test_memory_does_not_grow_with_requests(tmp_path):
                 )
                 assert reply.status_code == 200
                 assert "August" in reply.text
-            if n % 300 == 299:
+            if n % 200 == 199:
                 after.append(resident())
         served.until(lambda: served.service.kitchen.turnstile.busy == 0)
         assert not served.service.kitchen.stuck
-    assert after[-1] - after[1] < 12, after  # MB, over 600 requests
+    assert after[-1] - after[1] < 8, after  # MB, over 400 requests
 
 
 def test_a_stream_that_nobody_reads_holds_no_slot(tmp_path):
