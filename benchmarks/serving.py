@@ -1,16 +1,20 @@
 """What the server costs: beside the same pipeline in Python, at first tokens, with many streams, beside hayhooks.
 
     python benchmarks/serving.py [overhead] [first] [streams] [rate] [--peers benchmarks/.venv-serving/bin/python]
+    python benchmarks/serving.py memory [--requests 10000]
 
-The model is scripted and costs nothing, documents are made here. Without names, all of them. Calls in Python and over
-HTTP alternate, so that the machine's moods hit both. `rate` needs `make benchmarks/.venv-serving/stamp`; both servers
-then answer one question with one fixed text, one process each, one after the other, the order swapped each round.
+The model is scripted and costs nothing, documents are made here. Without names, all but `memory`. Calls in Python and
+over HTTP alternate, so that the machine's moods hit both, with a pause in which the server writes its trace: that
+costs no answer any time, and is in the server's processor time. The client is Python's http.client on one connection.
+`rate` needs `make benchmarks/.venv-serving/stamp`; both servers then answer one question with one fixed text, one
+process each, one after the other, the order swapped each round.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import http.client
 import json
 import os
 import socket
@@ -21,6 +25,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -29,9 +34,12 @@ QUESTION = "When is mill 7 serviced?"
 WORDS = 64
 SAID = " ".join(f"word{n}" for n in range(WORDS))
 ONE = SAID.replace(" ", "_")  # one piece: hayhooks is given its text whole, too
+PAUSE = 0.1  # seconds after a request: its trace is written, a run that was left has ended
+LOCAL = "local:smollm2"
 PIPELINES = {
     "free": {"model": "scripted:x", "steps": ["generate"]},
     "look": {"model": "scripted:x", "steps": ["retrieve", "answer"]},
+    "local": {"model": LOCAL, "steps": ["retrieve", {"type": "answer", "passages": 3}]},
 }
 
 
@@ -42,11 +50,17 @@ def pipelines():
 
 
 def menu(folder: Path, text: str = SAID):
+    from llmkit.models.chat import load_chat
     from llmkit.models.scripted import ScriptedChat
     from llmkit.serve.menu import Menu
     from llmkit.serve.shelf import Shelf
 
-    return Menu(pipelines(), Shelf(folder / "kb"), lambda _: ScriptedChat(lambda _: text))
+    def said(_) -> str:
+        scripted.calls.clear()  # it would remember every one
+        return text
+
+    scripted = ScriptedChat(said)
+    return Menu(pipelines(), Shelf(folder / "kb"), lambda spec: load_chat(spec) if spec.model == LOCAL else scripted)
 
 
 def knowledge(folder: Path) -> None:
@@ -62,8 +76,9 @@ class Running:
     """A server in a process of its own, as `llmkit serve` is."""
 
     def __init__(self, folder: Path, text: str = SAID) -> None:
+        self.log = (folder / "log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "serve", str(folder), text], stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "serve", str(folder), text], stdout=subprocess.PIPE, stderr=self.log, text=True
         )
         self.url = self.process.stdout.readline().strip().rstrip("/")
 
@@ -73,68 +88,135 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait(30)
+        self.log.close()
+
+    def processor(self) -> float:
+        """Milliseconds of processor time so far; 0 where there is no /proc."""
+        path = Path(f"/proc/{self.process.pid}/stat")
+        ticks = path.read_text().rpartition(")")[2].split()[11:13] if path.exists() else ()
+        return 1000 * sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def serve(folder: Path, text: str) -> None:
+    from llmkit.serve.log import to_stderr
     from llmkit.serve.server import make_server
     from llmkit.serve.settings import Settings
 
-    settings = Settings(port=0, knowledge=folder / "kb", data=folder / "serve", sessions=folder / "s.sqlite", grace=1)
+    to_stderr()
+    settings = Settings(port=0, knowledge=folder / "kb", data=folder / "serve", sessions=folder / "s.sqlite", grace=1,
+                        kept=500)  # fmt: skip
     make_server(settings, lambda: menu(folder, text), lambda url: print(url, flush=True)).run()
 
 
-def body(model: str, stream: bool = False) -> dict:
-    return {"model": model, "stream": stream, "messages": [{"role": "user", "content": QUESTION}]}
+class Client:
+    """Requests on one connection: called with a path and a body it posts JSON."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
+
+    def __call__(self, path: str, content: dict) -> http.client.HTTPResponse:
+        self.connection.request("POST", path, json.dumps(content), {"Content-Type": "application/json"})
+        return self.connection.getresponse()
+
+    def get(self, path: str, method: str = "GET") -> http.client.HTTPResponse:
+        self.connection.request(method, path)
+        return self.connection.getresponse()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
 
 
-def overhead(folder: Path, rounds: int = 400) -> None:
+def body(model: str, stream: bool = False, question: str = QUESTION) -> dict:
+    return {"model": model, "stream": stream, "messages": [{"role": "user", "content": question}]}
+
+
+def overhead(folder: Path, rounds: int = 150) -> None:
     """Milliseconds a call, in Python and over HTTP."""
     here = menu(folder)
-    with Running(folder) as url, httpx.Client(base_url=url, timeout=30) as client:
-        for model in PIPELINES:
+    server = Running(folder)
+    with server as url, Client(url) as post:
+        for model in ("free", "look"):
             times: dict[str, list[float]] = {"python": [], "http": []}
+            spent = processor = 0.0
             with here.lease(model, None) as pipeline:
                 for n in range(rounds + 20):
-                    began = time.perf_counter()
+                    if n == 20:
+                        spent, processor = 0.0, server.processor()
+                    before, began = time.process_time(), time.perf_counter()
                     pipeline.run(QUESTION)
                     middle = time.perf_counter()
-                    client.post("/v1/chat/completions", json=body(model)).raise_for_status()
+                    spent += 1000 * (time.process_time() - before)
+                    reply = post("/v1/chat/completions", body(model))
+                    answer = reply.read()
+                    ended = time.perf_counter()
+                    assert reply.status == 200, answer
+                    time.sleep(PAUSE)
                     if n >= 20:
                         times["python"].append(1000 * (middle - began))
-                        times["http"].append(1000 * (time.perf_counter() - middle))
-            python, http = (statistics.median(times[name]) for name in ("python", "http"))
+                        times["http"].append(1000 * (ended - middle))
+            python, http_ = (statistics.median(times[name]) for name in ("python", "http"))
             p95 = sorted(times["http"])[int(0.95 * rounds)]
-            told = f"python {python:.2f} ms, http {http:.2f} ms p50 ({p95:.2f} p95)"
-            print(f"overhead {model}: {told}: {http - python:+.2f} ms")
+            print(f"overhead {model}: python {python:.2f} ms, http {http_:.2f} ms p50 ({p95:.2f} p95): ", end="")
+            print(
+                f"{http_ - python:+.2f} ms; least of each {min(times['http']) - min(times['python']):+.2f} ms; ", end=""
+            )
+            more = (server.processor() - processor) / rounds - spent / rounds
+            print(f"processor time {spent / rounds:.2f} ms, {more:+.2f} ms")
     here.shelf.close()
 
 
-def first(folder: Path, rounds: int = 200) -> None:
-    """Milliseconds to the first token."""
+def first(folder: Path) -> None:
+    """Milliseconds to the first token, with a model that needs none, and with the one that is shipped."""
     here = menu(folder)
-    with Running(folder) as url, httpx.Client(base_url=url, timeout=30) as client:
-        python, http = [], []
-        with here.lease("look", None) as pipeline:
-            for n in range(rounds + 10):
-                began = time.perf_counter()
-                for event in (stream := pipeline.stream(QUESTION)):
-                    if event.kind == "token":
-                        break
-                middle = time.perf_counter()
-                stream.close()
-                begun = time.perf_counter()
-                with client.stream("POST", "/v1/chat/completions", json=body("look", True)) as reply:
-                    for line in reply.iter_lines():
-                        if '"content": "word' in line:
+    with Running(folder) as url:
+        for model, rounds, pause in (("look", 100, PAUSE), ("local", 24, 1.0)):
+            if model == "local" and not _weights():
+                print(f"first token: {LOCAL} is not here: llmkit models pull smollm2")
+                continue
+            python, http_ = [], []
+            with here.lease(model, None) as pipeline:
+                for n in range(rounds + 4):
+                    question = f"When is mill {n} serviced?"  # no reply, and no prompt as a whole, is remembered
+                    began = time.perf_counter()
+                    for event in (stream := pipeline.stream(question)):
+                        if event.kind == "token" and event.text:
                             break
-                    got = time.perf_counter()
-                if n >= 10:
-                    python.append(1000 * (middle - began))
-                    http.append(1000 * (got - begun))
-        a, b = statistics.median(python), statistics.median(http)
-        share = f"{(b - a) / (100 + a):+.1%} where a model takes 100 ms more"
-        print(f"first token: python {a:.2f} ms, http {b:.2f} ms: {b - a:+.2f} ms, {share}")
+                    middle = time.perf_counter()
+                    stream.close()
+                    time.sleep(pause)
+                    with Client(url) as post:
+                        begun = time.perf_counter()
+                        reply = post("/v1/chat/completions", body(model, stream=True, question=question))
+                        while '"content": ' not in (line := reply.readline().decode()) or '"content": ""' in line:
+                            assert line, "the stream ended without a token"
+                        got = time.perf_counter()
+                    time.sleep(pause)
+                    if n >= 4:
+                        python.append(1000 * (middle - began))
+                        http_.append(1000 * (got - begun))
+            a, b = statistics.median(python), statistics.median(http_)
+            name = PIPELINES[model]["model"] if model == "local" else "scripted"
+            least = min(http_) - min(python)
+            print(
+                f"first token {name}: python {a:.2f} ms, http {b:.2f} ms p50: {b - a:+.2f} ms, {b / a - 1:+.1%}; ",
+                end="",
+            )
+            print(f"least of each {least:+.2f} ms; {rounds} rounds")
     here.shelf.close()
+
+
+def _weights() -> bool:
+    from llmkit import weights
+    from llmkit.errors import LlmkitError
+
+    try:
+        weights.find("smollm2")
+    except LlmkitError:
+        return False
+    return True
 
 
 def streams(folder: Path, count: int = 64) -> None:
@@ -162,28 +244,30 @@ def streams(folder: Path, count: int = 64) -> None:
         print(f"streams: {good} of {count} at once whole, {took:.2f} s, {count * WORDS / took:.0f} tokens/s")
 
 
-def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 5.0) -> None:
+def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 4.0) -> None:
     """Requests a second of eight clients, beside hayhooks."""
     if peers is None:
         print("rate: give --peers to compare with hayhooks")
 
     def load(url: str, path: str, content: dict, expected: str) -> float:
-        done, until = [0], time.perf_counter() + seconds
+        done, until = [0] * 8, time.perf_counter() + seconds
 
-        def client() -> None:
-            with httpx.Client(base_url=url, timeout=30) as one:
+        def ask(n: int) -> None:
+            with Client(url) as post:
                 while time.perf_counter() < until:
-                    reply = one.post(path, json=content)
-                    assert reply.status_code == 200, reply.text
-                    assert expected in reply.text, reply.text
-                    done[0] += 1
+                    reply = post(path, content)
+                    text = reply.read().decode()
+                    assert reply.status == 200, text
+                    assert expected in text, text
+                    done[n] += 1
 
-        threads = [threading.Thread(target=client) for _ in range(8)]
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return done[0] / seconds
+        assert all(done), "a client failed"
+        return sum(done) / seconds
 
     def ours() -> float:
         with Running(folder, ONE) as url:
@@ -225,12 +309,14 @@ def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 5.0)
 
 
 def main() -> None:
+    sys.modules["serving"] = sys.modules["__main__"]  # serving_memory asks for it
     if sys.argv[1:2] == ["serve"]:
         serve(Path(sys.argv[2]), sys.argv[3])
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=["overhead", "first", "streams", "rate"])
     parser.add_argument("--peers")
+    parser.add_argument("--requests", type=int, default=10_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -239,6 +325,10 @@ def main() -> None:
         for one in given.names:
             if one == "rate":
                 rate(folder, given.peers)
+            elif one == "memory":
+                from serving_memory import memory
+
+                memory(folder, given.requests)
             else:
                 known[one](folder)
 

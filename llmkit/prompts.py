@@ -22,6 +22,7 @@ Worked examples (few-shot) are plain values in the head, one for each variable o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -199,10 +200,14 @@ def read(path: Path, name: str, version: str) -> Prompt:
         PromptError: malformed, or variables and declarations that do not agree.
     """
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8").replace("\r\n", "\n")
+        return _parsed(path.read_bytes(), path, name, version)
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"{path} cannot be read: {error}") from error
+
+
+@functools.lru_cache(256)  # every question asks for its prompts, and to parse one takes longer than a small step does
+def _parsed(raw: bytes, path: Path, name: str, version: str) -> Prompt:
+    text = raw.decode("utf-8").replace("\r\n", "\n")
     parts = MARK.split(text, 2)
     if len(parts) != 3 or parts[0].strip():
         raise PromptError(f"{path}: expected a head between two lines '---'")

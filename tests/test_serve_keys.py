@@ -92,7 +92,7 @@ ROUTES = [
     ("DELETE", "/api/knowledge/files", "ingest"), ("POST", "/api/knowledge/forget", "ingest"),
     ("POST", "/api/knowledge/search", "ask"), ("GET", "/api/knowledge/document", "ask"),
     ("GET", "/api/sessions", "ask"), ("GET", "/api/sessions/x", "ask"), ("DELETE", "/api/sessions/x", "ask"),
-    ("POST", "/api/sessions/x/turns", "ask"), ("DELETE", "/api/sessions/x/turns/last", "ask"),
+    ("POST", "/api/sessions/x/turns", "ask"), ("POST", "/api/sessions/x/decisions", "ask"), ("DELETE", "/api/sessions/x/turns/last", "ask"),
     ("GET", "/api/sessions/x/markdown", "ask"), ("GET", "/api/traces/tr-0", "ask"), ("POST", "/api/feedback", "ask"),
     ("GET", "/api/feedback", "ask"), ("GET", "/api/me", "ask"), ("GET", "/metrics", "admin"),
     ("GET", "/healthz", None), ("GET", "/readyz", None), ("GET", "/", None), ("GET", "/page/app.js", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -161,6 +162,53 @@ def test_stop_ends_the_model_and_keeps_no_turn(page, tmp_path, monkeypatch):
         page.reload()
         page.wait_for_selector("body[data-ready]")
         assert page.locator(".question").count() == 0
+        assert page.problems == []
+
+
+def test_a_person_decides_on_what_an_agent_wants_done(page, tmp_path):
+    def wants(path):
+        arguments = {"path": path, "text": NASTY}
+        return {"tool_calls": [{"name": "write_file", "args": arguments, "id": path, "type": "tool_call"}]}
+
+    outputs = [wants("a.txt"), wants("b.txt"), "Two files.", wants("c.txt"), "No file."]
+    step = {
+        "type": "agent",
+        "tools": [{"type": "write_file", "root": str(tmp_path / "out")}],
+        "approve": ["write_file"],
+    }
+    with running(tmp_path, outputs, {"do": {"model": "scripted:x", "steps": [step]}}) as served:
+        opened(page, served.url)
+        page.fill("#question", f"Write it. {NASTY}")
+        page.keyboard.press("Enter")
+        page.locator(".call").wait_for()
+        assert page.inner_text(".call legend") == "write_file wants to be called"
+        assert json.loads(page.inner_text(".call pre")) == {"path": "a.txt", "text": NASTY}
+        assert not (tmp_path / "out" / "a.txt").exists()
+        page.reload()  # it waits still
+        page.locator(".call .approve").click()
+        page.locator(".call pre", has_text="b.txt").wait_for()
+        assert (tmp_path / "out" / "a.txt").read_text() == NASTY
+        page.locator(".call button", has_text="Change").click()
+        page.fill(".call textarea", "nothing")
+        page.locator(".call .approve").click()
+        assert page.inner_text(".call .wrong").startswith("Not JSON")
+        page.fill(".call textarea", '{"path": "d.txt", "text": "changed"}')
+        page.locator(".call .approve").click()
+        page.locator(".answer .text", has_text="Two files.").wait_for()
+        assert {one.name: one.read_text() for one in (tmp_path / "out").iterdir()} == {
+            "a.txt": NASTY,
+            "d.txt": "changed",
+        }
+        page.fill("#question", "Once more.")
+        page.keyboard.press("Enter")
+        page.fill(".call input", "enough now")
+        page.locator(".call button", has_text="Reject").click()
+        page.locator(".answer .text", has_text="No file.").wait_for()
+        assert "enough now" in str(served.model.calls[-1])
+        assert not (tmp_path / "out" / "c.txt").exists()
+        assert page.locator(".question").count() == 2
+        assert page.locator("#app img:not([src='/page/icon.svg'])").count() == 0
+        assert page.title() == "llmkit"
         assert page.problems == []
 
 

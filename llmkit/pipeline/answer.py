@@ -129,13 +129,15 @@ def heard(model: Any, messages: Sequence[Message], tell: Callable[[str], None], 
     Raises:
         LlmkitError: the model failed.
     """
-    total: Any = None
+    pieces: list[Any] = []
     try:
         for piece in model.stream([(message.role, message.content) for message in messages], **options):
-            total = piece if total is None else total + piece
+            pieces.append(piece)
             tell(piece.text)
     except LlmkitError:
         raise
     except Exception as error:
         raise translate(error) from error
-    return total
+    if len(pieces) < 2:
+        return pieces[0] if pieces else None
+    return pieces[0] + pieces[1:]  # all at once: to add each to what came before copies the text again and again

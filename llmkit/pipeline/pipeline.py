@@ -18,6 +18,7 @@ from llmkit.errors import Cancelled, ConfigError, DataError
 from llmkit.knowledge.filters import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
+from llmkit.pipeline import telemetry
 from llmkit.pipeline.run import Listener, Run
 from llmkit.protocols import Step
 from llmkit.registry import one_of
@@ -108,8 +109,10 @@ class Pipeline(Part):
             StepError: a step failed; says which, the cause is chained.
         """
         run = Run(self, on_event, caller)
-        for index, step in enumerate(self.steps[start:stop], start):
-            state = run.step(index, step, state)
+        with telemetry.run(self.name, len(state.records)) as told:
+            for index, step in enumerate(self.steps[start:stop], start):
+                state = run.step(index, step, state)
+            told(state)
         if stop is None:
             run.emit(Event("done", step="pipeline", data={"state": state}))
         return state
@@ -195,10 +198,11 @@ class Pipeline(Part):
         chosen = spec or self.model
         if not isinstance(chosen, ChatModelSpec):
             raise ConfigError("no model: give the step or the pipeline one, as in model: local:smollm2")
+        name = chosen.digest
         with self._lock:
-            if chosen.digest not in self._models:
-                self._models[chosen.digest] = self._load_chat(chosen)
-            return self._models[chosen.digest]
+            if name not in self._models:
+                self._models[name] = self._load_chat(chosen)
+            return self._models[name]
 
     def identity(self, steps: int) -> str:
         """Digest of what the first steps say, their settings, prompts and models; the knowledge base is not in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from llmkit.pipeline.pipeline import Pipeline
 
 Listener = Callable[[Event], None]
+MODEL: ContextVar[str] = ContextVar("llmkit_model", default="")
+"""The model a step asked for last, as it is named in YAML."""
 
 
 class Run:
@@ -47,7 +50,9 @@ class Run:
     def model(self, spec: object = None) -> BaseChatModel:
         """The chat model of `spec`, or the pipeline's default; its name goes into the record."""
         chosen = spec or self._pipeline.model
-        self.record(model=getattr(chosen, "model", None))
+        name = getattr(chosen, "model", None)
+        MODEL.set(str(name or ""))
+        self.record(model=name)
         return self._pipeline.chat_model(spec)
 
     def prompt(self, ref: str) -> prompts.Prompt:

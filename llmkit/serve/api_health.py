@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, Response
 
 from llmkit import __version__
 from llmkit.errors import LlmkitError
-from llmkit.serve.menu import looks_up
 from llmkit.serve.within import caller_of, service_of
 
 router = APIRouter(tags=["server"])
@@ -58,7 +57,7 @@ def me(request: Request) -> dict[str, Any]:
         "max_upload": min(service.settings.max_upload, caller.max_upload or service.settings.max_upload),
         "max_question": service.settings.max_question,
         "pipelines": [
-            {"name": name, "description": one.description, "looks_up": looks_up(one)}
+            {"name": name, "description": one.description, "looks_up": one.reads_knowledge}
             for name, one in service.menu.pipelines.items()
         ],
     }

@@ -16,7 +16,7 @@ from llmkit.serve.gate import Gate
 from llmkit.serve.menu import Menu
 from llmkit.serve.settings import Settings
 
-_SCRIPTS = "theme app api dom chat answer files reader why history panel".split()
+_SCRIPTS = "theme app api dom chat answer decide files reader why history panel".split()
 PAGE = {
     "index.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",

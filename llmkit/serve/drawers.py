@@ -1,4 +1,4 @@
-"""What is kept of each caller, apart from all others: conversations, traces, ratings, in files of its own."""
+"""What is kept of each caller, apart from all others, in files of its own: conversations, traces, ratings, waits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from llmkit.knowledge.quotes import Quotes
 from llmkit.pipeline.sessions import SessionStore
 from llmkit.serve.callers import LOCAL, Caller
 from llmkit.serve.ratings import Ratings
+from llmkit.serve.scribe import Scribe
 from llmkit.serve.settings import Settings
 from llmkit.serve.traces import TraceStore
+from llmkit.serve.waits import WaitStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,13 @@ class Drawer:
     sessions: SessionStore
     traces: TraceStore
     ratings: Ratings
+    waits: WaitStore
 
     def close(self) -> None:
         """Close the files."""
         self.sessions.close()
         self.traces.close()
+        self.waits.close()
 
 
 class Drawers:
@@ -35,6 +39,7 @@ class Drawers:
         self._settings = settings
         self._lock = threading.Lock()
         self._open: dict[str, Drawer] = {}
+        self._scribe = Scribe()
 
     def of(self, caller: Caller) -> Drawer:
         """The drawer of a caller.
@@ -61,7 +66,7 @@ class Drawers:
                 told = caller.may("admin") or name == caller.id
                 sought = quotes if told else named
                 erased = {
-                    "turns": drawer.sessions.erase(sought),
+                    "turns": drawer.sessions.erase(sought) + drawer.waits.erase(sought),
                     "traces": drawer.traces.erase(sought),
                     "ratings": drawer.ratings.erase(sought),
                 }
@@ -72,6 +77,7 @@ class Drawers:
 
     def close(self) -> None:
         """Close every file."""
+        self._scribe.close()
         with self._lock:
             for drawer in self._open.values():
                 drawer.close()
@@ -89,6 +95,7 @@ class Drawers:
         sessions = mine if name == LOCAL.id else self._folder("sessions") / f"{name}.sqlite"
         return Drawer(
             SessionStore(sessions),
-            TraceStore(self._folder("traces") / f"{name}.sqlite", self._settings.kept),
+            TraceStore(self._folder("traces") / f"{name}.sqlite", self._settings.kept, self._scribe),
             Ratings(self._folder("ratings") / f"{name}.jsonl"),
+            WaitStore(self._folder("waits") / f"{name}.sqlite"),
         )

@@ -161,7 +161,8 @@ class _Visit:
         settings = self._settings
         left = settings.read_seconds + self._seen / settings.least_rate - (time.perf_counter() - self.started)
         try:
-            message = await asyncio.wait_for(self._receive(), max(0.001, left))
+            async with asyncio.timeout(max(0.001, left)):
+                message = await self._receive()
         except TimeoutError:
             raise _http(408, "the body came too slowly") from None
         if message["type"] == "http.request":

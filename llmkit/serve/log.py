@@ -13,9 +13,9 @@ LOGGER = logging.getLogger("llmkit.serve")
 
 def access(request: str, caller: str, method: str, route: str, status: int, seconds: float) -> None:
     """One request; `route` is a pattern, not a path, since paths hold names."""
-    LOGGER.info(
-        _line(request=request, caller=caller, method=method, route=route, status=status, ms=round(1000 * seconds, 1))
-    )
+    if LOGGER.isEnabledFor(logging.INFO):
+        ms = round(1000 * seconds, 1)
+        LOGGER.info(_line(request=request, caller=caller, method=method, route=route, status=status, ms=ms))
 
 
 def failure(request: str, error: BaseException) -> None:

@@ -65,11 +65,13 @@ class Menu:
             Refused: there is no such pipeline, or it looks things up and there are no documents.
         """
         pipeline = self.find(name)
-        if not looks_up(pipeline):
+        if not pipeline.reads_knowledge:
             yield pipeline
             return
-        with self.shelf.lease(reader) as kb:
-            yield pipeline.with_knowledge(kb)
+        with self.shelf.copy(reader) as copy:
+            if name not in copy.pipelines:
+                copy.pipelines[name] = pipeline.with_knowledge(copy.kb)
+            yield copy.pipelines[name]
 
     def _model(self, spec: ChatModelSpec) -> BaseChatModel:
         """The chat model of a spec, loaded once for all pipelines."""
@@ -77,11 +79,6 @@ class Menu:
             if spec.digest not in self._models:
                 self._models[spec.digest] = self._load(with_slots(spec, self._slots))
             return self._models[spec.digest]
-
-
-def looks_up(pipeline: Pipeline) -> bool:
-    """Whether it reads the knowledge base."""
-    return any("hits" in step.gives for step in pipeline.steps)
 
 
 def drafts(pipeline: Pipeline) -> bool:

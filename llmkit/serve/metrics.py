@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llmkit.errors import Cancelled
@@ -44,13 +44,13 @@ class Metrics:
         gauge("runs_waiting", "Runs in line.", **made).set_function(lambda: turnstile.waiting)
 
     @contextmanager
-    def run(self, pipeline: str) -> Iterator[None]:
-        """Time a run and count how it ends."""
+    def run(self, pipeline: str) -> Iterator[Callable[[], None]]:
+        """Time a run and count how it ends; call what it yields where the run waits for a person."""
         started = time.perf_counter()
-        end = "failed"
+        end, ended = "failed", ["answered"]
         try:
-            yield
-            end = "answered"
+            yield lambda: ended.append("waiting")
+            end = ended[-1]
         except Cancelled:
             end = "stopped"
             raise

@@ -18,6 +18,7 @@ from llmkit.knowledge.base import KnowledgeBase
 from llmkit.serve.callers import Refused
 
 if TYPE_CHECKING:
+    from llmkit.pipeline.pipeline import Pipeline
     from llmkit.protocols import Encoder
 
 Reader = tuple[str, ...] | None
@@ -25,11 +26,13 @@ _FRESH = 0.5  # seconds for which a copy is not compared with the disk: a long i
 _VIEWS = 32  # readers whose view stays open
 
 
-class _Copy:
+class Copy:
     """One generation as one reader sees it."""
 
     def __init__(self, kb: KnowledgeBase) -> None:
         self.kb = kb
+        self.pipelines: dict[str, Pipeline] = {}
+        """Those that were put over it, by name: a pipeline is checked again when it is given another knowledge base."""
         self.leases = 0
         self.retired = False
 
@@ -41,8 +44,8 @@ class Shelf:
         self.path = path.expanduser()
         self._given = encoder
         self._lock = threading.RLock()
-        self._owner: _Copy | None = None
-        self._views: OrderedDict[tuple[str, ...], _Copy] = OrderedDict()
+        self._owner: Copy | None = None
+        self._views: OrderedDict[tuple[str, ...], Copy] = OrderedDict()
         self._looked = 0.0
 
     @property
@@ -58,6 +61,12 @@ class Shelf:
 
     @contextmanager
     def lease(self, reader: Reader = None) -> Iterator[KnowledgeBase]:
+        """:meth:`copy`'s knowledge base."""
+        with self.copy(reader) as copy:
+            yield copy.kb
+
+    @contextmanager
+    def copy(self, reader: Reader = None) -> Iterator[Copy]:
         """The last generation, as this reader may see it; it stays what it is until the lease ends.
 
         Raises:
@@ -72,7 +81,7 @@ class Shelf:
             for one in held:
                 one.leases += 1
         try:
-            yield copy.kb
+            yield copy
         finally:
             with self._lock:
                 for one in held:
@@ -120,13 +129,13 @@ class Shelf:
             fresh = KnowledgeBase.open(self.path)
         _ = fresh.encoder, fresh.index, fresh.lexical  # read while they are of this generation
         self._retire()
-        self._owner = _Copy(fresh)
+        self._owner = Copy(fresh)
 
-    def _view(self, owner: KnowledgeBase, reader: tuple[str, ...]) -> _Copy:
+    def _view(self, owner: KnowledgeBase, reader: tuple[str, ...]) -> Copy:
         if reader not in self._views:
             view = owner.as_reader(reader)
             _ = view.encoder, view.index, view.lexical
-            self._views[reader] = _Copy(view)
+            self._views[reader] = Copy(view)
             while len(self._views) > _VIEWS:
                 _, old = self._views.popitem(last=False)
                 old.retired = True
@@ -142,6 +151,6 @@ class Shelf:
         self._owner = None
 
 
-def _close(copy: _Copy) -> None:
+def _close(copy: Copy) -> None:
     if copy.retired and not copy.leases:
         copy.kb.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from llmkit.serve.running import Order
 
 Done = TypeVar("Done")
-_ALIVE = 15.0  # seconds of silence after which a comment shows that somebody is there
+_ALIVE = 10.0  # seconds; after one to two of these without a word a comment shows that somebody is there
 
 
 def line(value: object, event: str | None = None) -> bytes:
@@ -63,28 +62,27 @@ class EventStream(Response):
         """Send everything."""
         watcher = asyncio.create_task(left(receive))
         watcher.add_done_callback(lambda task: None if task.cancelled() else self._order.stop())
-        nothing = {"type": "http.response.body", "more_body": True}
-        piece: asyncio.Task[bytes] | None = None
+        sent = [0]
+
+        async def tell(content: bytes) -> None:
+            sent[0] += 1
+            await send({"type": "http.response.body", "body": content, "more_body": True})
+
+        async def show_life() -> None:
+            while True:
+                before = sent[0]
+                await asyncio.sleep(_ALIVE)
+                if sent[0] == before:
+                    await tell(b": still at it\n\n")
+
+        life = asyncio.create_task(show_life())
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while True:
-                piece = piece or asyncio.ensure_future(anext(self._pieces))
-                done, _ = await asyncio.wait({piece}, timeout=_ALIVE)
-                if not done:
-                    await send({**nothing, "body": b": still at it\n\n"})
-                    continue
-                try:
-                    content = piece.result()
-                except StopAsyncIteration:
-                    break
-                finally:
-                    piece = None
-                await send({**nothing, "body": content})
+            async for piece in self._pieces:
+                await tell(piece)
+            life.cancel()
             await send({"type": "http.response.body", "body": b""})
         finally:
+            life.cancel()
             watcher.cancel()
             self._order.stop()
-            if piece is not None:
-                piece.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await piece

@@ -1,4 +1,7 @@
-"""What happened to every question: one SQLite file a caller, the oldest go first."""
+"""What happened to every question: one SQLite file a caller, the oldest go first.
+
+An answer does not wait for its trace: it is written a moment later, several in one transaction. Readers see it at once.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,18 @@ import json
 import secrets
 import sqlite3
 import threading
+from collections import deque
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
+
 from llmkit.errors import DataError
 from llmkit.evaluation.trace import chunk_row, passage_key, state_row
 from llmkit.knowledge.quotes import Quotes
+from llmkit.serve.scribe import Scribe
 from llmkit.types import State
 
 _SCHEMA = """
@@ -21,7 +29,9 @@ CREATE TABLE IF NOT EXISTS traces (
     session TEXT NOT NULL, n INTEGER NOT NULL, trace TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS traces_by_turn ON traces (session, n);
 """
+_PRUNE = "DELETE FROM traces WHERE seq <= (SELECT max(seq) FROM traces) - ?"
 _EVERY = 64  # additions between two prunings
+_WAITING = 64  # traces that wait to be written; at one more, whoever adds it writes them
 
 
 def new_id() -> str:
@@ -29,17 +39,45 @@ def new_id() -> str:
     return f"tr-{secrets.token_hex(12)}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A trace that is not written yet."""
+
+    name: str
+    at: str
+    pipeline: str
+    session: str
+    n: int
+    asked: str
+    state: State
+
+    def row(self) -> tuple[Any, ...]:
+        """Values of its row."""
+        state = self.state
+        chunks = {id(hit.chunk): hit.chunk for hit in (*state.retrieved, *state.hits)}.values()
+        hits = {passage_key(chunk): chunk_row(chunk) for chunk in chunks}
+        trace = {**state_row(state), "asked": self.asked, "passages": hits}
+        return self.name, self.at, self.pipeline, self.session, self.n, _json(trace)
+
+
 class TraceStore:
     """Traces of one caller by id."""
 
-    def __init__(self, path: Path, kept: int) -> None:
+    def __init__(self, path: Path, kept: int, scribe: Scribe) -> None:
         """Open the file, or make it.
+
+        Args:
+            path: of the file.
+            kept: how many traces, at most.
+            scribe: writes what was added.
 
         Raises:
             DataError: it cannot be made or read.
         """
         self.path, self.kept = path, kept
-        self._lock = threading.Lock()
+        self._scribe = scribe
+        self._lock = threading.RLock()
+        self._waiting: deque[_Waiting] = deque()
         self._added = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +90,14 @@ class TraceStore:
             raise DataError(f"traces cannot be kept in {path}: {error}") from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Write what waits, and close the file."""
+        try:
+            self.flush()
+        finally:
+            self._db.close()
 
     def add(self, name: str, pipeline: str, state: State, *, asked: str, session: str = "", n: int = 0) -> None:
-        """Keep the trace of a run.
+        """Keep the trace of a run; it is written soon.
 
         Args:
             name: its id.
@@ -65,18 +106,33 @@ class TraceStore:
             asked: the question before any step changed it.
             session: the conversation it belongs to, if any.
             n: the turn in that.
+        """
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._waiting.append(_Waiting(name, at, pipeline, session, n, asked, state))
+        if len(self._waiting) > _WAITING:
+            self.flush()
+        else:
+            self._scribe.soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what waits.
 
         Raises:
-            DataError: the disk is full.
+            DataError: the disk is full; what was to be written is lost.
         """
-        chunks = {id(hit.chunk): hit.chunk for hit in (*state.retrieved, *state.hits)}.values()
-        hits = {passage_key(chunk): chunk_row(chunk) for chunk in chunks}
-        trace = json.dumps({**state_row(state), "asked": asked, "passages": hits}, ensure_ascii=False, default=str)
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._write("INSERT INTO traces VALUES (NULL, ?, ?, ?, ?, ?, ?)", (name, at, pipeline, session, n, trace))
-        self._added += 1
-        if self._added % _EVERY == 1:
-            self._write("DELETE FROM traces WHERE seq <= (SELECT max(seq) FROM traces) - ?", (self.kept,))
+        with self._lock:
+            rows = [self._waiting.popleft().row() for _ in range(len(self._waiting))]
+            if not rows:
+                return
+            try:
+                with self._db:
+                    self._db.execute("BEGIN IMMEDIATE")
+                    self._db.executemany("INSERT INTO traces VALUES (NULL, ?, ?, ?, ?, ?, ?)", rows)
+                    if not self._added or self._added // _EVERY < (self._added + len(rows)) // _EVERY:
+                        self._db.execute(_PRUNE, (self.kept,))
+                    self._added += len(rows)
+            except sqlite3.Error as error:
+                raise DataError(f"{self.path} cannot be written, {len(rows)} traces are lost: {error}") from error
 
     def find(self, name: str) -> dict[str, Any] | None:
         """A trace as JSON values: the run's state, its passages by key, and where it belongs."""
@@ -109,6 +165,7 @@ class TraceStore:
 
     def _rows(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock:
+            self.flush()
             try:
                 return self._db.execute(sql, values).fetchall()
             except sqlite3.Error as error:
@@ -116,7 +173,18 @@ class TraceStore:
 
     def _write(self, sql: str, values: tuple[Any, ...]) -> None:
         with self._lock:
+            self.flush()
             try:
                 self._db.execute(sql, values)
             except sqlite3.Error as error:
                 raise DataError(f"{self.path} cannot be written: {error}") from error
+
+
+def _json(trace: dict[str, Any]) -> str:
+    try:
+        return pydantic_core.to_json(trace, fallback=str).decode()
+    except (
+        ValueError,
+        TypeError,
+    ):  # half of a surrogate pair that a client sent: no UTF-8, but JSON has a way to say it
+        return json.dumps(trace, default=str)

@@ -35,11 +35,16 @@ export async function call(method, path, body) {
 
 export const session = (name) => `/api/sessions/${encodeURIComponent(name)}`;
 
+// Somebody sits here: an agent may ask before it does something.
+export const ask = (name, question, pipeline, signal) =>
+  events(`${session(name)}/turns`, { question, pipeline, attended: true }, signal);
+
+export const decide = (name, wait, decisions, signal) => events(`${session(name)}/decisions`, { wait, decisions }, signal);
+
 // Events of an answer as they come. Leaving the loop, or the signal, closes the connection, which stops the model.
-export async function* ask(name, question, pipeline, signal) {
-  const reply = await fetch(`${session(name)}/turns`, {
-    method: "POST", signal, headers: { ...head(), "Content-Type": "application/json" },
-    body: JSON.stringify({ question, pipeline }),
+async function* events(path, body, signal) {
+  const reply = await fetch(path, {
+    method: "POST", signal, headers: { ...head(), "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
   if (!reply.ok) throw await failed(reply);
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -1,16 +1,18 @@
 // The conversation in the middle.
 
-import { ask, call, session } from "./api.js";
+import { ask, call, decide, session } from "./api.js";
 import { answer, prose } from "./answer.js";
+import { decisions } from "./decide.js";
 import { button, byId, el, icon, say, shortName } from "./dom.js";
 
 const DOING = {
   condense: "Reading the question", retrieve: "Searching", rerank: "Choosing passages", expand: "Choosing passages",
-  extract: "Looking for the sentence", answer: "Writing", generate: "Writing", ground: "Checking", refine: "Refining",
+  extract: "Looking for the sentence", answer: "Writing", generate: "Writing", ground: "Checking", refine: "Refining", agent: "Working",
 };
 let current = null;
 let running = null;
 let turns = [];
+let waiting = null;
 let told = () => {};
 
 export const isRunning = () => running !== null;
@@ -30,8 +32,24 @@ function show() {
   const talk = byId("talk");
   talk.replaceChildren(...turns.map((turn, n) => el("article", { "aria-label": `Turn ${n + 1}` }, question(turn.question),
     answer(turn, n === turns.length - 1 ? () => again(turn.question) : null))));
-  if (!turns.length) talk.append(welcome());
+  if (waiting) {
+    const box = el("div", { class: "answer" });
+    talk.append(el("article", { "aria-label": `Turn ${turns.length + 1}` }, question(waiting.question), box));
+    showWaiting(box, waiting);
+  } else if (!turns.length) talk.append(welcome());
   toEnd();
+}
+
+// What waits for a decision, in the box where its answer will be.
+function showWaiting(box, told) {
+  waiting = told;
+  box.append(decisions(told, (made) => {
+    if (running) return;
+    waiting = null;
+    box.replaceChildren();
+    follow(told.question, box, (signal) => decide(current, told.wait, made, signal));
+  }));
+  say("The agent wants to do something and needs your decision");
 }
 
 let documents = 0;
@@ -53,7 +71,8 @@ function welcome() {
 export async function openSession(name, isNew = false) {
   stop();
   current = name;
-  turns = isNew ? [] : (await call("GET", session(name))).turns;
+  const known = isNew ? { turns: [], waiting: null } : await call("GET", session(name));
+  ({ turns, waiting } = known);
   show();
 }
 
@@ -74,28 +93,41 @@ async function again(text) {
 }
 
 export async function askNow(text) {
+  if (waiting) { // a new question gives it up
+    waiting = null;
+    show();
+  }
+  document.querySelector(".welcome")?.remove();
+  const box = el("div", { class: "answer" });
+  byId("talk").append(el("article", { "aria-label": `Turn ${turns.length + 1}` }, question(text), box));
+  say("Asked");
+  const name = current;
+  const pipeline = byId("pipeline").value;
+  await follow(text, box, (signal) => ask(name, text, pipeline, signal));
+}
+
+// Shows an answer while it is made.
+async function follow(text, box, begin) {
   const mine = running = new AbortController();
   const name = current;
   busy(true);
-  document.querySelector(".welcome")?.remove();
   const draft = el("div", { class: "text draft" });
   const doing = el("p", { class: "doing" }, "…");
-  const box = el("div", { class: "answer" }, draft, doing);
-  byId("talk").append(el("article", { "aria-label": `Turn ${turns.length + 1}` }, question(text), box));
+  box.append(draft, doing);
   toEnd();
-  say("Asked");
   let said = "";
   let done = null;
+  let waits = null;
   let problem = null;
   let painting = false;
   const paint = () => { // once a frame, however fast the tokens come
     painting = false;
-    const follow = atEnd();
+    const stay = atEnd();
     draft.replaceChildren(...prose(said));
-    if (follow) toEnd();
+    if (stay) toEnd();
   };
   try {
-    for await (const { event, data } of ask(name, text, byId("pipeline").value, mine.signal)) {
+    for await (const { event, data } of begin(mine.signal)) {
       if (event === "token") {
         said += data.text;
         doing.hidden = true;
@@ -105,9 +137,10 @@ export async function askNow(text) {
         doing.textContent = `${DOING[step] ?? step}…`;
         doing.hidden = false;
       } else if (event === "done") done = data;
+      else if (event === "waiting") waits = data;
       else if (event === "error") problem = data.message;
     }
-    if (!done && !problem) problem = "the connection broke off";
+    if (!done && !waits && !problem) problem = "the connection broke off";
   } catch (error) {
     problem = error.name === "AbortError" ? null : error.message;
   }
@@ -119,6 +152,11 @@ export async function askNow(text) {
     show();
     const cited = done.citations.length ? `, sources: ${[...new Set(done.citations.map((one) => shortName(one.document)))].join(", ")}` : "";
     say(`Answer: ${done.text}${cited}`);
+  } else if (waits) {
+    draft.replaceChildren(...prose(said));
+    doing.remove();
+    showWaiting(box, waits);
+    toEnd();
   } else {
     draft.replaceChildren(...prose(said));
     doing.remove();

@@ -11,7 +11,7 @@ export function freshName() {
 export async function showHistory(current, open, gone) {
   const list = byId("history");
   const { sessions } = await call("GET", "/api/sessions");
-  const kept = sessions.filter((one) => one.turns > 0 || one.name === current);
+  const kept = sessions.filter((one) => one.turns > 0 || one.waiting || one.name === current);
   list.replaceChildren(...kept.map((one) => {
     const title = one.title || one.name;
     const bin = sureButton("bin", `Delete ${title}`, async () => {
