@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -13,8 +14,12 @@ from llmkit.pipeline.answer import MARK
 from llmkit.pipeline.passages import NOT_FOUND
 from llmkit.pipeline.support import Support, support
 from llmkit.protocols import Context
+from llmkit.text.addressed import addressed, without
 from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Citation, Hit, State
+
+SPOKEN = "the passage speaks to the assistant there, which is no evidence"
+"""Why a citation does not support a sentence that only an instruction in its passage does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Ground(Part):
     """Keeps, marks or drops what the cited passages do not support.
 
     A sentence that cites nothing is compared with every passage that was shown; where one supports it,
-    that passage's number is put behind it (``attribute``).
+    that passage's number is put behind it (``attribute``). What speaks to the assistant in a passage is no evidence.
     """
 
     family: ClassVar[str] = "step"
@@ -62,6 +67,9 @@ class Ground(Part):
             return state
         checked = self.check(answer.text, state.hits)
         failed = [sentence.text for sentence in checked if not sentence.supported]
+        spoken = [item for item in checked if any(citation.reason == SPOKEN for citation in item.citations)]
+        if spoken:
+            ctx.note(f"{len(spoken)} sentences rest on text that speaks to the assistant, which is no evidence")
         ctx.record(
             sentences=len(checked),
             unsupported=[{"sentence": item.text, "why": item.why} for item in checked if not item.supported],
@@ -101,11 +109,18 @@ class Ground(Part):
         if not 1 <= n <= len(hits):
             reason = f"there is no passage {n}: {len(hits)} were shown"
             return Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason)
-        return cite(
-            n,
-            hits[n - 1],
-            support(claim, hits[n - 1].chunk.text, context=hits[n - 1].chunk.context, overlap=self.overlap),
-        )
+        chunk = hits[n - 1].chunk
+        found = support(claim, _evidence(chunk.text), context=chunk.context, overlap=self.overlap)
+        if not found.supported and _evidence(chunk.text) != chunk.text:
+            all_of_it = support(claim, chunk.text, context=chunk.context, overlap=self.overlap)
+            found = replace(all_of_it, supported=False, reason=SPOKEN) if all_of_it.supported else found
+        return cite(n, hits[n - 1], found)
+
+
+@lru_cache(maxsize=256)
+def _evidence(text: str) -> str:
+    """The text of a passage without the places that speak to the assistant; offsets stay."""
+    return without(text, addressed(text))
 
 
 def cite(n: int, hit: Hit, found: Support) -> Citation:
