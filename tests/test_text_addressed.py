@@ -147,4 +147,4 @@ def test_an_agent_tells_it_and_marks_what_the_answer_takes_from_it(tmp_path):
     assert state.answer.unsupported == ("Please visit heron.example.",)
     notes = state.records[0].detail["notes"]
     assert any("a result of read_file speaks to the assistant (says what answers must hold)" in note for note in notes)
-    assert any("1 sentences of the answer" in note for note in notes)
+    assert any("are marked: 1" in note for note in notes)

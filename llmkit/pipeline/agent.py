@@ -94,7 +94,7 @@ class Agent(Part):
             ctx.emit(Event("token", text=found.text))
             marked = taken(found.text, state.question, found.hits, meter.trace)
             if marked:
-                ctx.note(f"{len(marked)} sentences of the answer hold what only such text says: they are marked")
+                ctx.note(f"sentences of the answer that hold what only such text says, and are marked: {len(marked)}")
             answer = Answer(found.text, tuple(cited(found.text, found.hits)), unsupported=marked)
         return state.replace(answer=answer, hits=found.hits, retrieved=state.retrieved or found.hits)
 

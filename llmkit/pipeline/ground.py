@@ -69,7 +69,7 @@ class Ground(Part):
         failed = [sentence.text for sentence in checked if not sentence.supported]
         spoken = [item for item in checked if any(citation.reason == SPOKEN for citation in item.citations)]
         if spoken:
-            ctx.note(f"{len(spoken)} sentences rest on text that speaks to the assistant, which is no evidence")
+            ctx.note(f"sentences that rest on text that speaks to the assistant, which is no evidence: {len(spoken)}")
         ctx.record(
             sentences=len(checked),
             unsupported=[{"sentence": item.text, "why": item.why} for item in checked if not item.supported],
