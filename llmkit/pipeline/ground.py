@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from llmkit.text.addressed import addressed, without
 from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Citation, Hit, State
 
+_Shown = tuple[Hit, str]  # a passage, and its text with the places that speak to the assistant blank
 SPOKEN = "the passage speaks to the assistant there, which is no evidence"
 """Why a citation does not support a sentence that only an instruction in its passage does."""
 
@@ -89,12 +89,13 @@ class Ground(Part):
 
     def check(self, text: str, hits: Sequence[Hit]) -> list[Checked]:
         """Every sentence of a text with its citations, checked against the passages."""
-        return [self._check(sentence, hits) for sentence in _cited_sentences(text)]
+        shown = [(hit, without(hit.chunk.text, addressed(hit.chunk.text))) for hit in hits]
+        return [self._check(sentence, shown) for sentence in _cited_sentences(text)]
 
     def _added(self, checked: Sequence[Checked], answer: Answer) -> bool:
         return any(item.text not in answer.text for item in checked)
 
-    def _check(self, sentence: str, hits: Sequence[Hit]) -> Checked:
+    def _check(self, sentence: str, hits: Sequence[_Shown]) -> Checked:
         numbers = list(dict.fromkeys(int(n) for mark in MARK.finditer(sentence) for n in mark.group(1).split(",")))
         claim = MARK.sub("", sentence).strip()
         if numbers:
@@ -105,22 +106,17 @@ class Ground(Part):
         found = next((citation for citation in tried if citation.supported), None)
         return Checked(f"{sentence} [{found.n}]", (found,)) if found else Checked(sentence, ())
 
-    def _cite(self, claim: str, n: int, hits: Sequence[Hit]) -> Citation:
+    def _cite(self, claim: str, n: int, hits: Sequence[_Shown]) -> Citation:
         if not 1 <= n <= len(hits):
             reason = f"there is no passage {n}: {len(hits)} were shown"
             return Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason)
-        chunk = hits[n - 1].chunk
-        found = support(claim, _evidence(chunk.text), context=chunk.context, overlap=self.overlap)
-        if not found.supported and _evidence(chunk.text) != chunk.text:
+        hit, evidence = hits[n - 1]
+        chunk = hit.chunk
+        found = support(claim, evidence, context=chunk.context, overlap=self.overlap)
+        if not found.supported and evidence != chunk.text:
             all_of_it = support(claim, chunk.text, context=chunk.context, overlap=self.overlap)
             found = replace(all_of_it, supported=False, reason=SPOKEN) if all_of_it.supported else found
-        return cite(n, hits[n - 1], found)
-
-
-@lru_cache(maxsize=256)
-def _evidence(text: str) -> str:
-    """The text of a passage without the places that speak to the assistant; offsets stay."""
-    return without(text, addressed(text))
+        return cite(n, hit, found)
 
 
 def cite(n: int, hit: Hit, found: Support) -> Citation:
