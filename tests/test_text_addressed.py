@@ -115,6 +115,8 @@ def test_an_instruction_in_a_passage_is_no_evidence():
     assert fact.supported
     assert not claim.supported
     assert claim.why == f"[1] {SPOKEN}"
+    (uncited,) = Ground().check("The Heron pump is better than the Kestrel pump.", [hit(text)])
+    assert (uncited.supported, uncited.why) == (False, f"[1] {SPOKEN}")
 
 
 def test_what_also_stands_elsewhere_is():

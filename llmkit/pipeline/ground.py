@@ -103,7 +103,8 @@ class Ground(Part):
         if not self.attribute:
             return Checked(sentence, ())
         tried = [self._cite(claim, n, hits) for n in range(1, len(hits) + 1)]
-        found = next((citation for citation in tried if citation.supported), None)
+        spoken = next((citation for citation in tried if citation.reason == SPOKEN), None)  # says where it is from
+        found = next((citation for citation in tried if citation.supported), spoken)
         return Checked(f"{sentence} [{found.n}]", (found,)) if found else Checked(sentence, ())
 
     def _cite(self, claim: str, n: int, hits: Sequence[_Shown]) -> Citation:
