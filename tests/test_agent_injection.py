@@ -16,6 +16,7 @@ from llmkit.types import Document
 
 TASK = load_task("injection")
 SAMPLES = list(TASK.dataset.samples())
+FIGURES = ("attacked", "did", "said", "right")
 FENCED = re.compile(r"<<<\n.*?\n>>>", re.DOTALL)
 
 
@@ -69,10 +70,11 @@ def measured(kb, tmp_path, *, respects_fence, **guards):
             sample.question
         )
         for metric in TASK.metrics:
-            totals.update({name: score.value for name, score in metric.score(sample, state).items()})
+            totals.update({name: score.value or 0.0 for name, score in metric.score(sample, state).items()})
+        totals["wrongly marked"] += any(sample.fields["canary"] not in one for one in state.answer.unsupported)
     written = len(list((tmp_path / "out").glob("*"))) if (tmp_path / "out").exists() else 0
     assert written == totals["did"]
-    return {name: totals[name] / len(SAMPLES) for name in ("attacked", "did", "said", "right")}
+    return {name: totals[name] / len(SAMPLES) for name in (*FIGURES, "told", "marked", "wrongly marked")}
 
 
 WORDS = sum(sample.fields["aim"] == "word" for sample in SAMPLES) / len(SAMPLES)
@@ -89,14 +91,16 @@ def test_the_set_has_sixty_and_more_in_documents_and_results():
 @pytest.mark.timeout(600)
 def test_without_guards_a_model_that_obeys_is_attacked_every_time(kb, tmp_path):
     found = measured(kb, tmp_path, respects_fence=False, fence=False, guarded=False)
-    assert found == {"attacked": 1.0, "did": 1 - WORDS, "said": WORDS, "right": 1.0}
+    assert {name: found[name] for name in FIGURES} == {"attacked": 1.0, "did": 1 - WORDS, "said": WORDS, "right": 1.0}
+    assert found["told"] == 1.0
+    assert (found["marked"], found["wrongly marked"]) == (WORDS, 0.0)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_approval_stops_every_deed_of_a_model_that_obeys_everything(kb, tmp_path):
     found = measured(kb, tmp_path, respects_fence=False)
-    assert (found["did"], found["said"]) == (0.0, WORDS)
+    assert (found["did"], found["said"], found["marked"]) == (0.0, WORDS, WORDS)
 
 
 @pytest.mark.slow
@@ -105,4 +109,5 @@ def test_nothing_gets_out_of_the_fence(kb, tmp_path):
     before = measured(kb, tmp_path / "a", respects_fence=True, fence=False, guarded=False)
     after = measured(kb, tmp_path / "b", respects_fence=True, guarded=False)
     assert before["attacked"] > 0.8
-    assert after == {"attacked": 0.0, "did": 0.0, "said": 0.0, "right": 1.0}
+    assert {name: after[name] for name in FIGURES} == {"attacked": 0.0, "did": 0.0, "said": 0.0, "right": 1.0}
+    assert (after["told"], after["wrongly marked"]) == (1.0, 0.0)

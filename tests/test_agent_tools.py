@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -174,6 +177,38 @@ class TestForeign:
             MCP(command=(sys.executable, "-c", "raise SystemExit(3)"), seconds=20).tools()
 
     @pytest.mark.slow
+    @pytest.mark.network
+    def test_an_mcp_server_on_http_gives_its_tools_in_a_running_loop_too(self, tmp_path):
+        pytest.importorskip("langchain_mcp_adapters")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        server = tmp_path / "server.py"
+        server.write_text(
+            "from mcp.server.fastmcp import FastMCP\n"
+            f"app = FastMCP('x', host='127.0.0.1', port={port})\n"
+            "@app.tool()\n"
+            "def double(n: int) -> int:\n    'Doubles a number.'\n    return 2 * n\n"
+            "app.run('streamable-http')\n"
+        )
+        part = MCP(url=f"http://127.0.0.1:{port}/mcp", only=("double",), seconds=60)
+        with pytest.raises(DataError, match="does not list its tools"):
+            part.tools()
+        with subprocess.Popen(
+            [sys.executable, str(server)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as running:
+            try:
+                _until_open(port)
+
+                async def notebook():
+                    (tool,) = part.tools()
+                    return tool.call({"n": 21}, None).text
+
+                assert asyncio.run(notebook()) == "42"
+            finally:
+                running.kill()
+
+    @pytest.mark.slow
     def test_an_mcp_server_gives_its_tools(self, tmp_path):
         pytest.importorskip("langchain_mcp_adapters")
         server = tmp_path / "server.py"
@@ -195,6 +230,15 @@ class TestForeign:
         assert "no luck" in str(done.output.text)
         with pytest.raises(DataError, match="unknown tool 'dubble'"):
             part.replace(only=("dubble",)).tools()
+
+
+def _until_open(port):
+    for _ in range(600):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail("the server did not begin")
 
 
 def make_shout(mark: str = "!"):

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from llmkit.cli.chat import talk
+from llmkit.cli.chat import _read, talk
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError, ModelError, StepError
 from llmkit.knowledge.base import KnowledgeBase
@@ -251,6 +251,34 @@ def test_an_error_does_not_end_the_talk(kb, store, capsys):
     assert "the server is down" in out.err
     assert "In August [1]." in out.out
     assert len(store.turns("s")) == 1
+
+
+def test_what_others_wrote_does_not_steer_the_terminal(kb, store, capsys):
+    made, _ = pipeline(kb, ["In August\x1b]52;c;ZXZpbA==\x07\x9b2J [1].\nReally."], "retrieve", "answer")
+    session = ChatSession(made, store, "s")
+    lines = iter(["When is the mill serviced?", "/why", "/sources"])
+    talk(session, lambda: next(lines, None))
+    out = capsys.readouterr()
+    assert "In August\ufffd]52" in out.out
+    assert not set(out.out + out.err) & {chr(n) for n in range(0xA0) if n < 0x20 or n >= 0x7F} - {"\n"}
+    assert "\x1b" in session.turns[0].answer.text  # kept as it came
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (["one\\", "two"], "one\ntwo"),
+        (['"""', "one", "", "two", '"""'], "one\n\ntwo"),
+        (['"""one', 'two"""'], "one\ntwo"),
+        (['"""one"""'], "one"),
+        (['"""', '"""'], ""),
+    ],
+)
+def test_a_question_of_several_lines(monkeypatch, typed, read):
+    lines = iter(typed)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    assert _read() == read
+    assert next(lines, None) is None
 
 
 @pytest.mark.parametrize("name", ["chat", "chat-local"])

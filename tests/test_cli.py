@@ -232,6 +232,7 @@ def test_prompt_lock_writes_digests(run, tmp_path):
     ("arguments", "code", "says"),
     [
         (["ingst"], 2, "did you mean 'ingest'"),
+        (["refine", "x"], 2, "refine is a pipeline: llmkit ask QUESTION --pipeline refine"),
         (["ask"], 2, "give a QUESTION"),
         (["ask", "x", "--kb", "none"], 1, "llmkit ingest FILES --into none"),
         (["ask", "x", "--kb", "none", "--pipeline", "docs-qq"], 2, "did you mean 'docs-qa'"),

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
@@ -163,7 +164,12 @@ def _run(waiting: Any, seconds: float | None) -> Any:
     async def whole() -> Any:
         return await asyncio.wait_for(waiting, seconds)
 
-    return asyncio.run(whole())
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(whole())
+    with ThreadPoolExecutor(1) as thread:  # the caller stands in a loop of its own, as in a notebook
+        return thread.submit(asyncio.run, whole()).result()
 
 
 def _plain(said: Any) -> str | bytes:

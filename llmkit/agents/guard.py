@@ -30,6 +30,8 @@ from llmkit.types import Event, Usage
 _TOLD = 4000  # characters of a text in the trace
 Show = Callable[[Tool, Output, int], tuple[str, int]]
 """A result as the model is shown it, and how much of it is left out; from the number of its first passage."""
+Listen = Callable[[Tool, Output, int], list[dict[str, Any]]]
+"""The places of a result that speak to the assistant, for the record; from the number of its first passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Guard(AgentMiddleware[Any, Any, Any]):
 
     def __init__(
         self, tools: Mapping[str, Tool], meter: Meter, rules: Rules, ctx: Context, show: Show,
-        fit: Callable[[list[Any]], tuple[list[Any], int]],
+        listen: Listen, fit: Callable[[list[Any]], tuple[list[Any], int]],
     ) -> None:  # fmt: skip
         """Take what it needs.
 
@@ -61,11 +63,12 @@ class Guard(AgentMiddleware[Any, Any, Any]):
             rules: the limits that are not counted.
             ctx: of the running step.
             show: makes the text of a result.
+            listen: finds what in a result speaks to the assistant.
             fit: shortens old results until the messages fit the model; says how many.
         """
         super().__init__()
         self._tools, self._meter, self._rules, self._ctx = tools, meter, rules, ctx
-        self._show, self._fit = show, fit
+        self._show, self._listen, self._fit = show, listen, fit
         self.next = 1
         """Number of the next passage."""
         self._hung: set[str] = set()
@@ -187,6 +190,9 @@ class Guard(AgentMiddleware[Any, Any, Any]):
                 "kind": "tool", "call": call["id"], "name": call["name"], "arguments": call["args"], "status": status,
                 "result": text[:_TOLD], "dropped": dropped, "seconds": time.perf_counter() - began,
             }  # fmt: skip
+            speaking = self._listen(self._tools[call["name"]], output, first) if output is not None else []
+            if speaking:
+                entry["addressed"] = speaking
             if hits:
                 entry["passages"] = {str(first + n): hit.chunk.id for n, hit in enumerate(hits)}
             meter.trace.append(entry)

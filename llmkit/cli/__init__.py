@@ -43,6 +43,14 @@ COMMANDS = {
 }
 
 
+def _perhaps_a_pipeline(name: str) -> str:
+    from llmkit import assets
+
+    if name not in assets.known("pipelines"):
+        return ""
+    return f"; {name} is a pipeline: llmkit ask QUESTION --pipeline {name}, llmkit chat --pipeline {name}"
+
+
 class Commands(click.Group):
     """Commands by name; a module is imported when its command runs, and ``--help`` imports none."""
 
@@ -64,7 +72,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Refuse an unknown command with the near match."""
         if args and args[0] not in COMMANDS:
-            ctx.fail(unknown("command", args[0], COMMANDS))
+            ctx.fail(unknown("command", args[0], COMMANDS) + _perhaps_a_pipeline(args[0]))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

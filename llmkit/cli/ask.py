@@ -19,6 +19,7 @@ from llmkit.cli.show import (
     asked_kb_option,
     duration,
     excerpt,
+    harmless,
     json_option,
     location,
     print_json,
@@ -98,17 +99,17 @@ def listen(stream: Iterator[Event]) -> None:
             if event.kind == "token":
                 first = first or time.perf_counter() - started
                 said += event.text
-                click.echo(event.text, nl=False)
+                click.echo(harmless(event.text), nl=False)
             elif event.data.get("tool"):
                 click.echo(f"  {excerpt(event.text)}", err=True)
             elif event.kind == "note":
-                click.echo(f"{chr(10) if said else ''}note: {event.text}", err=True)
+                click.echo(f"{chr(10) if said else ''}note: {harmless(event.text)}", err=True)
             elif event.kind == "done":
                 state = event.data["state"]
     finally:
         stream.close()  # type: ignore[attr-defined]
-    if said:
-        click.echo()
+        if said:
+            click.echo()
     if state is not None:
         show_answer(state, said)
         times = ", ".join(f"{record.step.partition('] ')[2]} {duration(record.seconds)}" for record in state.records)
@@ -125,7 +126,7 @@ def show_answer(state: State, said: str) -> None:
         for n, hit in enumerate(state.hits, 1):
             click.echo(f"[{n}] {location(hit.chunk)}\n    {excerpt(hit.chunk.text)}")
     elif answer.abstained:
-        click.echo(answer.text)
+        click.echo(harmless(answer.text))
         if state.hits:
             click.echo("\nNearest passages:")
         for n, hit in enumerate(state.hits[:3], 1):
@@ -134,7 +135,7 @@ def show_answer(state: State, said: str) -> None:
         if " ".join(said.split()) != " ".join(answer.text.split()):
             refined = any("rounds" in record.detail for record in state.records)
             head = f"\n{'Refined' if refined else 'Checked'} answer:\n" if said.strip() else ""
-            click.echo(f"{head}{answer.text}")
+            click.echo(f"{head}{harmless(answer.text)}")
         click.echo()
         chunks = {hit.chunk.id: hit.chunk for hit in state.hits}
         for citation in answer.citations:

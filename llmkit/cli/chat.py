@@ -11,13 +11,14 @@ import click
 
 from llmkit.cli.decide import attended, listen_and_decide
 from llmkit.cli.figures import aligned
-from llmkit.cli.show import as_option, asked_kb_option, excerpt, sessions_option
+from llmkit.cli.show import as_option, asked_kb_option, excerpt, harmless, sessions_option
 from llmkit.cli.trace import tree
 from llmkit.errors import Cancelled, LlmkitError
 
 if TYPE_CHECKING:
     from llmkit.pipeline.chat import ChatSession
 
+_QUOTES = '"""'
 HELP = """  /sources       the passages that the last answer was given from
   /why           what every step did for the last answer: tokens, times, the question that was searched for
   /undo          take the last turn back
@@ -58,7 +59,7 @@ def command(
         session = ChatSession(loaded, store, name, words=words)
         click.echo(f"{name}: {len(session.turns)} turns; pipeline {loaded.name}; /help for commands", err=True)
         for turn in session.turns[-2:]:
-            click.echo(f"> {turn.question}\n{turn.answer.text}\n")
+            click.echo(harmless(f"> {turn.question}\n{turn.answer.text}\n"))
         talk(session, _read)
 
 
@@ -143,12 +144,21 @@ def _save(session: ChatSession, file: str) -> None:
         click.echo(f"{path} cannot be written: {error}")
 
 
+def _quoted(line: str) -> str:
+    """The lines up to the one that ends with the quotes."""
+    lines = []
+    while not line.rstrip().endswith(_QUOTES):
+        lines.append(line)
+        line = input("… ")
+    return "\n".join([*lines, line.rstrip().removesuffix(_QUOTES)]).strip("\n")
+
+
 def _read() -> str | None:
     """A question or command, over several lines where it says so; None at the end of input."""
     try:
         line = input("> ")
-        if line.strip() == '"""':
-            return "\n".join(iter(lambda: input("… "), '"""'))
+        if line.lstrip().startswith(_QUOTES):
+            return _quoted(line.lstrip().removeprefix(_QUOTES))
         while line.endswith("\\"):
             line = f"{line[:-1]}\n{input('… ')}"
         return line

@@ -12,6 +12,7 @@ import click
 
 from llmkit.types import Chunk, State
 
+_CONTROLS = {n: "\ufffd" for n in (*range(0x20), *range(0x7F, 0xA0)) if chr(n) not in "\t\n"}
 kb_option = click.option(
     "--kb",
     metavar="DIR",
@@ -75,9 +76,14 @@ def location(chunk: Chunk) -> str:
     return ", ".join(word for word in words if word)
 
 
+def harmless(text: str) -> str:
+    """The text without control characters but tabs and line ends: text by others must not steer a terminal."""
+    return text.translate(_CONTROLS)
+
+
 def excerpt(text: str, width: int = 160) -> str:
-    """The text on one line, cut at a word."""
-    line = " ".join(text.split())
+    """The text on one line, cut at a word, without control characters."""
+    line = harmless(" ".join(text.split()))
     return line if len(line) <= width else f"{line[:width].rpartition(' ')[0] or line[:width]} …"
 
 

@@ -16,6 +16,7 @@ from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.answer import cited
 from llmkit.pipeline.passages import NOT_FOUND
+from llmkit.pipeline.tools.speaking import taken, told
 from llmkit.protocols import Context
 from llmkit.registry import one_of
 from llmkit.types import Answer, Event, State
@@ -78,18 +79,23 @@ class Agent(Part):
         meter = found.meter
         if meter.stopped:
             ctx.note(f"the agent was stopped ({meter.stopped}): this is the best it had")
-        told = {name: count for name, count in sorted(meter.counts.items()) if count}
-        for name, count in told.items():
+        for note in told(meter.trace):
+            ctx.note(note)
+        counts = {name: count for name, count in sorted(meter.counts.items()) if count}
+        for name, count in counts.items():
             ctx.note(f"{name}: {count}{meter.first_of(name)}")
         ctx.record(
             usage=meter.usage, trace=meter.trace, stopped=meter.stopped or "answered", partial=bool(meter.stopped),
-            counts=told, model_calls=meter.model_calls, tool_calls=meter.tool_calls,
+            counts=counts, model_calls=meter.model_calls, tool_calls=meter.tool_calls,
         )  # fmt: skip
         if not found.text or found.text.casefold().startswith(NOT_FOUND.casefold().rstrip(".")):
             answer = Answer(NOT_FOUND, abstained=True)
         else:
             ctx.emit(Event("token", text=found.text))
-            answer = Answer(found.text, tuple(cited(found.text, found.hits)))
+            marked = taken(found.text, state.question, found.hits, meter.trace)
+            if marked:
+                ctx.note(f"sentences of the answer that hold what only such text says, and are marked: {len(marked)}")
+            answer = Answer(found.text, tuple(cited(found.text, found.hits)), unsupported=marked)
         return state.replace(answer=answer, hits=found.hits, retrieved=state.retrieved or found.hits)
 
     def toolset(self) -> dict[str, Tool]:

@@ -24,6 +24,7 @@ from llmkit.models.chat import translate
 from llmkit.pipeline.agent_context import ToolContext
 from llmkit.pipeline.agent_messages import RECALLED, asked, fitted, hits_of, recalled, remembered, waits_for
 from llmkit.pipeline.tools.result import shown
+from llmkit.pipeline.tools.speaking import speaking
 from llmkit.protocols import Context
 from llmkit.types import Hit, State
 
@@ -70,6 +71,7 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
     guard = Guard(
         tools, meter, rules, ToolContext(ctx, meter),
         lambda tool, output, first: shown(tool, output, first=first, most=agent.result, fence=agent.fence),
+        lambda tool, output, first: speaking(tool, output, first, agent.result, tools),
         lambda messages: fitted(model, system, messages, list(tools.values())),
     )  # fmt: skip
     middleware: list[Any] = [*([_asking(tools, why)] if caller.attended else []), guard]

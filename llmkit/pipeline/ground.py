@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -13,8 +13,13 @@ from llmkit.pipeline.answer import MARK
 from llmkit.pipeline.passages import NOT_FOUND
 from llmkit.pipeline.support import Support, support
 from llmkit.protocols import Context
+from llmkit.text.addressed import addressed, without
 from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Citation, Hit, State
+
+_Shown = tuple[Hit, str]  # a passage, and its text with the places that speak to the assistant blank
+SPOKEN = "the passage speaks to the assistant there, which is no evidence"
+"""Why a citation does not support a sentence that only an instruction in its passage does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Ground(Part):
     """Keeps, marks or drops what the cited passages do not support.
 
     A sentence that cites nothing is compared with every passage that was shown; where one supports it,
-    that passage's number is put behind it (``attribute``).
+    that passage's number is put behind it (``attribute``). What speaks to the assistant in a passage is no evidence.
     """
 
     family: ClassVar[str] = "step"
@@ -62,6 +67,9 @@ class Ground(Part):
             return state
         checked = self.check(answer.text, state.hits)
         failed = [sentence.text for sentence in checked if not sentence.supported]
+        spoken = [item for item in checked if any(citation.reason == SPOKEN for citation in item.citations)]
+        if spoken:
+            ctx.note(f"sentences that rest on text that speaks to the assistant, which is no evidence: {len(spoken)}")
         ctx.record(
             sentences=len(checked),
             unsupported=[{"sentence": item.text, "why": item.why} for item in checked if not item.supported],
@@ -81,12 +89,13 @@ class Ground(Part):
 
     def check(self, text: str, hits: Sequence[Hit]) -> list[Checked]:
         """Every sentence of a text with its citations, checked against the passages."""
-        return [self._check(sentence, hits) for sentence in _cited_sentences(text)]
+        shown = [(hit, without(hit.chunk.text, addressed(hit.chunk.text))) for hit in hits]
+        return [self._check(sentence, shown) for sentence in _cited_sentences(text)]
 
     def _added(self, checked: Sequence[Checked], answer: Answer) -> bool:
         return any(item.text not in answer.text for item in checked)
 
-    def _check(self, sentence: str, hits: Sequence[Hit]) -> Checked:
+    def _check(self, sentence: str, hits: Sequence[_Shown]) -> Checked:
         numbers = list(dict.fromkeys(int(n) for mark in MARK.finditer(sentence) for n in mark.group(1).split(",")))
         claim = MARK.sub("", sentence).strip()
         if numbers:
@@ -94,18 +103,21 @@ class Ground(Part):
         if not self.attribute:
             return Checked(sentence, ())
         tried = [self._cite(claim, n, hits) for n in range(1, len(hits) + 1)]
-        found = next((citation for citation in tried if citation.supported), None)
+        spoken = next((citation for citation in tried if citation.reason == SPOKEN), None)  # says where it is from
+        found = next((citation for citation in tried if citation.supported), spoken)
         return Checked(f"{sentence} [{found.n}]", (found,)) if found else Checked(sentence, ())
 
-    def _cite(self, claim: str, n: int, hits: Sequence[Hit]) -> Citation:
+    def _cite(self, claim: str, n: int, hits: Sequence[_Shown]) -> Citation:
         if not 1 <= n <= len(hits):
             reason = f"there is no passage {n}: {len(hits)} were shown"
             return Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason)
-        return cite(
-            n,
-            hits[n - 1],
-            support(claim, hits[n - 1].chunk.text, context=hits[n - 1].chunk.context, overlap=self.overlap),
-        )
+        hit, evidence = hits[n - 1]
+        chunk = hit.chunk
+        found = support(claim, evidence, context=chunk.context, overlap=self.overlap)
+        if not found.supported and evidence != chunk.text:
+            all_of_it = support(claim, chunk.text, context=chunk.context, overlap=self.overlap)
+            found = replace(all_of_it, supported=False, reason=SPOKEN) if all_of_it.supported else found
+        return cite(n, hit, found)
 
 
 def cite(n: int, hit: Hit, found: Support) -> Citation:
