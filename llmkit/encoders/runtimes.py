@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.encoders.capabilities import Precision, RuntimeName
+from llmkit.no_telemetry import silence_openvino
 
 Batch = tuple[NDArray[np.int64], ...]
 """Rows of the result, then what the graph reads, in its order: token ids, attention mask."""
@@ -45,6 +46,7 @@ def batches(ids: list[list[int]], *, budget: int, most: int) -> Iterator[Batch]:
 
 
 def _openvino(graph: Path, precision: Precision, threads: int) -> Runner:
+    silence_openvino()
     import openvino
 
     settings = {

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from llmkit.errors import ModelError, TooLong
 from llmkit.models.adapter import Adapter
 from llmkit.models.engine import Done, Request, Tell, Turn
+from llmkit.no_telemetry import silence_openvino
 
 
 class OpenVINOEngine:
@@ -18,6 +19,7 @@ class OpenVINOEngine:
     slots = 1
 
     def __init__(self, path: Path, *, context: int, threads: int) -> None:
+        silence_openvino()
         import openvino_genai as genai
 
         self._genai, self._context = genai, context
