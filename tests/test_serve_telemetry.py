@@ -141,6 +141,35 @@ def test_calls_of_models_are_measured_for_pipelines_in_python_too(tmp_path, coll
     assert not any(b"zebra" in one or b"better" in one for one in metrics)
 
 
+def test_an_agents_calls_are_spans_below_its_step(collector):
+    from test_agent import call, using
+
+    from llmkit.models.scripted import ScriptedChat
+    from llmkit.pipeline import Pipeline
+
+    spans, bodies, _ = collector
+    script = ScriptedChat(
+        [using(call("calculator", expression="6 * 7")), using(call("calculator", expression="6 *")), "42."]
+    )
+    steps = [{"type": "agent", "tools": ["calculator"]}]
+    made = Pipeline.model_validate({"name": "mine", "model": "scripted:x", "steps": steps}).with_models(
+        lambda _: script
+    )
+    assert made.run("What is 6 * 7?").answer.text == "42."
+    telemetry.current().flush()
+    (step,) = [span for span in spans if span.name == "invoke_agent agent"]
+    below = sorted(
+        (span for span in spans if span.parent_span_id == step.span_id), key=lambda s: s.start_time_unix_nano
+    )
+    chat, tool = "chat x", "execute_tool calculator"
+    assert [span.name for span in below] == [chat, tool, chat, tool, chat]
+    assert [attributes(span).get("error.type") for span in below if span.name == tool] == [None, "error"]
+    assert attributes(below[0])["gen_ai.usage.input_tokens"] > 0
+    assert step.start_time_unix_nano <= below[0].start_time_unix_nano
+    assert below[-1].end_time_unix_nano <= step.end_time_unix_nano + 5_000_000
+    assert not any(b"6 *" in body for body in bodies)
+
+
 def test_the_command_sends_before_it_ends(tmp_path, collector):
     spans, _, metrics = collector
     file = tmp_path / "mine.yaml"

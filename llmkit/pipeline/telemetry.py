@@ -110,6 +110,13 @@ class Telemetry:
             span = self._tracer.start_span(
                 name, context=set_span_in_context(parent), start_time=int(at * _NS), attributes=attributes
             )
+            inside = at
+            for name, seconds, attributes in _calls(record):
+                child = self._tracer.start_span(
+                    name, context=set_span_in_context(span), start_time=int(inside * _NS), attributes=attributes
+                )
+                inside += seconds
+                child.end(int(inside * _NS))
             at += record.seconds
             span.end(int(at * _NS))
         parent.set_attribute("gen_ai.usage.input_tokens", state.usage.input_tokens)
@@ -160,17 +167,38 @@ def _told(record: StepRecord) -> tuple[str, dict[str, Any]]:
     step = record.step.partition("] ")[2] or record.step
     attributes: dict[str, Any] = {"llmkit.step": record.step}
     model = record.detail.get("model")
+    if record.detail.get("trace"):
+        return f"invoke_agent {step}", attributes | {"gen_ai.operation.name": "invoke_agent"}
     if record.usage.calls and model:
-        provider, name = split(str(model))
-        attributes |= {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": provider,
-            "gen_ai.request.model": name,
-            "gen_ai.usage.input_tokens": record.usage.input_tokens,
-            "gen_ai.usage.output_tokens": record.usage.output_tokens,
-        }
-        return f"chat {name}", attributes
+        return _chat(str(model), record.usage.input_tokens, record.usage.output_tokens, attributes)
     if step == "retrieve":
         attributes |= {"gen_ai.operation.name": "retrieval", "llmkit.hits": len(record.detail.get("hits", ()))}
         return "retrieval", attributes
     return step, attributes
+
+
+def _calls(record: StepRecord) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    """Name, seconds and attributes of what an agent's step did, in order; no argument and no result."""
+    for entry in record.detail.get("trace", ()):
+        if entry["kind"] == "model":
+            name, attributes = _chat(
+                str(record.detail.get("model") or "unknown"), entry["input_tokens"], entry["output_tokens"], {}
+            )
+        else:
+            name = f"execute_tool {entry['name']}"
+            attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": entry["name"]}
+            if entry["status"] != "ok":
+                attributes["error.type"] = entry["status"]
+        yield name, entry["seconds"], attributes
+
+
+def _chat(model: str, given: int, written: int, more: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and attributes of a call of a model."""
+    provider, name = split(model)
+    return f"chat {name}", more | {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": provider,
+        "gen_ai.request.model": name,
+        "gen_ai.usage.input_tokens": given,
+        "gen_ai.usage.output_tokens": written,
+    }
