@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmkit.errors import ModelError, TooLong
 from llmkit.extras import need
 from llmkit.models.adapter import PROBE, PROBE_LEAST, WEIGHTS, Adapter
+from llmkit.models.completeness import complete
 from llmkit.models.engine import Done, Request, Tell, Turn
 
 if TYPE_CHECKING:
@@ -230,24 +231,6 @@ def load_transformers(name: str, spec: ChatModelSpec) -> LocalChat:
         return engine
 
     return chat_of(Calls(load, adapters_of(spec, path)), path, name, spec, context)
-
-
-def complete(folder: Path, found: dict[str, Any]) -> None:
-    """Refuse a base that lacks weights: transformers makes them up and goes on.
-
-    Args:
-        folder: for the message.
-        found: what ``from_pretrained`` gives with ``output_loading_info``.
-
-    Raises:
-        ModelError: names some of them.
-    """
-    missing = sorted(map(str, found["missing_keys"]))
-    if missing:
-        raise ModelError(
-            f"{folder} lacks {len(missing)} tensors of its architecture, which would be random: "
-            f"{', '.join(missing[:3])}; bring its files anew"
-        )
 
 
 def open_causal(

@@ -14,7 +14,7 @@ from llmkit.encoders.cross_encoder import CARD, Card
 from llmkit.encoders.pairs import PairTokenizer, typed
 from llmkit.encoders.runtimes import batches
 from llmkit.errors import DataError, ModelError
-from llmkit.models.transformers import complete
+from llmkit.models.completeness import complete
 from llmkit.training.checkpoint import replacing
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from llmkit.encoders.bert_graph import Pooling
 from llmkit.encoders.tower import pooling_named
 from llmkit.errors import ModelError
-from llmkit.models.transformers import complete
+from llmkit.models.completeness import complete
 from llmkit.training.recipe import RetrieverRecipe
 
 Side = Literal["query", "passage"]
