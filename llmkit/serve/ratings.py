@@ -1,8 +1,9 @@
 """Thumbs, as rows of an eval data set.
 
 One JSONL file a caller, one row an answer that was rated. ``answers`` is there where the right answer is known: the
-answer itself after a thumb up, the correction after a thumb down. Without one the row has no ``answers``, and a task
-tells that it leaves the row out; an empty list would claim that the documents hold no answer.
+answer itself after a thumb up, the correction after a thumb down, without citation marks, which are no words of it.
+Without one the row has no ``answers``, and a task tells that it leaves the row out; an empty list would claim that the
+documents hold no answer. ``relevant`` has the documents a right answer cites; of a correction none are known.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
+from llmkit.evaluation.metrics.normal import said
 from llmkit.knowledge.quotes import Quotes
 
 Row = dict[str, Any]
@@ -44,9 +46,10 @@ class Ratings:
             "at": trace["at"],
         }
         if rating == "up":
-            row |= {"answers": [] if answer["abstained"] else [answer["text"]], "relevant": list(dict.fromkeys(cited))}
+            right = [] if answer["abstained"] else [said(answer["text"])]
+            row |= {"answers": right, "relevant": list(dict.fromkeys(cited))}
         elif correction:
-            row["answers"] = [correction]
+            row |= {"answers": [said(correction)], "relevant": []}
         if comment:
             row["comment"] = comment
         with self._lock:
