@@ -167,6 +167,19 @@ def test_the_task_of_the_documentation_finds_a_praised_answer_right(tmp_path, mo
     assert scored["scores"]["em"] == 1
 
 
+def test_a_body_that_cannot_be_read_says_what_it_needs(tmp_path):
+    with running(tmp_path) as served:
+        for content, kind, wanted in (
+            ('{"question": "x"}', "text/plain", "it needs the header Content-Type: application/json"),
+            ('{"question":', "application/json", "the body is not JSON: Expecting value, at character 12"),
+            ("[]", "application/json", "body: Input should be a valid dictionary"),
+            ('{"quest": "x"}', "application/json", "question: Field required; quest: Extra inputs"),
+        ):
+            reply = served.http.post("/api/sessions/s/turns", content=content, headers={"Content-Type": kind})
+            assert reply.status_code == 422
+            assert wanted in reply.json()["error"]["message"]
+
+
 def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
     with running(tmp_path) as served:
         served.upload("cave.txt", "The dragon sleeps in cave QX7041 under the hill.")
@@ -179,6 +192,13 @@ def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
         assert (done["turns"], done["traces"], done["ratings"]) == (1, 1, 1)
         assert "QX7041" not in str(turn(served, "s", "Where does the dragon sleep?"))
         assert served.http.post("/api/knowledge/forget", json={"documents": ["never"]}).status_code == 404
+        short = turn(served, "s2", "When is the mill serviced?")[1][-1][1]  # and a thumb down names no right document
+        served.http.post("/api/feedback", json={"trace": short["trace"], "rating": "down"})
+        row = json.loads(served.http.get("/api/feedback").text)
+        assert row["cited"] == ["uploads/mill.txt"]
+        served.service.drawers.of(LOCAL).ratings._write([{**row, "question": "When?", "answer": "August. [1]"}])
+        done = served.http.post("/api/knowledge/forget", json={"documents": ["uploads/mill.txt"]}).json()
+        assert done["ratings"] == 1
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert b"QX7041" not in path.read_bytes(), path

@@ -119,6 +119,7 @@ def test_every_route_asks_for_its_scope(ring, tmp_path):
             for head in ({}, bearer("llmkit-0-0"), {"Authorization": "Basic eDp5"}):
                 denied = served.http.request(method, path, headers=head)
                 assert (denied.status_code, denied.headers["www-authenticate"]) == (401, "Bearer"), path
+                assert ("none came" if not head else "unknown or revoked") in denied.text
             for name, text in keys.items():
                 status = served.http.request(method, path, headers=bearer(text)).status_code
                 allowed = name in (scope, "admin")
