@@ -8,9 +8,11 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from serving import knowledge
+from serving import knowledge, running
 
 from llmkit.cli.serve import command
+from llmkit.serve.settings import Settings
+from llmkit.serve.uploads import of_another
 
 pytestmark = pytest.mark.network
 
@@ -24,6 +26,25 @@ def test_a_knowledge_base_that_is_not_there_is_told_at_the_start(tmp_path):
             process.terminate()
             process.communicate(timeout=20)
         assert all(part in line for part, line in zip(wanted, said, strict=True)), said
+
+
+def test_uploads_of_another_knowledge_base_are_told_at_the_start(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("kb", "other"):
+        knowledge(tmp_path / "a" / name)
+    with running(tmp_path / "a", data=tmp_path / "a" / "serve") as served:
+        served.upload("note.txt", "The gate is shut at nine.")
+        served.until(lambda: [one for one in served.files() if one["status"] == "parsed"])
+    (tmp_path / "a").rename(tmp_path / "b")  # moved together they still belong together
+    assert of_another(Settings(knowledge=tmp_path / "b" / "kb", data=tmp_path / "b" / "serve")) is None
+    run = [sys.executable, "-m", "llmkit", "serve", "--port", "0", "--kb", "other", "--data", "serve"]
+    with subprocess.Popen(
+        [*run, "--pipeline", "docs-qa"], cwd=tmp_path / "b", stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = process.stderr.readline()
+        process.terminate()
+        process.communicate(timeout=20)
+    assert "the uploads in serve are those of kb: the next one brings them all into other, too" in said
 
 
 def test_a_port_that_is_taken_and_keys_that_are_refused_say_what_to_do(tmp_path, monkeypatch):

@@ -68,6 +68,7 @@ def command(
     from llmkit.serve.server import serve
     from llmkit.serve.settings import LOOPBACK, PIPELINES, Settings
     from llmkit.serve.shelf import Shelf
+    from llmkit.serve.uploads import of_another
 
     elsewhere = host not in LOOPBACK
     if elsewhere and keys is False:
@@ -97,6 +98,10 @@ def command(
     def tell(address: str) -> None:
         if not Shelf(settings.knowledge).there:
             click.echo(f"no knowledge base at {kb}: the first upload makes one; another is named by --kb", err=True)
+        other = of_another(settings)
+        if other is not None:
+            told = f"the uploads in {data} are those of {other}: the next one brings them all into {kb}, too"
+            click.echo(f"{told}; another --data keeps them apart", err=True)
         click.echo(f"{address} is open; Ctrl-C ends it", err=True)
 
     serve(settings, tell)
