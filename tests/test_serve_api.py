@@ -178,6 +178,10 @@ def test_a_body_that_cannot_be_read_says_what_it_needs(tmp_path):
             reply = served.http.post("/api/sessions/s/turns", content=content, headers={"Content-Type": kind})
             assert reply.status_code == 422
             assert wanted in reply.json()["error"]["message"]
+        for method, path, status in (("POST", "/v1/chat/completion", 404), ("PUT", "/v1/models", 405)):
+            reply = served.http.request(method, path)
+            assert reply.status_code == status
+            assert "/openapi.json describes what there is" in reply.json()["error"]["message"]
 
 
 def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):

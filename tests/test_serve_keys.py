@@ -82,6 +82,8 @@ def test_the_command_refuses_to_listen_elsewhere_without_a_key(tmp_path, monkeyp
     listed = CliRunner().invoke(keys, ["list"]).output
     assert "me" in listed
     assert told["key"] not in listed
+    again = CliRunner().invoke(keys, ["add", "me"]).output
+    assert f"me had a key before, which goes on: llmkit keys revoke {told['id']}" in again
     assert "revoked: me" in CliRunner().invoke(keys, ["revoke", "me"]).output
 
 

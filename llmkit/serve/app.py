@@ -96,7 +96,9 @@ def _errors(app: Any) -> None:
         return told(request, refusal(error))
 
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = told(request, Refused(error.status_code, str(error.detail)))
+        nowhere = error.status_code in (404, 405)  # ours are Refused, and say what there is not
+        why = f"{error.detail}: /openapi.json describes what there is" if nowhere else str(error.detail)
+        answer = told(request, Refused(error.status_code, why))
         answer.headers.update(error.headers or {})
         return answer
 
