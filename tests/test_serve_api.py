@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 
 import pytest
+from conftest import REPOSITORY
 from serving import PIPELINES, QUESTION, events, knowledge, running
 
+from llmkit import config
 from llmkit.evaluation.datasets import Rows
+from llmkit.evaluation.plan import plan
 from llmkit.evaluation.rows import BadRow
+from llmkit.evaluation.run import evaluate
+from llmkit.evaluation.task import Task
 from llmkit.knowledge.base import KnowledgeBase
+from llmkit.pipeline import Pipeline
 from llmkit.serve.callers import LOCAL, Refused
 from llmkit.serve.filenames import safe
 from llmkit.types import Document
@@ -139,11 +146,42 @@ def test_thumbs_land_in_a_data_set_that_a_task_reads(tmp_path):
         assert len(served.http.get("/api/feedback").text.splitlines()) == 3
         path = tmp_path / "serve" / "ratings" / "local.jsonl"
         samples = list(Rows(path=str(path), relevant="relevant", history="history").samples())
-    assert samples[0].answers == ("The mill is serviced in August. [1]",)
+    assert samples[0].answers == ("The mill is serviced in August.",)
     assert samples[0].relevant == {"mill": 1.0}
     assert isinstance(samples[1], BadRow)  # a thumb down alone does not say that there is no answer
-    rows = list(Rows(path=str(path), history="history").samples())
-    assert rows[2].answers == ("Never.",)
+    assert (samples[2].answers, samples[2].relevant) == (("Never.",), {})
+
+
+def test_the_task_of_the_documentation_finds_a_praised_answer_right(tmp_path, monkeypatch):
+    knowledge(tmp_path / "kb")
+    with running(tmp_path) as served:
+        name = turn(served, "s")[1][-1][1]["trace"]
+        served.http.post("/api/feedback", json={"trace": name, "rating": "up"})
+    page = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(name: thumbs\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / ".llmkit").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    pipeline = Pipeline.model_validate({"name": "quote", "knowledge": "kb", **PIPELINES["quote"]})
+    folder = evaluate(plan(pipeline, config.parse(text).build(Task), tmp_path / "runs"))
+    (scored,) = folder.scores()
+    assert scored["scores"]["em"] == 1
+
+
+def test_a_body_that_cannot_be_read_says_what_it_needs(tmp_path):
+    with running(tmp_path) as served:
+        for content, kind, wanted in (
+            ('{"question": "x"}', "text/plain", "it needs the header Content-Type: application/json"),
+            ('{"question":', "application/json", "the body is not JSON: Expecting value, at character 12"),
+            ("[]", "application/json", "body: Input should be a valid dictionary"),
+            ('{"quest": "x"}', "application/json", "question: Field required; quest: Extra inputs"),
+        ):
+            reply = served.http.post("/api/sessions/s/turns", content=content, headers={"Content-Type": kind})
+            assert reply.status_code == 422
+            assert wanted in reply.json()["error"]["message"]
+        for method, path, status in (("POST", "/v1/chat/completion", 404), ("PUT", "/v1/models", 405)):
+            reply = served.http.request(method, path)
+            assert reply.status_code == status
+            assert "/openapi.json describes what there is" in reply.json()["error"]["message"]
 
 
 def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
@@ -158,6 +196,13 @@ def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
         assert (done["turns"], done["traces"], done["ratings"]) == (1, 1, 1)
         assert "QX7041" not in str(turn(served, "s", "Where does the dragon sleep?"))
         assert served.http.post("/api/knowledge/forget", json={"documents": ["never"]}).status_code == 404
+        short = turn(served, "s2", "When is the mill serviced?")[1][-1][1]  # and a thumb down names no right document
+        served.http.post("/api/feedback", json={"trace": short["trace"], "rating": "down"})
+        row = json.loads(served.http.get("/api/feedback").text)
+        assert row["cited"] == ["uploads/mill.txt"]
+        served.service.drawers.of(LOCAL).ratings._write([{**row, "question": "When?", "answer": "August. [1]"}])
+        done = served.http.post("/api/knowledge/forget", json={"documents": ["uploads/mill.txt"]}).json()
+        assert done["ratings"] == 1
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert b"QX7041" not in path.read_bytes(), path

@@ -82,6 +82,8 @@ def test_the_command_refuses_to_listen_elsewhere_without_a_key(tmp_path, monkeyp
     listed = CliRunner().invoke(keys, ["list"]).output
     assert "me" in listed
     assert told["key"] not in listed
+    again = CliRunner().invoke(keys, ["add", "me"]).output
+    assert f"me had a key before, which goes on: llmkit keys revoke {told['id']}" in again
     assert "revoked: me" in CliRunner().invoke(keys, ["revoke", "me"]).output
 
 
@@ -119,6 +121,7 @@ def test_every_route_asks_for_its_scope(ring, tmp_path):
             for head in ({}, bearer("llmkit-0-0"), {"Authorization": "Basic eDp5"}):
                 denied = served.http.request(method, path, headers=head)
                 assert (denied.status_code, denied.headers["www-authenticate"]) == (401, "Bearer"), path
+                assert ("none came" if not head else "unknown or revoked") in denied.text
             for name, text in keys.items():
                 status = served.http.request(method, path, headers=bearer(text)).status_code
                 allowed = name in (scope, "admin")

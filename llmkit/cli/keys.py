@@ -48,6 +48,9 @@ def add(
         return
     click.echo(text)
     click.echo(f"{name} may {', '.join(key.scopes)}; the key is kept as a hash and cannot be shown again", err=True)
+    for older in ring.every():
+        if older.name == name and older.id != key.id and not older.revoked:
+            click.echo(f"{name} had a key before, which goes on: llmkit keys revoke {older.id}", err=True)
 
 
 @command.command("list")

@@ -67,10 +67,14 @@ def command(
     from llmkit.serve.keys import KeyRing
     from llmkit.serve.server import serve
     from llmkit.serve.settings import LOOPBACK, PIPELINES, Settings
+    from llmkit.serve.shelf import Shelf
+    from llmkit.serve.uploads import of_another
 
     elsewhere = host not in LOOPBACK
     if elsewhere and keys is False:
-        raise ConfigError(f"listening on {host} needs keys: anybody who reaches it could read the documents")
+        raise ConfigError(
+            f"listening on {host} needs keys: anybody who reaches it could read the documents; leave out --no-keys"
+        )
     guarded = bool(keys) or elsewhere
     if guarded and not any(not key.revoked for key in KeyRing(Path(data).expanduser()).every()):
         raise ConfigError(f"there is no API key yet: llmkit keys add NAME --scope ask --data {data}")
@@ -90,4 +94,14 @@ def command(
         max_stored=int(quota_mb * 1e6),
         grace=grace,
     )
-    serve(settings, lambda address: click.echo(f"{address} is open; Ctrl-C ends it", err=True))
+
+    def tell(address: str) -> None:
+        if not Shelf(settings.knowledge).there:
+            click.echo(f"no knowledge base at {kb}: the first upload makes one; another is named by --kb", err=True)
+        other = of_another(settings)
+        if other is not None:
+            told = f"the uploads in {data} are those of {other}: the next one brings them all into {kb}, too"
+            click.echo(f"{told}; another --data keeps them apart", err=True)
+        click.echo(f"{address} is open; Ctrl-C ends it", err=True)
+
+    serve(settings, tell)

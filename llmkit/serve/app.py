@@ -96,20 +96,27 @@ def _errors(app: Any) -> None:
         return told(request, refusal(error))
 
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = told(request, Refused(error.status_code, str(error.detail)))
+        nowhere = error.status_code in (404, 405)  # ours are Refused, and say what there is not
+        why = f"{error.detail}: /openapi.json describes what there is" if nowhere else str(error.detail)
+        answer = told(request, Refused(error.status_code, why))
         answer.headers.update(error.headers or {})
         return answer
 
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in error.errors()[:10]
-        )
-        return told(request, Refused(422, problems, code="invalid"))
+        return told(request, Refused(422, "; ".join(map(_problem, error.errors()[:10])), code="invalid"))
 
     app.add_exception_handler(LlmkitError, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, ours)
+
+
+def _problem(one: Any) -> str:
+    if one["type"] == "json_invalid":
+        return f"the body is not JSON: {one['ctx']['error']}, at character {one['loc'][-1]}"
+    if one["loc"] == ("body",) and isinstance(one["input"], bytes):
+        return "the body is not read as JSON: it needs the header Content-Type: application/json"
+    return f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}"
 
 
 def _page(app: Any) -> None:

@@ -99,7 +99,10 @@ class Gate:
         caller = LOCAL if settings.open else self._caller(visit, service)
         needed = scope_of(visit.method, visit.path)
         if needed is not None and caller is NOBODY:
-            raise Refused(401, "this needs an API key: Authorization: Bearer llmkit-…", code="invalid_api_key")
+            why = "the one that came is unknown or revoked" if visit.header("authorization") else "none came"
+            raise Refused(
+                401, f"this needs an API key, and {why}: Authorization: Bearer llmkit-…", code="invalid_api_key"
+            )
         if needed is not None and not caller.may(needed):
             raise Refused(403, f"this key may not do that: it needs the scope {needed!r}", code="scope")
         if caller.rate is not None and needed is not None:

@@ -1,8 +1,10 @@
 """Thumbs, as rows of an eval data set.
 
 One JSONL file a caller, one row an answer that was rated. ``answers`` is there where the right answer is known: the
-answer itself after a thumb up, the correction after a thumb down. Without one the row has no ``answers``, and a task
-tells that it leaves the row out; an empty list would claim that the documents hold no answer.
+answer itself after a thumb up, the correction after a thumb down, without citation marks, which are no words of it.
+Without one the row has no ``answers``, and a task tells that it leaves the row out; an empty list would claim that the
+documents hold no answer. ``relevant`` has the documents a right answer cites; of a correction none are known.
+``cited`` has all that the rated answer cites, so that the row goes with any of them that is forgotten.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
+from llmkit.evaluation.metrics.normal import said
 from llmkit.knowledge.quotes import Quotes
 
 Row = dict[str, Any]
@@ -33,20 +36,23 @@ class Ratings:
             DataError: the file cannot be read or written.
         """
         answer = trace["answer"] or {"text": "", "citations": [], "abstained": True}
-        cited = [one["document"] for one in answer["citations"] if one["supported"] and one["document"]]
+        cited = [one for one in answer["citations"] if one["document"]]
         row: Row = {
             "id": trace["id"],
             "question": trace["asked"],
             "history": [{"role": role, "content": content} for role, content in trace["history"]],
             "rating": rating,
             "answer": answer["text"],
+            "cited": list(dict.fromkeys(one["document"] for one in cited)),
             "pipeline": trace["pipeline"],
             "at": trace["at"],
         }
         if rating == "up":
-            row |= {"answers": [] if answer["abstained"] else [answer["text"]], "relevant": list(dict.fromkeys(cited))}
+            right = [] if answer["abstained"] else [said(answer["text"])]
+            supporting = dict.fromkeys(one["document"] for one in cited if one["supported"])
+            row |= {"answers": right, "relevant": list(supporting)}
         elif correction:
-            row["answers"] = [correction]
+            row |= {"answers": [said(correction)], "relevant": []}
         if comment:
             row["comment"] = comment
         with self._lock:

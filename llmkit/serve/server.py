@@ -37,7 +37,9 @@ def serve(settings: Settings, on_start: Callable[[str], None] = lambda _: None) 
     try:
         server.run()
     except SystemExit:
-        raise LlmkitError(f"{settings.host}:{settings.port} cannot be listened on: is it taken?") from None
+        raise LlmkitError(
+            f"{settings.host}:{settings.port} cannot be listened on: is it taken? Give another --port"
+        ) from None
     if not server.started:
         raise LlmkitError("the server did not start: the lines above say why")
 

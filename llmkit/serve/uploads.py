@@ -99,6 +99,9 @@ class Uploads:
         labels = tuple(sorted(set(access))) or (() if caller.id == LOCAL.id else (caller.own,))
         folder = self.folder / self._place(caller, labels)
         folder.mkdir(parents=True, exist_ok=True)
+        belongs = _belongs(self._settings)
+        if not belongs.exists():
+            belongs.write_text(_seen_from_data(self._settings), encoding="utf-8")
         taken = []
         for name, (said, content) in zip(names, files, strict=True):
             path = folder / name
@@ -235,6 +238,28 @@ class Uploads:
         for one in batch.values():
             if not one.done:
                 one.status, one.reason = "skipped", "the reader passed it over: an empty or hidden file"
+
+
+def of_another(settings: Settings) -> str | None:
+    """The knowledge base that kept uploads were brought for, where it is another: the next upload brings them too."""
+    try:
+        there = _belongs(settings).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return None if there == _seen_from_data(settings) else os.path.normpath(settings.data.expanduser() / there)
+
+
+def _belongs(settings: Settings) -> Path:
+    return settings.data.expanduser() / "knowledge.txt"
+
+
+def _seen_from_data(settings: Settings) -> str:
+    """Relative, so that it holds where both are moved together."""
+    knowledge, data = settings.knowledge.expanduser().resolve(), settings.data.expanduser().resolve()
+    try:
+        return os.path.relpath(knowledge, data)
+    except ValueError:  # another drive
+        return str(knowledge)
 
 
 def uploaded_by(name: str) -> str:

@@ -1,0 +1,57 @@
+"""What `llmkit serve` says at its start, and when it cannot start."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from serving import knowledge, running
+
+from llmkit.cli.serve import command
+from llmkit.serve.settings import Settings
+from llmkit.serve.uploads import of_another
+
+pytestmark = pytest.mark.network
+
+
+def test_a_knowledge_base_that_is_not_there_is_told_at_the_start(tmp_path):
+    knowledge(tmp_path / "kb")
+    for kb, wanted in (("kb", ["is open; Ctrl-C ends it"]), ("nokb", ["no knowledge base at nokb", "is open"])):
+        run = [sys.executable, "-m", "llmkit", "serve", "--port", "0", "--kb", kb, "--pipeline", "docs-qa"]
+        with subprocess.Popen(run, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            said = [process.stderr.readline() for _ in wanted]
+            process.terminate()
+            process.communicate(timeout=20)
+        assert all(part in line for part, line in zip(wanted, said, strict=True)), said
+
+
+def test_uploads_of_another_knowledge_base_are_told_at_the_start(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("kb", "other"):
+        knowledge(tmp_path / "a" / name)
+    with running(tmp_path / "a", data=tmp_path / "a" / "serve") as served:
+        served.upload("note.txt", "The gate is shut at nine.")
+        served.until(lambda: [one for one in served.files() if one["status"] == "parsed"])
+    (tmp_path / "a").rename(tmp_path / "b")  # moved together they still belong together
+    assert of_another(Settings(knowledge=tmp_path / "b" / "kb", data=tmp_path / "b" / "serve")) is None
+    run = [sys.executable, "-m", "llmkit", "serve", "--port", "0", "--kb", "other", "--data", "serve"]
+    with subprocess.Popen(
+        [*run, "--pipeline", "docs-qa"], cwd=tmp_path / "b", stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = process.stderr.readline()
+        process.terminate()
+        process.communicate(timeout=20)
+    assert "the uploads in serve are those of kb: the next one brings them all into other, too" in said
+
+
+def test_a_port_that_is_taken_and_keys_that_are_refused_say_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(command, ["--port", port, "--pipeline", "docs-qa"])
+    assert f"127.0.0.1:{port} cannot be listened on: is it taken? Give another --port" in str(done.exception)
+    done = CliRunner().invoke(command, ["--host", "0.0.0.0", "--no-keys"])
+    assert "leave out --no-keys" in str(done.exception)
