@@ -139,6 +139,16 @@ def test_extract_quotes_a_line_of_what_has_no_full_stop(kb):
     assert answer.text == "Passport number X-4471 of the traveller [1]"
 
 
+def test_a_heading_is_quoted_only_where_there_is_nothing_else(kb):
+    pipeline = Pipeline(
+        name="x", steps=[{"type": "retrieve", "k": 1}, {"type": "extract", "threshold": 0}]
+    ).with_knowledge(kb)
+    kb.add([Document("gate", "## When does the sluice gate open?\n\nIt is opened at dawn.", title="Sluice gate")])
+    assert pipeline.run("When does the sluice gate open?").answer.text == "It is opened at dawn. [1]"
+    kb.add([Document("gate", "## When does the sluice gate open?", title="Sluice gate")])
+    assert pipeline.run("When does the sluice gate open?").answer.text == "## When does the sluice gate open? [1]"
+
+
 def test_extract_quotes_and_abstains(kb):
     steps = [{"type": "retrieve", "k": 3}, {"type": "extract", "threshold": 0.4}]
     pipeline = Pipeline(name="x", steps=steps).with_knowledge(kb)

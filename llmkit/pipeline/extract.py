@@ -24,6 +24,7 @@ from llmkit.text.words import words
 from llmkit.types import Answer, Event, Hit, State
 
 _LONG = 400  # characters
+_HEADING = re.compile(r"#{1,6}\s[^\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,10 @@ class Extract(Part):
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer`` and keep in ``state.hits`` the passages that were read."""
         hits = state.hits[: self.passages]
-        found = [
+        spans = [
             _Candidate(n, hit, start, end) for n, hit in enumerate(hits, 1) for start, end in _quotable(hit.chunk.text)
         ]
+        found = [one for one in spans if not _HEADING.fullmatch(one.text)] or spans  # a heading answers nothing
         if not found:
             ctx.note("no passages were found")
             return state.replace(answer=Answer(NOT_FOUND, abstained=True))
