@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
+from llmkit.sqlite_file import connect
 
 Response = dict[str, Any]
 
@@ -56,10 +57,7 @@ class ResponseCache:
         self.path = path
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db = connect(path, synchronous="NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS responses (key TEXT PRIMARY KEY, response TEXT) WITHOUT ROWID")
         except (OSError, sqlite3.Error) as error:
             raise DataError(

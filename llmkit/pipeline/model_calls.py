@@ -18,22 +18,7 @@ from langchain_core.tracers.context import register_configure_hook
 from llmkit.pipeline import telemetry
 from llmkit.pipeline.run import MODEL
 
-_SECONDS = (
-    0.01,
-    0.02,
-    0.04,
-    0.08,
-    0.16,
-    0.32,
-    0.64,
-    1.28,
-    2.56,
-    5.12,
-    10.24,
-    20.48,
-    40.96,
-    81.92,
-)  # of the conventions
+_SECONDS = tuple(0.01 * 2**n for n in range(14))  # the buckets of the conventions, as those of tokens
 _TOKENS = tuple(4**n for n in range(14))
 _heard_by: ContextVar[BaseCallbackHandler | None] = ContextVar("llmkit_model_calls", default=None)
 register_configure_hook(_heard_by, inheritable=True)

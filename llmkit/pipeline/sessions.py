@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from llmkit.errors import DataError
 from llmkit.knowledge.quotes import Quotes
+from llmkit.sqlite_file import connect
 from llmkit.types import Answer, Citation, State
 
 FORMAT = 1
@@ -56,10 +57,7 @@ class SessionStore:
         self.path = path
         self._lock = threading.RLock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._db = connect(path, synchronous="FULL")
             self._db.execute("BEGIN IMMEDIATE")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version == 0:

@@ -21,6 +21,7 @@ from llmkit.errors import DataError
 from llmkit.evaluation.trace import chunk_row, passage_key, state_row
 from llmkit.knowledge.quotes import Quotes
 from llmkit.serve.scribe import Scribe
+from llmkit.sqlite_file import connect
 from llmkit.types import State
 
 _SCHEMA = """
@@ -80,11 +81,7 @@ class TraceStore:
         self._waiting: deque[_Waiting] = deque()
         self._added = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last traces, never the file
-            self._db.execute("PRAGMA secure_delete = ON")
+            self._db = connect(path, synchronous="NORMAL", secure_delete=True)
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise DataError(f"traces cannot be kept in {path}: {error}") from error

@@ -16,6 +16,7 @@ from llmkit.approval import ApprovalNeeded, Request
 from llmkit.errors import DataError
 from llmkit.evaluation.trace import chunk_row, passage_key, read_chunk, read_state, state_row
 from llmkit.knowledge.quotes import Quotes
+from llmkit.sqlite_file import connect
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waits (
@@ -57,11 +58,7 @@ class WaitStore:
         self.path = path
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA secure_delete = ON")
+            self._db = connect(path, synchronous="FULL", secure_delete=True)
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise DataError(f"turns that wait cannot be kept in {path}: {error}") from error
