@@ -180,6 +180,7 @@ def test_the_command_sends_before_it_ends(tmp_path, collector):
 
 
 def test_without_an_endpoint_nothing_is_imported(tmp_path):
+    # LangSmith, which LangChain brings, imports the SDK by itself; exporters are ours alone
     code = (
         "import sys\nfrom llmkit.pipeline import Pipeline\n"
         "made = Pipeline.model_validate({'name': 'p', 'model': 'scripted:x', 'steps': ['generate']})\n"
