@@ -1,6 +1,7 @@
 """OpenTelemetry: spans of runs and steps, and metrics of model calls, in the words of its GenAI conventions.
 
-Off, and not imported from here, unless OTEL_EXPORTER_OTLP_ENDPOINT is set. Questions, passages and answers are never sent.
+Off, and not imported from here, unless OTEL_EXPORTER_OTLP_ENDPOINT is set. Questions, passages and answers are never
+sent.
 """
 
 from __future__ import annotations
