@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--language", metavar="CODE",
-    help="Of a new knowledge base: language that words are stemmed in, as de or ja; without it, told from the texts.",
+    help="Of a new knowledge base: language that words are stemmed in, as de or ja; without it, told from the texts. "
+    "Named de or es, dense search reads its words, too.",
 )  # fmt: skip
 @click.option(
     "--near-duplicates", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.protocols import Encoder
 
 
 def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> KnowledgeBase:
@@ -46,7 +47,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
                     f"{path} was made with {name.replace('_', '-')} {was}, not {now}: {_advice(path, name, value)}"
                 )
         return kb
-    encoder: Any = given.pop("encoder", None) or config.build_part("encoder", "local")
+    encoder: Any = given.pop("encoder", None) or _encoder_of(given.get("language"))
     most = given.pop("max_tokens", None)
     if most is not None and most > encoder.max_tokens:
         raise ConfigError(
@@ -57,6 +58,14 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
     if "recall" in given:
         given["vectors"] = VectorSettings(recall=given.pop("recall"))
     return KnowledgeBase.create(path, encoder=encoder, splitter=splitter, **given)
+
+
+def _encoder_of(language: str | None) -> Encoder:
+    """The local encoder; of a language that llmkit has a dictionary of, with its words."""
+    from llmkit.encoders.local import LocalEncoder
+    from llmkit.encoders.words import shipped
+
+    return LocalEncoder(words=(language,) if language in shipped() else ())
 
 
 def _made_with(kb: KnowledgeBase, name: str) -> Any:

@@ -16,20 +16,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmkit.encoders import tensors
 from llmkit.errors import ModelError
 
 Pooling = Literal["mean", "cls", "max"]
+Table = Callable[[NDArray[Any]], NDArray[Any]]
 _FAMILY = {"bert", "roberta", "xlm-roberta", "dpr"}
 _PREFIXES = ("", "bert.", "roberta.", "question_encoder.bert_model.", "ctx_encoder.bert_model.")
 
 
-def build(folder: Path, pooling: Pooling, *, unit: bool = True, whole: bool = False) -> bytes:
+def build(
+    folder: Path, pooling: Pooling, *, unit: bool = True, whole: bool = False, words: Table | None = None
+) -> bytes:
     """The ONNX graph of the encoder in `folder` (``config.json``, ``model.safetensors``), serialised.
 
     Facebook's DPR towers are read as they are: BERT below ``question_encoder.bert_model.`` or
@@ -40,6 +45,7 @@ def build(folder: Path, pooling: Pooling, *, unit: bool = True, whole: bool = Fa
         pooling: how token vectors become one.
         unit: give vectors of unit length; otherwise as pooled, for models trained with the inner product.
         whole: every tensor of the file must be used; other files may have heads of other tasks.
+        words: makes the table of word embeddings that is used of the one that is there.
 
     Raises:
         ModelError: an architecture that is not BERT's, a tensor that is missing, or one too many.
@@ -50,6 +56,9 @@ def build(folder: Path, pooling: Pooling, *, unit: bool = True, whole: bool = Fa
             f"{folder}: DPR towers with a projection (projection_dim {config['projection_dim']}) are not read"
         )
     graph = BertGraph(folder, config, tensors.load(folder))
+    if words is not None:
+        name = f"{graph.prefix}embeddings.word_embeddings.weight"
+        graph.tensors[name] = words(graph.tensors[name])
     serialized = graph.encoder(pooling, unit)
     unused = sorted(set(graph.tensors) - graph.used)
     if whole and unused:

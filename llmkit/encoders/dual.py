@@ -57,6 +57,9 @@ class DualEncoder(Part):
     """With dot: no passage vector is longer. Part of the identity; a passage beyond it is refused, with its length."""
     longest: int | None = Field(default=None, ge=8)
     """Tokens of the longest text, special tokens and prefix included; none: as the retriever was trained, else 256."""
+    words: tuple[str, ...] = ()
+    """Dictionaries of words that are read through their translations: names of those that come with llmkit (de, es), or
+    TSV files of yours with WORD, TRANSLATION and by choice WEIGHT."""
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     """auto: what the CPU runs fastest, as `llmkit doctor` shows it."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
@@ -194,6 +197,7 @@ class DualEncoder(Part):
             unit=self.similarity != "dot",
             prefix=side.prefix if prefix is None else prefix,
             trained=side.trained,
+            dictionaries=self.words,
         )
 
 

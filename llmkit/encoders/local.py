@@ -28,6 +28,9 @@ class LocalEncoder(Part):
     """A name of `llmkit models list`, or a folder with config.json, model.safetensors and tokenizer.json."""
     max_tokens: int = Field(default=256, ge=8)
     """Longest text, special tokens included."""
+    words: tuple[str, ...] = ()
+    """Dictionaries of words that are read through their translations: names of those that come with llmkit (de, es), or
+    TSV files of yours with WORD, TRANSLATION and by choice WEIGHT."""
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
     """auto: what the CPU runs fastest, as `llmkit doctor` shows it."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
@@ -89,4 +92,4 @@ class LocalEncoder(Part):
         return self._tower_of(self.folder)
 
     def _tower_of(self, folder: Path) -> Tower:
-        return Tower(folder, self.max_tokens, self.choice, self.threads)
+        return Tower(folder, self.max_tokens, self.choice, self.threads, dictionaries=self.words)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from llmkit import cpu, weights
 from llmkit.encoders import capabilities, tensors
-from llmkit.encoders.bert_graph import Pooling, build
+from llmkit.encoders.bert_graph import Pooling, Table, build
 from llmkit.encoders.runtimes import Runner, batches, open_runtime
+from llmkit.encoders.words import Words, read
 from llmkit.errors import DataError, ModelError
 
 _BUDGET = 1024  # tokens of a batch: measured on two cores, larger ones fall out of the cache
@@ -41,6 +42,8 @@ class Tower:
     """Put before every text."""
     trained: bool = False
     """Written by `llmkit train retriever`: no tensor may be missing, and none be too many."""
+    dictionaries: tuple[str, ...] = ()
+    """Of words that are read through their translations."""
 
     def check(self) -> None:
         """Raises ModelError where a file is missing."""
@@ -85,14 +88,16 @@ class Tower:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer, which neither cuts nor pads."""
-        from tokenizers import Tokenizer
-
-        self.check()
-        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
+        """The tokenizer, which neither cuts nor pads and knows the words of the dictionaries."""
+        tokenizer = self._plain_tokenizer()
+        if self.words is not None:
+            self.words.teach(tokenizer)
         return tokenizer
+
+    @cached_property
+    def words(self) -> Words | None:
+        """Those of the dictionaries."""
+        return read(self.dictionaries) if self.dictionaries else None
 
     @cached_property
     def special_tokens(self) -> int:
@@ -113,8 +118,9 @@ class Tower:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights, hex."""
-        return self._graph[1]
+        """SHA-256 of the weights, hex; with dictionaries, of both."""
+        plain = self._graph[1]
+        return plain if self.words is None else hashlib.sha256(f"{plain} {self.words.digest}".encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim).
@@ -144,6 +150,7 @@ class Tower:
         stat = file.stat()
         how = f"{self.pooling} {self.unit} {_GRAPH}"
         config = hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
+        how += f" {self.words.digest}" if self.words else ""
         seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {config} {how}"
         cache = weights.home() / "graphs" / hashlib.sha256(seen.encode()).hexdigest()[:16]
         digest_file, graph = cache / "sha256", cache / "encoder.onnx"
@@ -151,10 +158,24 @@ class Tower:
             cache.mkdir(parents=True, exist_ok=True)
             made = cache / f"encoder.{os.getpid()}.tmp"
             whole = self.trained and file.name == "model.safetensors"
-            made.write_bytes(build(self.folder, self.pooling, unit=self.unit, whole=whole))
+            made.write_bytes(build(self.folder, self.pooling, unit=self.unit, whole=whole, words=self._table))
             made.replace(graph)
             digest_file.write_text(tensors.digest(self.folder), encoding="ascii")
         return graph, digest_file.read_text(encoding="ascii")
+
+    @property
+    def _table(self) -> Table | None:
+        words = self.words
+        return None if words is None else lambda table: words.put_into(table, self._plain_tokenizer())
+
+    def _plain_tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        self.check()
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     @cached_property
     def _run(self) -> Runner:

@@ -1,0 +1,157 @@
+"""Words that are read through their translations: nothing else of the encoder changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmkit.encoders import words
+from llmkit.encoders.dual import DualEncoder
+from llmkit.encoders.local import LocalEncoder
+from llmkit.errors import DataError, KnowledgeError, ModelError
+from llmkit.knowledge.base import KnowledgeBase
+from tests import tiny
+
+pytest.importorskip("torch", reason="needs the extra train")
+
+DICTIONARY = """# German
+pumpe\tpump
+Wasser\twater\t2
+kühl\tcold\t3
+kühl\tblue\t1
+kuhl\twinter
+druckmesser\tpressure gauge
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.bert(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("words") / "de.tsv"
+    made.write_text(DICTIONARY, encoding="utf-8")
+    return made
+
+
+def encoder(model: Path, *files: Path) -> LocalEncoder:
+    return LocalEncoder(model=str(model), max_tokens=40, words=tuple(map(str, files)), precision="f32")
+
+
+def one(encoder: LocalEncoder, text: str) -> np.ndarray:
+    return encoder.encode_passages([text])[0]
+
+
+def test_a_word_is_read_as_its_translation(model: Path, file: Path) -> None:
+    taught, plain = encoder(model, file), encoder(model)
+    np.testing.assert_allclose(one(taught, "die Pumpe, Wasser!"), one(plain, "die pump, water!"), atol=1e-6)
+    assert taught.unknown_share("pumpe wasser") == 0
+    assert plain.unknown_share("pumpe wasser") == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    text=st.lists(st.sampled_from([*tiny.WORDS, "pumpen", "xwasser", "wasserx", "unheard"]), min_size=1, max_size=20)
+)
+def test_a_text_without_the_words_keeps_its_vector_to_the_bit(model: Path, file: Path, text: list[str]) -> None:
+    told = " ".join(text)
+    np.testing.assert_array_equal(one(encoder(model, file), told), one(encoder(model), told))
+
+
+def test_the_weights_of_translations_count_and_length_is_kept(model: Path, file: Path) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    found = words.read([str(file)])
+    table = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 8)).astype(np.float32)
+    made = found.put_into(table, tokenizer)
+    np.testing.assert_array_equal(made[: len(table)], table)
+    taught = Tokenizer.from_file(str(model / "tokenizer.json"))
+    found.teach(taught)
+    cold, blue = (table[tokenizer.token_to_id(word)] for word in ("cold", "blue"))
+    mean = 0.75 * cold + 0.25 * blue
+    length = 0.75 * np.linalg.norm(cold) + 0.25 * np.linalg.norm(blue)
+    np.testing.assert_allclose(
+        made[taught.token_to_id("kühl")], mean / np.linalg.norm(mean) * length, rtol=1e-5, atol=1e-6
+    )
+    gauge = np.mean([table[tokenizer.token_to_id(word)] for word in ("pressure", "gauge")], axis=0)
+    row = made[taught.token_to_id("druckmesser")]
+    assert row @ gauge / np.linalg.norm(row) / np.linalg.norm(gauge) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_later_dictionary_wins_and_a_known_word_is_given_the_meaning(model: Path, file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.tsv"
+    own.write_text("pumpe\tboiler\nred\tgreen\nKestrel Two\toil filter\n")
+    taught, plain = encoder(model, file, own), encoder(model)
+    np.testing.assert_allclose(one(taught, "pumpe"), one(plain, "boiler"), atol=1e-6)
+    np.testing.assert_allclose(one(taught, "the red seal"), one(plain, "the green seal"), atol=1e-6)
+    assert len(taught.token_starts("the kestrel two")) == 2
+
+
+def test_words_that_are_spelt_alike_are_one(model: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both.tsv"
+    both.write_text("Pumpe\tpump\npumpe\tvalve\n")
+    single = tmp_path / "single.tsv"
+    single.write_text("pumpe\tpump\npumpe\tvalve\n")
+    np.testing.assert_array_equal(one(encoder(model, both), "PUMPE"), one(encoder(model, single), "PUMPE"))
+
+
+def test_the_dual_encoder_reads_them_too(model: Path, file: Path) -> None:
+    dual = DualEncoder(model=str(model), words=(str(file),), longest=40, precision="f32")
+    np.testing.assert_allclose(dual.encode_queries(["Pumpe"])[0], one(encoder(model, file), "Pumpe"), atol=1e-6)
+
+
+def test_a_dictionary_belongs_to_the_identity(model: Path, file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.tsv"
+    copy.write_text(DICTIONARY, encoding="utf-8")
+    assert encoder(model, file).identity == encoder(model, copy).identity != encoder(model).identity
+    kb = KnowledgeBase.create(tmp_path / "kb", encoder=encoder(model, copy))
+    kb.close()
+    copy.write_text(DICTIONARY + "ventil\tvalve\n", encoding="utf-8")
+    with pytest.raises(KnowledgeError, match="was made with the encoder"):
+        KnowledgeBase.open(tmp_path / "kb").encoder.identity  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pumpe\n", "line 1: WORD<tab>TRANSLATION"),
+        ("# only this\n", "has no word"),
+        ("\tpump\n", "line 1"),
+        ("a\tpump\npumpe\tpump\tmuch\n", "line 2: a weight"),
+        ("pumpe\tpump\t-1\n", "a weight is a number above 0"),
+        ("pumpe\tpump\tnan\n", "a weight is a number above 0"),
+        ("pumpe\tpump\t1\t2\n", "line 1"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_none_is_told(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "bad.tsv"
+    file.write_text(text)
+    with pytest.raises(DataError, match=told):
+        words.read([str(file)])
+
+
+def test_what_cannot_be_used_is_told(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dictionary 'klingon'"):
+        words.read(["klingon"])
+    latin = tmp_path / "latin.tsv"
+    latin.write_bytes("kühl\tcold\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        words.read([str(latin)])
+    unread = tmp_path / "unread.tsv"
+    unread.write_text("pumpe\tbomba\n")
+    with pytest.raises(DataError, match="does not read the translation 'bomba'"):
+        one(encoder(model, unread), "pumpe")
+
+
+def test_a_tokenizer_of_another_kind_is_refused(file: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    with pytest.raises(ModelError, match="this one is BPE"):
+        words.read([str(file)]).teach(Tokenizer(models.BPE()))
