@@ -155,3 +155,53 @@ def test_a_tokenizer_of_another_kind_is_refused(file: Path) -> None:
 
     with pytest.raises(ModelError, match="this one is BPE"):
         words.read([str(file)]).teach(Tokenizer(models.BPE()))
+
+
+@pytest.mark.parametrize("name", words.shipped())
+def test_a_shipped_dictionary_leaves_english_alone(name: str) -> None:
+    senses = words.read([name]).senses
+    assert len(senses) > 30_000
+    assert not set("the water and new house of time more people the end".split()) & set(senses)
+    assert all(1 <= len(found) <= 4 for found in senses.values())
+
+
+def test_german_texts_are_told_that_the_encoder_can_read_them(model: Path, tmp_path: Path) -> None:
+    from llmkit.types import Document
+
+    text = "Die Pumpe ist kalt und das Wasser fließt nicht, weil der Filter mit dem Ventil nicht verbunden ist. " * 4
+    with KnowledgeBase.create(tmp_path / "kb", encoder=encoder(model)) as kb:
+        kb.add([Document(id="one", text=text)])
+        assert any("--language de, it reads the words, too" in note for note in kb.untold())
+
+
+@pytest.mark.slow
+def test_german_and_spanish_questions_find_english_and_german_texts(weights_home: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from llmkit.cli import cli
+
+    english = [
+        "The pump must be switched off before the filter is changed.",
+        "Employees are entitled to thirty days of holiday a year.",
+        "The battle ended with the defeat of the northern army.",
+        "Cells divide more slowly at low temperatures.",
+    ]
+    asked = [
+        ("Was ist vor dem Wechsel des Filters zu tun?", 0),
+        ("Wie viel Urlaub bekommen Mitarbeiter?", 1),
+        ("¿Quién perdió la batalla?", 2),
+        ("¿Cómo influye la temperatura en las células?", 3),
+    ]
+    plain, taught = LocalEncoder(), LocalEncoder(words=("de", "es"))
+    passages = taught.encode_passages(english)
+    np.testing.assert_array_equal(passages, plain.encode_passages(english))
+    found = (taught.encode_queries([question for question, _ in asked]) @ passages.T).argmax(1)
+    assert found.tolist() == [right for _, right in asked]
+
+    (tmp_path / "brief.txt").write_text("Der Vertrag endet am 3. Mai. Die Kündigung muss schriftlich erfolgen.\n" * 3)
+    into = str(tmp_path / "kb")
+    result = CliRunner().invoke(cli, ["ingest", str(tmp_path / "brief.txt"), "--into", into, "--language", "de"])
+    assert result.exit_code == 0, result.output
+    with KnowledgeBase.open(into) as kb:
+        assert kb.encoder.words == ("de",)
+        assert kb.language == "de"

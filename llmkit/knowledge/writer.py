@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.encoders.words import shipped
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import access, index_file, indexing, segments, spaces
 from llmkit.knowledge.analyzers import AUTO, guess
@@ -180,7 +181,10 @@ class Writer:
         public = [chunk for chunk in chunks if not chunk.access]  # what is forbidden must not decide for others
         found = guess([chunk.indexed_text for chunk in public or chunks])
         if found.note:
-            self.kb.notes.append(f"{found.note}; --language names another, for a new knowledge base")
+            told = f"{found.note}; --language names another, for a new knowledge base"
+            if found.code in shipped() and getattr(self.kb.encoder, "words", None) == ():
+                told += f". The encoder reads English; made anew with --language {found.code}, it reads the words, too"
+            self.kb.notes.append(told)
         return found.code
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:
