@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_KB := .llmkit/demo
+DEMO_KB := .llmkit/demo-kb
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test fast-test tools lint bench bench-peers bench-stores constraints clean
@@ -13,12 +13,14 @@ help:            ## this list
 
 demo: $(VENV)/base.stamp  ## set up, then ask the documentation: a quotation, then answers by the model that comes with it
 	@$(BIN)/llmkit models pull
-	@$(BIN)/llmkit ingest docs --into $(DEMO_KB)
+	@$(BIN)/llmkit ingest docs --into $(DEMO_KB) --encoder '{type: local, words: [de]}'
 	@ask() { printf '\n\033[1m? %s\033[0m\n' "$$1"; $(BIN)/llmkit ask "$$1" --kb $(DEMO_KB) --pipeline "$$2"; }; \
 	ask "Where does a knowledge base write the encoder down?" docs-qa && \
 	ask "What happens when a file fails to parse that was indexed before?" docs-qa-local && \
 	ask "What is the default port of llmkit serve?" docs-qa-local && \
 	ask "Who won the football world cup in 1998?" docs-qa-local
+	@printf '\n\033[1m? %s\033[0m  (English documents, a question in German)\n' "Auf welchem Port lauscht der Server?"
+	@$(BIN)/llmkit search "Auf welchem Port lauscht der Server?" --kb $(DEMO_KB) -k 1
 	@printf '\nYour own documents next:\n  %s ingest ~/Documents --into kb\n  %s ask "…" --kb kb\n' $(BIN)/llmkit $(BIN)/llmkit
 	@printf '\nThe page, in your browser:\n  %s serve --kb %s\n' $(BIN)/llmkit $(DEMO_KB)
 

@@ -2,10 +2,10 @@
 
     python benchmarks/words.py [--words de,es] [--half test|dev|all] [--only read|english]
 
-First part: XQuAD, whose paragraphs and questions are translations of each other; 240 paragraphs in each language. The
-dictionaries that come with llmkit were learnt from texts that hold its first 24 articles, so it is the other 24 whose
-questions count (``--half test``); all 240 paragraphs are searched. Second part: English questions. Every line is judged
-by the gate (`llmkit train adopt`): paired, paragraphs as clusters.
+First part: XQuAD, whose paragraphs and questions are translations of each other; 240 paragraphs in each language, all
+of them searched. Nothing of it went into the dictionaries, but how they are made was chosen on the questions of its
+first 24 articles, so it is the other 24 that count (``--half test``). Second part: English questions. Every line is
+judged by the gate of `llmkit train adopt`: paired, paragraphs as clusters.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ nothing is trained.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from llmkit.errors import DataError, ModelError, unknown
 
 Senses = tuple[tuple[str, float], ...]
 """Translations of a word, and their weights."""
+_BETWEEN = "\N{BROKEN BAR}"
+"""No word has it; a tokenizer spells it as it is."""
 _SHIPPED = Path(__file__).parent / "dictionaries"
 
 
@@ -55,10 +58,10 @@ class Words:
         if kind not in ("WordPiece", "WordLevel"):  # others cut a text by what stands before it
             raise ModelError(f"dictionaries need an encoder with a WordPiece tokenizer, as BERT's; this one is {kind}")
         spell = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
+        forms = spell(_BETWEEN.join(self.senses)).split(_BETWEEN)  # one call: fifty thousand take long
         spelled: dict[str, Senses] = {}
-        for word, senses in self.senses.items():
-            form = spell(word).strip()
-            spelled[form] = spelled.get(form, ()) + senses
+        for form, senses in zip(forms, self.senses.values(), strict=True):
+            spelled[form.strip()] = spelled.get(form.strip(), ()) + senses
         spelled.pop("", None)
         new = [form for form in spelled if tokenizer.token_to_id(form) is None]
         tokenizer.add_tokens([AddedToken(form, single_word=True, normalized=True) for form in new])
@@ -147,15 +150,17 @@ def _lines(file: Path, content: bytes) -> Iterator[tuple[str, str, float]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8: save it so ({error})") from error
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
+        if line.startswith("#") or not line or line.isspace():
             continue
-        word, *rest = (cell.strip() for cell in line.split("\t"))
-        if not word or not 1 <= len(rest) <= 2 or not rest[0]:
-            raise DataError(f"{file} line {number}: WORD<tab>TRANSLATION<tab>WEIGHT is asked for, not {line[:80]!r}")
+        word, _, rest = line.partition("\t")
+        translation, _, weight = rest.partition("\t")
+        word, translation = word.strip(), translation.strip()
         try:
-            weight = float(rest[1]) if len(rest) == 2 else 1.0
+            counts = float(weight) if weight else 1.0
         except ValueError:
-            weight = -1.0
-        if not 0 < weight < float("inf"):
-            raise DataError(f"{file} line {number}: a weight is a number above 0, not {rest[1]!r}")
-        yield word, rest[0], weight
+            counts = -1.0
+        if not word or _BETWEEN in word or not translation or "\t" in weight:
+            raise DataError(f"{file} line {number}: WORD<tab>TRANSLATION<tab>WEIGHT is asked for, not {line[:80]!r}")
+        if not 0 < counts < math.inf:
+            raise DataError(f"{file} line {number}: a weight is a number above 0, not {weight!r}")
+        yield word, translation, counts
