@@ -30,12 +30,6 @@ def shipped(kind: Kind) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / kind
 
 
-def weights_folder(name: str) -> Path | None:
-    """The folder of small weights that came with llmkit under that name; None where there is none."""
-    folder = _PACKAGE / "_weights" / name
-    return folder if folder.parent == _PACKAGE / "_weights" and folder.is_dir() else None
-
-
 def find(kind: Kind, name: str, suffix: str = ".yaml") -> Path:
     """The file of that name.
 

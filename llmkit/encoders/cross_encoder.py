@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llmkit import assets, cpu, weights
+from llmkit import cpu, weights
 from llmkit.encoders import capabilities, tensors
 from llmkit.encoders.bert_graph import Pooling, read_config
 from llmkit.encoders.cross_graph import build_cross_encoder
@@ -123,8 +123,7 @@ class LocalCrossEncoder(Part):
         Raises:
             ModelError: they do not.
         """
-        shipped = assets.weights_folder(self.model)
-        folder = shipped if shipped is not None else weights.find(self.model)
+        folder = weights.find(self.model)
         delta = (folder / "delta.safetensors").is_file()
         wanted = [CARD, "head.safetensors"] if delta else ["config.json", "model.safetensors"]
         for name in wanted:
