@@ -48,20 +48,27 @@ def one(encoder: LocalEncoder, text: str) -> np.ndarray:
     return encoder.encode_passages([text])[0]
 
 
-def test_a_word_is_read_as_its_translation(model: Path, file: Path) -> None:
-    taught, plain = encoder(model, file), encoder(model)
+@pytest.fixture(scope="module")
+def both(model: Path, file: Path) -> tuple[LocalEncoder, LocalEncoder]:
+    """With the dictionary, and without."""
+    return encoder(model, file), encoder(model)
+
+
+def test_a_word_is_read_as_its_translation(both: tuple[LocalEncoder, LocalEncoder]) -> None:
+    taught, plain = both
     np.testing.assert_allclose(one(taught, "die Pumpe, Wasser!"), one(plain, "die pump, water!"), atol=1e-6)
     assert taught.unknown_share("pumpe wasser") == 0
     assert plain.unknown_share("pumpe wasser") == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     text=st.lists(st.sampled_from([*tiny.WORDS, "pumpen", "xwasser", "wasserx", "unheard"]), min_size=1, max_size=20)
 )
-def test_a_text_without_the_words_keeps_its_vector_to_the_bit(model: Path, file: Path, text: list[str]) -> None:
-    told = " ".join(text)
-    np.testing.assert_array_equal(one(encoder(model, file), told), one(encoder(model), told))
+def test_a_text_without_the_words_keeps_its_vector_to_the_bit(
+    both: tuple[LocalEncoder, LocalEncoder], text: list[str]
+) -> None:
+    np.testing.assert_array_equal(*(one(encoder, " ".join(text)) for encoder in both))
 
 
 def test_the_weights_of_translations_count_and_length_is_kept(model: Path, file: Path) -> None:
@@ -205,3 +212,14 @@ def test_german_and_spanish_questions_find_english_and_german_texts(weights_home
     with KnowledgeBase.open(into) as kb:
         assert kb.encoder.words == ("de",)
         assert kb.language == "de"
+
+
+def test_a_dictionary_is_found_from_another_folder(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ours.tsv").write_text("pumpe\tpump\n")
+    monkeypatch.chdir(tmp_path)
+    made = LocalEncoder(model=str(model), max_tokens=40, words=("./ours.tsv", "de"))
+    assert made.words == (str(tmp_path / "ours.tsv"), "de")
+    monkeypatch.chdir("/")
+    assert LocalEncoder.model_validate({k: v for k, v in made.config().items() if k != "type"}) == made

@@ -28,6 +28,7 @@ from llmkit.encoders import capabilities
 from llmkit.encoders.described import Described, Side, describe
 from llmkit.encoders.identity import identity
 from llmkit.encoders.tower import Tower
+from llmkit.encoders.words import Dictionaries
 from llmkit.errors import DataError, ModelError
 from llmkit.part import Part
 
@@ -57,7 +58,7 @@ class DualEncoder(Part):
     """With dot: no passage vector is longer. Part of the identity; a passage beyond it is refused, with its length."""
     longest: int | None = Field(default=None, ge=8)
     """Tokens of the longest text, special tokens and prefix included; none: as the retriever was trained, else 256."""
-    words: tuple[str, ...] = ()
+    words: Dictionaries = ()
     """Dictionaries of words that are read through their translations: names of those that come with llmkit (de, es), or
     TSV files of yours with WORD, TRANSLATION and by choice WEIGHT."""
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"

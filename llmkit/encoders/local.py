@@ -15,6 +15,7 @@ from llmkit import weights
 from llmkit.encoders import capabilities
 from llmkit.encoders.identity import identity
 from llmkit.encoders.tower import Tower
+from llmkit.encoders.words import Dictionaries
 from llmkit.part import Part
 
 
@@ -28,7 +29,7 @@ class LocalEncoder(Part):
     """A name of `llmkit models list`, or a folder with config.json, model.safetensors and tokenizer.json."""
     max_tokens: int = Field(default=256, ge=8)
     """Longest text, special tokens included."""
-    words: tuple[str, ...] = ()
+    words: Dictionaries = ()
     """Dictionaries of words that are read through their translations: names of those that come with llmkit (de, es), or
     TSV files of yours with WORD, TRANSLATION and by choice WEIGHT."""
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"

@@ -18,10 +18,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from llmkit.errors import DataError, ModelError, unknown
 
@@ -128,6 +129,17 @@ def read(dictionaries: Sequence[str]) -> Words:
             raise DataError(f"{file} has no word: a line is WORD<tab>TRANSLATION")
         senses |= {word: tuple(several) for word, several in found.items()}
     return Words(senses, seen.hexdigest())
+
+
+def placed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Files by their whole path, so that they are found from another folder, too; other names as they are."""
+    whole = (Path(name).expanduser() for name in names)
+    return tuple(str(path.resolve()) if path.is_file() and name not in shipped() else name
+                 for name, path in zip(names, whole, strict=True))  # fmt: skip
+
+
+Dictionaries = Annotated[tuple[str, ...], AfterValidator(placed)]
+"""Names of dictionaries that come with llmkit, or TSV files."""
 
 
 def shipped() -> list[str]:
