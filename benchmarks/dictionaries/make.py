@@ -2,7 +2,7 @@
 
     python benchmarks/dictionaries/make.py PACKAGES OUT
 
-PACKAGES is a folder of the packages that README.md names, OUT the folder of the dictionaries. Prints how much each
+PACKAGES is the folder that fetch.sh fills, OUT the folder of the dictionaries. Prints how much each
 source has. Words are taken by frequency (wordfreq); those that the encoder already reads as English are left out.
 """
 
@@ -39,6 +39,7 @@ def main() -> None:
     arguments.add_argument("packages", type=Path)
     arguments.add_argument("out", type=Path)
     given = arguments.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(weights.find("minilm") / "tokenizer.json"))
 
     def spell(text: str) -> str:

@@ -17,6 +17,8 @@ from packages import read
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 CLASSES = {"n": "noun", "pn": "noun", "v": "verb", "adj": "adjective"}
+DICTIONARIES = 75
+"""Those that fetch.sh downloads; one more or less would change many words a little, and nobody would see it."""
 LONGEST = 3
 """Words of an entry; longer ones explain."""
 
@@ -32,7 +34,12 @@ class Edge(NamedTuple):
 
 def edges(folder: Path) -> list[Edge]:
     """Every entry of the folder's dictionaries, sorted."""
-    return sorted({edge for package in folder.glob("dict-freedict-*.deb") for edge in dictionary(package)})
+    packages = list(folder.glob("dict-freedict-*.deb"))
+    if len(packages) != DICTIONARIES:
+        raise SystemExit(
+            f"{folder} has {len(packages)} packages dict-freedict-*, {DICTIONARIES} are needed: see fetch.sh"
+        )
+    return sorted({edge for package in packages for edge in dictionary(package)})
 
 
 def dictionary(package: Path) -> Iterator[Edge]:
