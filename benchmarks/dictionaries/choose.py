@@ -90,7 +90,7 @@ def frequency(text: str) -> float:
 
 
 def compound(word: str, senses: dict[str, Senses]) -> str | None:
-    """The translations of a German compound's parts in order: bundesregierung, `federal government`.
+    """The translations of a German compound's parts in order: bundesregierung, `federation government`.
 
     Of several ways to cut, the one with the most equal parts, rather without a link.
     """
