@@ -69,6 +69,7 @@ def rollback(to: str, kb: str, as_json: bool) -> None:
 
     with _open(kb) as base:
         found = rollback(base, to)
+        notes(base.untold())
     _tell(found, as_json)
 
 

@@ -38,7 +38,9 @@ def rollback(kb: KnowledgeBase, to: int | str) -> history.Diff:
         found = history.diff(kb, kb.generation, target)
         space = spaces.at(kb.catalog, target)
         if space.identity != kb.identity:
+            was = kb.identity
             _over_an_adoption(kb, target, space)
+            kb.notes.append(f"the encoder is {space.identity} again; it was {was}")
             return found
         if found == history.Diff((), (), ()):
             return found
