@@ -121,7 +121,7 @@ def test_a_dictionary_belongs_to_the_identity(model: Path, file: Path, tmp_path:
     kb = KnowledgeBase.create(tmp_path / "kb", encoder=encoder(model, copy))
     kb.close()
     copy.write_text(DICTIONARY + "ventil\tvalve\n", encoding="utf-8")
-    with pytest.raises(KnowledgeError, match="was made with the encoder"):
+    with pytest.raises(KnowledgeError, match="unless a dictionary has changed"):
         KnowledgeBase.open(tmp_path / "kb").encoder.identity  # noqa: B018
 
 
@@ -135,6 +135,7 @@ def test_a_dictionary_belongs_to_the_identity(model: Path, file: Path, tmp_path:
         ("pumpe\tpump\t-1\n", "a weight is a number above 0"),
         ("pumpe\tpump\tnan\n", "a weight is a number above 0"),
         ("pumpe\tpump\t1\t2\n", "line 1"),
+        ('"pumpe"\t"pump"\n', "line 1: save it without quotation marks"),
     ],
 )  # fmt: skip
 def test_a_line_that_is_none_is_told(tmp_path: Path, text: str, told: str) -> None:
@@ -147,6 +148,8 @@ def test_a_line_that_is_none_is_told(tmp_path: Path, text: str, told: str) -> No
 def test_what_cannot_be_used_is_told(model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dictionary 'klingon'"):
         words.read(["klingon"])
+    with pytest.raises(DataError, match="there is no dictionary at gone"):
+        words.read(["gone.tsv"])
     latin = tmp_path / "latin.tsv"
     latin.write_bytes("kühl\tcold\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8"):
@@ -178,7 +181,7 @@ def test_german_texts_are_told_that_the_encoder_can_read_them(model: Path, tmp_p
     text = "Die Pumpe ist kalt und das Wasser fließt nicht, weil der Filter mit dem Ventil nicht verbunden ist. " * 4
     with KnowledgeBase.create(tmp_path / "kb", encoder=encoder(model)) as kb:
         kb.add([Document(id="one", text=text)])
-        assert any("--language de, it reads the words, too" in note for note in kb.untold())
+        assert any("`words: [de]` in --encoder lets it read the words" in note for note in kb.untold())
 
 
 @pytest.mark.slow

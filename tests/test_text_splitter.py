@@ -164,3 +164,20 @@ def test_front_matter_is_in_no_chunk_and_cuts_what_stands_around_it():
     spans = ledger(document, chunks)
     assert "".join(text[span.start : span.end] for span in spans) == text
     assert totals(spans) == {"indexed": 6, "dropped: white space": 4, "dropped: front matter": 12}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("Der Vertrag endet am 31. Dezember 2027. Er verlängert sich nicht.", 2),
+        ("Frist: 3. Mai. Danach ist es zu spät.", 2),
+        ("Die Versammlung findet am 2. Montag im Mai statt. Sie ist öffentlich.", 2),
+        ("Sie ist gemäß Abs. 3 einzureichen. Danach nicht.", 2),
+        ("Dr. Huber sitzt im Gebäude Nr. 7. Er hilft.", 2),
+        ("Schutz wie z. B. Helme ist Pflicht. Auch u. U. Brillen.", 2),
+        ("We sold 12. They sold 13.", 2),
+        ("It was in the year 31. The king died.", 2),
+    ],
+)
+def test_german_ordinals_and_abbreviations_end_no_sentence(text: str, count: int) -> None:
+    assert len(sentences(text)) == count

@@ -24,6 +24,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
         ConfigError: the knowledge base is there, and was made with other settings than those that are given.
     """
     from llmkit import config
+    from llmkit.encoders.words import unread_words
     from llmkit.errors import ConfigError, DataError
     from llmkit.knowledge.base import KnowledgeBase
     from llmkit.knowledge.vector_settings import VectorSettings
@@ -38,6 +39,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
         given["encoder"] = config.build_part("encoder", value, "--encoder")
     if (path / "catalog.sqlite").is_file():
         kb = KnowledgeBase.open(path)
+        kb.notes += filter(None, [unread_words(kb.encoder, given.get("language", ""))])
         for name, value in given.items():
             known = _made_with(kb, name)
             if value != known:
@@ -57,7 +59,9 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
     splitter = StructureSplitter(max_tokens=most)
     if "recall" in given:
         given["vectors"] = VectorSettings(recall=given.pop("recall"))
-    return KnowledgeBase.create(path, encoder=encoder, splitter=splitter, **given)
+    kb = KnowledgeBase.create(path, encoder=encoder, splitter=splitter, **given)
+    kb.notes += filter(None, [unread_words(encoder, given.get("language", ""))])
+    return kb
 
 
 def _encoder_of(language: str | None) -> Encoder:

@@ -26,7 +26,7 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
         print_json({**asdict(total), **({"per_file": [asdict(file) for file in listed]} if per_file else {})})
         return
     click.echo(f"{total.path}: generation {total.generation}, {total.at or 'nothing committed yet'}")
-    click.echo(f"encoder     {total.encoder}")
+    click.echo(f"encoder     {total.encoder}{', with words of ' + ', '.join(total.words) if total.words else ''}")
     click.echo(f"documents   {total.documents} in {total.chunks} chunks")
     click.echo(f"language    {total.language}")
     if total.duplicates:

@@ -54,7 +54,7 @@ def command(candidate: str, kb: str, questions: str, tried: int, dry_run: bool, 
         print_json({"verdict": verdict, "adoption": asdict(done) if done else None, "notes": told})
     else:
         notes(told)
-        click.echo(str(judged.verdict))
+        click.echo(("dry run, nothing was changed: " if dry_run else "") + str(judged.verdict))
         if done:
             click.echo(
                 f"{done.chunks} passages are encoded by {done.new}: generation {done.generation}, was {done.old}"

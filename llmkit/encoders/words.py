@@ -147,12 +147,25 @@ def shipped() -> list[str]:
     return sorted(file.stem for file in _SHIPPED.glob("*.tsv"))
 
 
+def unread_words(encoder: Any, language: str) -> str:
+    """What the user should know of an encoder without the dictionary of a language that there is one of; or nothing."""
+    words = getattr(encoder, "words", None)
+    if words is None or language not in shipped() or language in words:
+        return ""
+    spec = f"words: [{', '.join((language, *words))}]"
+    return f"the encoder reads no {language}: in a new knowledge base, `{spec}` in --encoder lets it read the words"
+
+
 def _file(name: str) -> Path:
     if name in shipped():
         return _SHIPPED / f"{name}.tsv"
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if path.suffix or len(path.parts) > 1:
+        raise DataError(
+            f"there is no dictionary at {path}: a knowledge base needs the file where it was, and as it was"
+        )
     raise DataError(f"{unknown('dictionary', name, shipped())}, or give the path of a TSV file")
 
 
@@ -171,6 +184,8 @@ def _lines(file: Path, content: bytes) -> Iterator[tuple[str, str, float]]:
             counts = float(weight) if weight else 1.0
         except ValueError:
             counts = -1.0
+        if any(cell[:1] == cell[-1:] == '"' for cell in (word, translation)):
+            raise DataError(f"{file} line {number}: save it without quotation marks, which would belong to the word")
         if not word or _BETWEEN in word or not translation or "\t" in weight:
             raise DataError(f"{file} line {number}: WORD<tab>TRANSLATION<tab>WEIGHT is asked for, not {line[:80]!r}")
         if not 0 < counts < math.inf:

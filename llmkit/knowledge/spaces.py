@@ -87,9 +87,13 @@ def encoder_of(space: Space, given: Encoder | None, path: Path) -> tuple[Encoder
     if encoder.identity == space.identity:
         return encoder, ""
     if not same_space(encoder.identity, space.identity):
+        words = getattr(encoder, "words", ())
+        changed = (
+            f", unless a dictionary has changed since ({', '.join(words)}): bring it back as it was" if words else ""
+        )
         raise KnowledgeError(
             f"{path} was made with the encoder {space.identity}, this one is {encoder.identity}: their "
-            "vectors cannot be compared. Use the same model, or ingest into a new knowledge base"
+            f"vectors cannot be compared. Use the same model, or ingest into a new knowledge base{changed}"
         )
     return encoder, f"vectors were made by {space.identity}, questions are encoded by {encoder.identity}"
 

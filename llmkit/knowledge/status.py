@@ -53,6 +53,8 @@ class Status:
     at: str
     """When the last generation was committed, UTC."""
     encoder: str
+    words: tuple[str, ...]
+    """Dictionaries that the encoder reads with."""
     documents: int
     chunks: int
     embedded: int
@@ -99,6 +101,7 @@ def status(kb: KnowledgeBase) -> Status:
         generation=kb.generation,
         at=at[0][0] if at else "",
         encoder=kb.identity,
+        words=tuple(json.loads(kb.space.encoder).get("words", ())),
         documents=documents,
         chunks=len(live),
         embedded=int(kb.index.holds(live).sum()),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.words import shipped
+from llmkit.encoders.words import unread_words
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import access, index_file, indexing, segments, spaces
 from llmkit.knowledge.analyzers import AUTO, guess
@@ -182,9 +182,9 @@ class Writer:
         found = guess([chunk.indexed_text for chunk in public or chunks])
         if found.note:
             told = f"{found.note}; --language names another, for a new knowledge base"
-            if found.code in shipped() and getattr(self.kb.encoder, "words", None) == ():
-                told += f". The encoder reads English; made anew with --language {found.code}, it reads the words, too"
             self.kb.notes.append(told)
+        if missing := unread_words(self.kb.encoder, found.code):
+            self.kb.notes.append(missing)
         return found.code
 
     def _vectors(self, chunks: list[Chunk]) -> tuple[NDArray[np.float32], list[bytes]]:

@@ -12,8 +12,18 @@ import re
 _ABBREVIATIONS = frozenset(
     """al approx apr art aug ave bros ca cf ch co corp dec dept dr ed eds eq etc feb fig figs gen gov hon inc jan jr jul
     jun lt ltd mar mr mrs ms mt no nos nov oct op p pp prof pt rev sec sep sept sgt sr st tab trans univ viz vol vols vs
-    e.g i.e a.m p.m u.s u.k u.n ph.d z.b d.h bzw usw""".split()
+    e.g i.e a.m p.m u.s u.k u.n ph.d z.b d.h bzw usw
+    abb abs anm bd bspw evtl ggf hr hrsg inkl lfd mio mrd nr sog str tel vgl zzgl
+    avda dra núm pág págs sra ud uds""".split()
 )
+_COUNTED = re.compile(r"\b(?:am|vom|zum|beim|im|bis|ab|seit|jede[mnrs]?|de[mnrs]|die|das)\s+\d{1,2}\Z", re.IGNORECASE)
+"""German writes a full stop for the -th: "am 31. Dezember", "der 2. Montag"."""
+_NUMBER = re.compile(r"\b\d{1,2}\Z")
+_MONTH = re.compile(
+    r"\.\s+(?:Januar|Jänner|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b"
+)
+_SPACED = re.compile(r"(?<=\b[a-zäöü]\.)\s+(?=[A-ZÄÖÜ]\.)")
+"""Inside "z. B.", "u. U." and their kind."""
 _BREAK = re.compile(
     r"""(?P<hard>\n[ \t]*\n\s*|\n(?=[ \t]*(?:\||(?:[-*•‣]|\d{1,3}[.)])[ \t])))   # blank line, list item, table row
       | (?P<cjk>[。！？｡]+[」』）”’"')\]]*)                                   # full-width stops end wherever they stand
@@ -58,7 +68,16 @@ def _ends(text: str, match: re.Match[str], start: int) -> bool:
     word = _LAST_WORD.search(text, max(start, match.start() - 20), match.start())
     before = word.group() if word else ""
     initial = len(before) == 1 and before.isupper()
-    return not (initial or before.casefold().strip(".") in _ABBREVIATIONS)
+    if initial or before.casefold().strip(".") in _ABBREVIATIONS or _SPACED.match(text, match.end()):
+        return False
+    return not (before.isdecimal() and _ordinal(text, match.start()))
+
+
+def _ordinal(text: str, stop: int) -> bool:
+    """Whether the number before the stop counts, as in German dates."""
+    line = text[max(0, stop - 20) : stop]
+    dated = _NUMBER.search(line) is not None and _MONTH.match(text, stop) is not None
+    return dated or _COUNTED.search(line) is not None
 
 
 def _add(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
