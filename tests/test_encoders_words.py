@@ -94,7 +94,7 @@ def test_the_weights_of_translations_count_and_length_is_kept(model: Path, file:
 
 def test_a_later_dictionary_wins_and_a_known_word_is_given_the_meaning(model: Path, file: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.tsv"
-    own.write_text("pumpe\tboiler\nred\tgreen\nKestrel Two\toil filter\n")
+    own.write_text("PUMPE\tboiler\nred\tgreen\nKestrel Two\toil filter\n")
     taught, plain = encoder(model, file, own), encoder(model)
     np.testing.assert_allclose(one(taught, "pumpe"), one(plain, "boiler"), atol=1e-6)
     np.testing.assert_allclose(one(taught, "the red seal"), one(plain, "the green seal"), atol=1e-6)
@@ -169,7 +169,7 @@ def test_a_tokenizer_of_another_kind_is_refused(file: Path) -> None:
 
 @pytest.mark.parametrize("name", words.shipped())
 def test_a_shipped_dictionary_leaves_english_alone(name: str) -> None:
-    senses = words.read([name]).senses
+    (senses,) = words.read([name]).dictionaries
     assert len(senses) > 30_000
     assert not set("the water and new house of time more people the end".split()) & set(senses)
     assert all(1 <= len(found) <= 4 for found in senses.values())

@@ -37,14 +37,15 @@ _SHIPPED = Path(__file__).parent / "dictionaries"
 class Words:
     """Words and what they mean in the encoder's own language."""
 
-    senses: Mapping[str, Senses]
+    dictionaries: tuple[Mapping[str, Senses], ...]
+    """Translations by word; what a later one says of a word holds."""
     digest: str
     """SHA-256 of the dictionaries, hex."""
 
     def teach(self, tokenizer: Any) -> dict[int, Senses]:
         """Make every word a token of the tokenizer, in the tokenizer's own spelling.
 
-        Words that it spells alike are one, with the translations of all.
+        Words of one dictionary that it spells alike are one, with the translations of all.
 
         Returns:
             Translations by id: behind the vocabulary, or that of a token that was there and has this meaning from now
@@ -59,10 +60,13 @@ class Words:
         if kind not in ("WordPiece", "WordLevel"):  # others cut a text by what stands before it
             raise ModelError(f"dictionaries need an encoder with a WordPiece tokenizer, as BERT's; this one is {kind}")
         spell = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
-        forms = spell(_BETWEEN.join(self.senses)).split(_BETWEEN)  # one call: fifty thousand take long
         spelled: dict[str, Senses] = {}
-        for form, senses in zip(forms, self.senses.values(), strict=True):
-            spelled[form.strip()] = spelled.get(form.strip(), ()) + senses
+        for one in self.dictionaries:
+            forms = spell(_BETWEEN.join(one)).split(_BETWEEN)  # one call: fifty thousand take long
+            here: dict[str, Senses] = {}
+            for form, senses in zip(forms, one.values(), strict=True):
+                here[form.strip()] = here.get(form.strip(), ()) + senses
+            spelled |= here
         spelled.pop("", None)
         new = [form for form in spelled if tokenizer.token_to_id(form) is None]
         tokenizer.add_tokens([AddedToken(form, single_word=True, normalized=True) for form in new])
@@ -107,7 +111,7 @@ class Words:
 
 
 def read(dictionaries: Sequence[str]) -> Words:
-    """The words of dictionaries, one put over the other: a later one says what a word means.
+    """The words of dictionaries; what a later one says of a word holds.
 
     Args:
         dictionaries: names of those that come with llmkit, or TSV files: word, translation, and by choice a weight;
@@ -116,7 +120,7 @@ def read(dictionaries: Sequence[str]) -> Words:
     Raises:
         DataError: no such dictionary, or a line that is none; says which.
     """
-    senses: dict[str, Senses] = {}
+    made: list[Mapping[str, Senses]] = []
     seen = hashlib.sha256()
     for name in dictionaries:
         file = _file(name)
@@ -127,8 +131,8 @@ def read(dictionaries: Sequence[str]) -> Words:
             found.setdefault(word, []).append((text, weight))
         if not found:
             raise DataError(f"{file} has no word: a line is WORD<tab>TRANSLATION")
-        senses |= {word: tuple(several) for word, several in found.items()}
-    return Words(senses, seen.hexdigest())
+        made.append({word: tuple(several) for word, several in found.items()})
+    return Words(tuple(made), seen.hexdigest())
 
 
 def placed(names: tuple[str, ...]) -> tuple[str, ...]:
