@@ -71,6 +71,9 @@ def test_csv_and_gzip(tmp_path):
     (tmp_path / "c.jsonl.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(DataError, match=r"c\.jsonl\.gz cannot be read"):
         list(dataset(type="rows", path=str(tmp_path / "c.jsonl.gz")).samples())
+    (tmp_path / "d.csv").write_bytes("question\nWas heißt kühl?\n".encode("latin-1"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        list(dataset(type="rows", path=str(tmp_path / "d.csv")).samples())
 
 
 def test_a_spreadsheet_as_people_save_it(tmp_path):

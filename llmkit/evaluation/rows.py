@@ -59,7 +59,7 @@ def jsonl(path: Path) -> Iterator[Row | BadRow]:
                 else:
                     yield BadRow(place, f"expected an object, got {type(value).__name__}")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {error}{_hint(error)}") from error
 
 
 def table(path: Path) -> Iterator[Row | BadRow]:
@@ -86,7 +86,7 @@ def table(path: Path) -> Iterator[Row | BadRow]:
                 else:
                     yield BadRow(place, f"{len(cells)} cells under {len(head)} columns")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path} cannot be read: {error}{_hint(error)}") from error
 
 
 def whole(path: Path) -> Any:
@@ -99,7 +99,11 @@ def whole(path: Path) -> Any:
         with _text(path) as file:
             return json.load(file)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+        raise DataError(f"{path} cannot be read as JSON: {error}{_hint(error)}") from error
+
+
+def _hint(error: Exception) -> str:
+    return "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
 
 
 def either(folder: Path, name: str) -> Path:
