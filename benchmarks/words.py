@@ -102,6 +102,9 @@ def xquad(data: Path, pools: Pools, half: str) -> None:
         name = f"{asking} questions, {answering} texts"
         line(f"{name}, dense", *(dense(pool, queries) for pool in both), right, clusters)
         line(f"{name}, hybrid", *(hybrid(pool, queries, lexical) for pool in both), right, clusters)
+        found = [[both[0].passages[row].key for row in rows] for rows, _ in lexical.search(queries, DEPTH)]
+        shares = (np.mean([bool(set(one[:k]) & keys) for one, keys in zip(found, right, strict=True)]) for k in (1, 5))
+        print(f"{'':28} BM25 alone: top-1 {next(shares):.3f}, top-5 {next(shares):.3f}", flush=True)
 
 
 def english(data: Path, pools: Pools) -> None:
