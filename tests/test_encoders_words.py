@@ -224,5 +224,6 @@ def test_a_dictionary_is_found_from_another_folder(
     monkeypatch.chdir(tmp_path)
     made = LocalEncoder(model=str(model), max_tokens=40, words=("./ours.tsv", "de"))
     assert made.words == (str(tmp_path / "ours.tsv"), "de")
+    assert LocalEncoder.model_validate({"words": "de"}).words == ("de",)
     monkeypatch.chdir("/")
     assert LocalEncoder.model_validate({k: v for k, v in made.config().items() if k != "type"}) == made

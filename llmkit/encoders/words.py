@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from llmkit.errors import DataError, ModelError, unknown
 
@@ -142,8 +142,12 @@ def placed(names: tuple[str, ...]) -> tuple[str, ...]:
                  for name, path in zip(names, whole, strict=True))  # fmt: skip
 
 
-Dictionaries = Annotated[tuple[str, ...], AfterValidator(placed)]
-"""Names of dictionaries that come with llmkit, or TSV files."""
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Dictionaries = Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(placed)]
+"""Names of dictionaries that come with llmkit, or TSV files; one may stand without brackets."""
 
 
 def shipped() -> list[str]:
