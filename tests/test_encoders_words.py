@@ -175,6 +175,32 @@ def test_a_shipped_dictionary_leaves_english_alone(name: str) -> None:
     assert all(1 <= len(found) <= 4 for found in senses.values())
 
 
+def test_great_weights_give_numbers(model: Path, tmp_path: Path) -> None:
+    great = tmp_path / "great.tsv"
+    great.write_text("pumpe\tpump\t1e308\npumpe\tvalve\t1e308\n")
+    even = tmp_path / "even.tsv"
+    even.write_text("pumpe\tpump\npumpe\tvalve\n")
+    np.testing.assert_array_equal(one(encoder(model, great), "pumpe"), one(encoder(model, even), "pumpe"))
+
+
+def test_a_named_language_without_its_words_is_told_and_status_shows_dictionaries(
+    model: Path, file: Path, tmp_path: Path
+) -> None:
+    from click.testing import CliRunner
+
+    from llmkit.cli import cli
+
+    (tmp_path / "a.txt").write_text("Die Pumpe ist kalt.\n", encoding="utf-8")
+    spec = f"{{type: local, model: {model}, max_tokens: 40, precision: f32, words: {file}}}"
+    command = ["ingest", str(tmp_path / "a.txt"), "--into", str(tmp_path / "kb"), "--language", "de"]
+    for more in (["--encoder", spec], []):  # made, and opened again
+        done = CliRunner().invoke(cli, [*command, *more])
+        assert done.exit_code == 0, done.output
+        assert f"the encoder reads no de: in a new knowledge base, `words: [de, {file}]`" in done.output
+    done = CliRunner().invoke(cli, ["status", "--kb", str(tmp_path / "kb")])
+    assert f"with words of {file}" in done.output
+
+
 def test_german_texts_are_told_that_the_encoder_can_read_them(model: Path, tmp_path: Path) -> None:
     from llmkit.types import Document
 

@@ -176,6 +176,7 @@ def test_front_matter_is_in_no_chunk_and_cuts_what_stands_around_it():
         ("Dr. Huber sitzt im Gebäude Nr. 7. Er hilft.", 2),
         ("Schutz wie z. B. Helme ist Pflicht. Auch u. U. Brillen.", 2),
         ("We sold 12. They sold 13.", 2),
+        ("I am 12. He is 13.", 2),
         ("It was in the year 31. The king died.", 2),
     ],
 )

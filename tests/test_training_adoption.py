@@ -50,7 +50,7 @@ def test_a_better_encoder_is_adopted_and_the_old_generation_keeps_its_own(kb, qu
     generation = kb.generation
     tried = run(kb, questions, "{type: hashing, dim: 512}", "--dry-run")
     assert tried.exit_code == 0
-    assert "adopted: MRR@10" in tried.output
+    assert "dry run, nothing was changed: adopted: MRR@10" in tried.output
     with KnowledgeBase.open(kb.path) as same:
         assert same.generation == generation, "a trial changes nothing"
     done = run(kb, questions, "{type: hashing, dim: 512}", "--json")

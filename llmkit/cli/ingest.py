@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--language", metavar="CODE",
     help="Of a new knowledge base: language that words are stemmed in, as de or ja; without it, told from the texts. "
-    "Named de or es, dense search reads its words, too.",
+    "Named de or es, the default encoder reads its words, too.",
 )  # fmt: skip
 @click.option(
     "--near-duplicates", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",

@@ -24,7 +24,6 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
         ConfigError: the knowledge base is there, and was made with other settings than those that are given.
     """
     from llmkit import config
-    from llmkit.encoders.words import unread_words
     from llmkit.errors import ConfigError, DataError
     from llmkit.knowledge.base import KnowledgeBase
     from llmkit.knowledge.vector_settings import VectorSettings
@@ -39,7 +38,6 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
         given["encoder"] = config.build_part("encoder", value, "--encoder")
     if (path / "catalog.sqlite").is_file():
         kb = KnowledgeBase.open(path)
-        kb.notes += filter(None, [unread_words(kb.encoder, given.get("language", ""))])
         for name, value in given.items():
             known = _made_with(kb, name)
             if value != known:
@@ -48,6 +46,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
                 raise ConfigError(
                     f"{path} was made with {name.replace('_', '-')} {was}, not {now}: {_advice(path, name, value)}"
                 )
+        _tell_unread(kb, given.get("language"))
         return kb
     encoder: Any = given.pop("encoder", None) or _encoder_of(given.get("language"))
     most = given.pop("max_tokens", None)
@@ -60,7 +59,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
     if "recall" in given:
         given["vectors"] = VectorSettings(recall=given.pop("recall"))
     kb = KnowledgeBase.create(path, encoder=encoder, splitter=splitter, **given)
-    kb.notes += filter(None, [unread_words(encoder, given.get("language", ""))])
+    _tell_unread(kb, given.get("language"))
     return kb
 
 
@@ -70,6 +69,14 @@ def _encoder_of(language: str | None) -> Encoder:
     from llmkit.encoders.words import shipped
 
     return LocalEncoder(words=(language,) if language in shipped() else ())
+
+
+def _tell_unread(kb: KnowledgeBase, language: str | None) -> None:
+    """A language was named, and the encoder has not its dictionary: an encoder of one's own, or an older choice."""
+    from llmkit.encoders.words import unread_words
+
+    if language is not None and (told := unread_words(kb.encoder, language)):
+        kb.notes.append(told)
 
 
 def _made_with(kb: KnowledgeBase, name: str) -> Any:

@@ -28,6 +28,7 @@ from llmkit.errors import ModelError
 
 Pooling = Literal["mean", "cls", "max"]
 Table = Callable[[NDArray[Any]], NDArray[Any]]
+"""From (tokens, hidden) word embeddings to those that are used."""
 _FAMILY = {"bert", "roberta", "xlm-roberta", "dpr"}
 _PREFIXES = ("", "bert.", "roberta.", "question_encoder.bert_model.", "ctx_encoder.bert_model.")
 

@@ -102,7 +102,8 @@ class Words:
         made = np.zeros((max(len(table), max(taught, default=0) + 1), table.shape[1]), table.dtype)
         made[: len(table)] = table
         for row, senses in taught.items():
-            weights = np.array([weight for _, weight in senses], dtype=np.float32)
+            weights = np.array([weight for _, weight in senses])
+            weights /= weights.max()  # first: a sum of great ones is infinite
             weights /= weights.sum()
             mean = weights @ np.stack([means[text][0] for text, _ in senses])
             length = float(weights @ [means[text][1] for text, _ in senses])

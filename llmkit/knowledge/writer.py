@@ -181,8 +181,7 @@ class Writer:
         public = [chunk for chunk in chunks if not chunk.access]  # what is forbidden must not decide for others
         found = guess([chunk.indexed_text for chunk in public or chunks])
         if found.note:
-            told = f"{found.note}; --language names another, for a new knowledge base"
-            self.kb.notes.append(told)
+            self.kb.notes.append(f"{found.note}; --language names another, for a new knowledge base")
         if missing := unread_words(self.kb.encoder, found.code):
             self.kb.notes.append(missing)
         return found.code

@@ -16,8 +16,10 @@ _ABBREVIATIONS = frozenset(
     abb abs anm bd bspw evtl ggf hr hrsg inkl lfd mio mrd nr sog str tel vgl zzgl
     avda dra núm pág págs sra ud uds""".split()
 )
-_COUNTED = re.compile(r"\b(?:am|vom|zum|beim|im|bis|ab|seit|jede[mnrs]?|de[mnrs]|die|das)\s+\d{1,2}\Z", re.IGNORECASE)
-"""German writes a full stop for the -th: "am 31. Dezember", "der 2. Montag"."""
+_COUNTED = re.compile(
+    r"\b(?:(?<!\bI\s)am|vom|zum|beim|im|bis|ab|seit|jede[mnrs]?|de[mnrs]|die|das)\s+\d{1,2}\Z", re.IGNORECASE
+)
+"""German writes a full stop for the -th: "am 31. Dezember", "der 2. Montag"; "I am 12." is English."""
 _NUMBER = re.compile(r"\b\d{1,2}\Z")
 _MONTH = re.compile(
     r"\.\s+(?:Januar|Jänner|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b"
