@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.text.addressed import addressed
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.text.injection_detection import addressed
 
 TOOLS = ("search", "calculator", "now", "convert", "table", "read_file", "write_file", "python")
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, takewhile
 
-from llmkit.models import llamacpp
 from llmkit.models.chat import load_chat
+from llmkit.models.local import llamacpp
 
 CALLERS = (1, 2, 4, 8)
 SLOTS = 8

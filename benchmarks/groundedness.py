@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from llmkit.encoders.local import LocalEncoder
-from llmkit.evaluation.groundedness import FEATURES, Groundedness, features_many
+from llmkit.grounding.groundedness import FEATURES, Groundedness, features_many
 
 SETS = ("begin-dev", "summedits-scitldr", "summedits-qmsumm")
 PENALTY = 0.01

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from llmkit import config
-from llmkit.evaluation import stats
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.task import Task
+from llmkit.evaluation.analysis import statistics as stats
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.task import Task
 from llmkit.pipeline import Pipeline
 
 

@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 def worker(passages: str, out: str, queries: str) -> None:
     from llmkit import config
     from llmkit.encoders.local import LocalEncoder
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
     encoder = LocalEncoder()
     encoder.encode_queries(["warm up"])

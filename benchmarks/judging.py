@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 from llmkit import config
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.task import Task
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.task import Task
 from llmkit.pipeline import Pipeline
 
 WORDS = "river old bridge of Bern was built in 1887 by engineers and two sons near town hall".split()  # no bare article

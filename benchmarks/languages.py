@@ -21,8 +21,9 @@ import numpy as np
 from retrieval import Qrels, interval, ir, knowledge_base, qa, ranked, rows
 
 from llmkit.evaluation.metrics.retrieval import ndcg, recall
-from llmkit.knowledge import analyzers, lexical
-from llmkit.knowledge.lexical import LexicalIndex
+from llmkit.knowledge import analyzers
+from llmkit.knowledge.local.lexical import index as lexical
+from llmkit.knowledge.local.lexical.index import LexicalIndex
 
 Prepare = Callable[[str, str], str]
 Scores = dict[str, np.ndarray]

@@ -20,7 +20,7 @@ from retrieval import interval, ir, knowledge_base, qa
 
 from llmkit import config
 from llmkit.encoders.local import LocalEncoder
-from llmkit.encoders.runtimes import batches, open_runtime
+from llmkit.encoders.runtime.runtimes import batches, open_runtime
 from llmkit.evaluation.metrics.retrieval import ndcg, recall
 from llmkit.types import Hit
 

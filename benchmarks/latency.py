@@ -33,7 +33,7 @@ def queries(passages: int) -> None:
     from llmkit import config
     from llmkit.encoders.hashing import HashingEncoder
     from llmkit.encoders.local import LocalEncoder
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.types import Document
 
     class Quick(HashingEncoder):
@@ -110,7 +110,7 @@ def memory() -> None:
     """Peak resident memory of an ingest of n and of 10 n small files."""
     code = (
         "import sys, resource\nfrom llmkit.encoders.hashing import HashingEncoder\n"
-        "from llmkit.knowledge.base import KnowledgeBase\n"
+        "from llmkit.knowledge.knowledge_base import KnowledgeBase\n"
         "kb = KnowledgeBase.create(sys.argv[2], encoder=HashingEncoder(dim=384))\nkb.ingest([sys.argv[1]])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, kb.count * 384 * 4 / 2**20)"
     )

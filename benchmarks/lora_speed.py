@@ -46,9 +46,9 @@ def rows(data: Path, count: int) -> list[dict]:
 
 
 def prepared(path: Path):
-    from llmkit.training.base_model import open_base
-    from llmkit.training.chat_examples import QuestionRows
-    from llmkit.training.rendering import Renderer
+    from llmkit.training.adapters.base_model import open_base
+    from llmkit.training.lora.chat_template import Renderer
+    from llmkit.training.lora.datasets import QuestionRows
 
     base = open_base("smollm2")
     renderer = Renderer(base.tokenizer, frozenset(base.ends))
@@ -64,10 +64,10 @@ def report(name: str, tokens: int, times: list[float], losses: list[float]) -> N
 
 
 def ours(path: Path, steps: int, checkpointing: bool) -> None:
-    from llmkit.training.finetune import Answers, finetune
-    from llmkit.training.lora import adapted
-    from llmkit.training.lora_linear import lean
-    from llmkit.training.lora_recipe import LoraRecipe
+    from llmkit.training.lora.loop import Answers, finetune
+    from llmkit.training.lora.lora_linear import lean
+    from llmkit.training.lora.recipe import LoraRecipe
+    from llmkit.training.lora.train import adapted
 
     base, examples = prepared(path)
     recipe = LoraRecipe(

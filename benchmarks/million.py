@@ -47,8 +47,8 @@ def embeddings(data: Path) -> tuple[np.ndarray, np.ndarray]:
     """Passages and questions as unit vectors, encoded once."""
     files = KEPT / "passages.npy", KEPT / "queries.npy"
     if not all(file.is_file() for file in files):
+        from llmkit.encoders.fit_query import fit_query
         from llmkit.encoders.local import LocalEncoder
-        from llmkit.knowledge.retrievers import fit_query
 
         def rows(path):
             with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
@@ -135,8 +135,8 @@ class Perturbed:
 def fill(path: Path, n: int, data: Path, recall: float, structure: str | None) -> dict:
     """Make the knowledge base without its index; returns quantiles of neighbour cosines, real and synthetic."""
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.knowledge import segments
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+    from llmkit.knowledge.local.vectors import segments
     from llmkit.knowledge.vector_settings import VectorSettings
 
     passages, _ = embeddings(data)
@@ -185,9 +185,9 @@ def memory() -> dict[str, float]:
 
 def build(path: Path, data: Path) -> dict:
     """Choose and write the index; seconds, peak memory, what was tried."""
-    from llmkit.knowledge.base import KnowledgeBase
-    from llmkit.knowledge.choosing import Questions
-    from llmkit.knowledge.indexing import build as build_index
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+    from llmkit.knowledge.local.ann.autotune import Questions
+    from llmkit.knowledge.local.ann.index_policy import build as build_index
 
     _, questions = embeddings(data)
     asked = Questions(questions[:CHOOSING], "questions of four data sets", np.empty(0, dtype=np.int64))
@@ -217,7 +217,7 @@ def query(path: Path, data: Path) -> dict:
     """Open, ask, measure; then recall against a scan of everything."""
     _, questions = embeddings(data)
     questions = questions[CHOOSING:]
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
     for file in (*path.glob("index/*"), *path.glob("vectors/*")):  # out of the page cache
         handle = os.open(file, os.O_RDONLY)

@@ -28,7 +28,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from llmkit import config, weights
-from llmkit.evaluation.stats import mean_interval, paired
+from llmkit.evaluation.analysis.statistics import mean_interval, paired
 from llmkit.experiments import winner
 from llmkit.experiments.experiment import Experiment
 from llmkit.experiments.search import prepare

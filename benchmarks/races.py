@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llmkit.evaluation.folder import RunFolder
-from llmkit.evaluation.stats import wilson
+from llmkit.evaluation.analysis.statistics import wilson
+from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.experiments.race import Race
 from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
 

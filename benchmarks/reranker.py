@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from llmkit import weights
-from llmkit.encoders.cross_encoder import LocalCrossEncoder
 from llmkit.encoders.local import LocalEncoder
-from llmkit.evaluation.datasets import Beir, QAFolder
+from llmkit.evaluation.analysis.statistics import paired
 from llmkit.evaluation.metrics.retrieval import ndcg, recall, reciprocal_rank
-from llmkit.evaluation.stats import paired
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.hybrid import Hybrid
+from llmkit.evaluation.tasks.datasets import Beir, QAFolder
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.retrieval.hybrid import Hybrid
+from llmkit.retrieval.rerankers.local_cross_encoder import LocalCrossEncoder
 from llmkit.types import Chunk, Document, Hit, Sample
 
 MEASURES = {"nDCG@10": (ndcg, 10), "MRR@10": (reciprocal_rank, 10), "recall@5": (recall, 5)}

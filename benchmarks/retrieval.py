@@ -19,9 +19,9 @@ import numpy as np
 
 from llmkit import config
 from llmkit.encoders.local import LocalEncoder
+from llmkit.evaluation.analysis.statistics import mean_interval
 from llmkit.evaluation.metrics.retrieval import ndcg, recall
-from llmkit.evaluation.stats import mean_interval
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 Qrels = dict[str, dict[str, float]]
 

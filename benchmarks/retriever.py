@@ -26,15 +26,15 @@ import numpy as np
 from llmkit import config
 from llmkit.encoders.dual import DualEncoder
 from llmkit.encoders.local import LocalEncoder
+from llmkit.evaluation.analysis.statistics import mean_interval
 from llmkit.evaluation.metrics.normal import contains
 from llmkit.evaluation.metrics.retrieval import ndcg
-from llmkit.evaluation.stats import mean_interval
-from llmkit.knowledge.fusion import ordered, weighted
-from llmkit.training import mined, reading
-from llmkit.training.mining import mine
-from llmkit.training.pool import Pool
-from llmkit.training.recipe import RetrieverRecipe
-from llmkit.training.retriever import train
+from llmkit.retrieval.fusion import ordered, weighted
+from llmkit.training.data import load, mined_format
+from llmkit.training.data.corpus_index import Pool
+from llmkit.training.data.hard_negatives import mine
+from llmkit.training.retriever.recipe import RetrieverRecipe
+from llmkit.training.retriever.train import train
 
 HERE = Path(__file__).resolve().parent.parent
 ARMS = ("bm25", "minilm", "dpr", "random", "hard", "distil", "binary", "hybrid")
@@ -48,13 +48,13 @@ def split(name: str, data: Path, seed: int):
             {"type": "qa", "path": str(data / "qa" / "nq"), "questions": f"{part}.jsonl"} for part in ("train", "dev")
         ]
         first, second = (config.build_part("examples", source) for source in sources)
-        corpus = reading.passages(first.documents())
-        return reading.read(first.examples()).examples, reading.read(second.examples()).examples, corpus
+        corpus = load.passages(first.documents())
+        return load.read(first.examples()).examples, load.read(second.examples()).examples, corpus
     where = {"jaquad": {"type": "qa", "path": str(data / "qa" / "jaquad-train")},
              "scifact": {"type": "beir", "path": str(data / "ir" / "scifact")}}[name]  # fmt: skip
     source = config.build_part("examples", where)
-    examples = reading.read(source.examples()).examples
-    return *reading.held_out(examples, 0.2, seed), reading.passages(source.documents())
+    examples = load.read(source.examples()).examples
+    return *load.held_out(examples, 0.2, seed), load.passages(source.documents())
 
 
 def recipe(arm: str, seed: int, folder: Path, data: Path, corpus: Path, extra: dict) -> RetrieverRecipe:
@@ -151,7 +151,7 @@ class Bench:
                 judge = config.parse(f"part: {self.given.teacher}").values["part"] if kind == "distil" else None
                 reranker = config.build_part("reranker", judge) if judge else None
                 examples = mine(self.train, self.pool(), reranker=reranker).examples  # type: ignore[arg-type]
-            mined.write(file, examples)
+            mined_format.write(file, examples)
         return file
 
     def pool(self) -> Pool:

@@ -52,8 +52,8 @@ def pipelines():
 def menu(folder: Path, text: str = SAID):
     from llmkit.models.chat import load_chat
     from llmkit.models.scripted import ScriptedChat
-    from llmkit.serve.menu import Menu
-    from llmkit.serve.shelf import Shelf
+    from llmkit.serve.runtime.knowledge_pool import Shelf
+    from llmkit.serve.runtime.pipeline_registry import Menu
 
     def said(_) -> str:
         scripted.calls.clear()  # it would remember every one
@@ -65,7 +65,7 @@ def menu(folder: Path, text: str = SAID):
 
 def knowledge(folder: Path) -> None:
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.types import Document
 
     with KnowledgeBase.create(folder / "kb", encoder=HashingEncoder()) as kb:
@@ -98,7 +98,7 @@ class Running:
 
 
 def serve(folder: Path, text: str) -> None:
-    from llmkit.serve.log import to_stderr
+    from llmkit.serve.runtime.log import to_stderr
     from llmkit.serve.server import make_server
     from llmkit.serve.settings import Settings
 

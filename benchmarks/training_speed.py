@@ -26,15 +26,15 @@ HERE = Path(__file__).resolve().parent.parent
 
 def batches(steps: int, batch: int):
     from llmkit import config
-    from llmkit.training import reading
-    from llmkit.training.batching import epoch
-    from llmkit.training.recipe import RetrieverRecipe
+    from llmkit.training.data import load
+    from llmkit.training.retriever.batching import epoch
+    from llmkit.training.retriever.recipe import RetrieverRecipe
 
     data = Path(os.environ.get("LLMKIT_DATA") or HERE.parent / "shared" / "data") / "qa" / "nq"
     source = {"type": "qa", "path": str(data), "questions": "train.jsonl"}
     values = {"recipe": "retriever", "out": "unused", "data": source, "batch": batch, "hard_negatives": 0}
     recipe = config.Config(values).build(RetrieverRecipe)
-    examples = reading.read(recipe.data.examples()).examples
+    examples = load.read(recipe.data.examples()).examples
     return recipe, examples, epoch(examples, recipe, 0)[:steps]
 
 
@@ -42,11 +42,11 @@ def ours(steps: int, batch: int, embeddings: str) -> dict:
     import torch
 
     from llmkit import cpu, weights
-    from llmkit.training import losses
-    from llmkit.training.batching import targets
-    from llmkit.training.gradcache import backward
-    from llmkit.training.loop import peak_mb
-    from llmkit.training.towers import Tokens, Towers
+    from llmkit.training.retriever import losses
+    from llmkit.training.retriever.batching import targets
+    from llmkit.training.retriever.bi_encoder import Tokens, Towers
+    from llmkit.training.retriever.gradcache import backward
+    from llmkit.training.retriever.loop import peak_mb
 
     recipe, _, chosen = batches(steps + 1, batch)
     recipe = recipe.model_copy(update={"embeddings": embeddings})
@@ -82,8 +82,8 @@ def plain(steps: int, batch: int, bf16: bool) -> dict:
     from transformers import TrainerCallback
 
     from llmkit import cpu, weights
-    from llmkit.training.loop import peak_mb
-    from llmkit.training.towers import Tokens
+    from llmkit.training.retriever.bi_encoder import Tokens
+    from llmkit.training.retriever.loop import peak_mb
 
     recipe, _, chosen = batches(steps + 1, batch)
     torch.set_num_threads(cpu.threads())

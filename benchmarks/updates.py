@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.purge import compact
-from llmkit.knowledge.retrievers import BM25, Dense
-from llmkit.knowledge.verify import verify
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import compact
+from llmkit.knowledge.local.maintenance.verify import verify
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 from llmkit.types import Document
 
 WORDS = [f"word{n}" for n in range(3000)]

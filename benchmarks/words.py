@@ -21,14 +21,14 @@ import numpy as np
 
 from llmkit import config
 from llmkit.encoders.local import LocalEncoder
+from llmkit.evaluation.analysis.statistics import mean_interval
 from llmkit.evaluation.metrics.retrieval import reciprocal_rank
-from llmkit.evaluation.stats import mean_interval
-from llmkit.knowledge.fusion import ordered, weighted
-from llmkit.knowledge.lexical import LexicalIndex
-from llmkit.training import reading
-from llmkit.training.examples import Passage
-from llmkit.training.gate import judge
-from llmkit.training.pool import Pool
+from llmkit.knowledge.local.lexical.index import LexicalIndex
+from llmkit.retrieval.fusion import ordered, weighted
+from llmkit.training.data import load
+from llmkit.training.data.corpus_index import Pool
+from llmkit.training.data.examples import Passage
+from llmkit.training.significance_gate import judge
 
 HERE = Path(__file__).resolve().parent.parent
 DEPTH = 10
@@ -117,8 +117,8 @@ def english(data: Path, pools: Pools) -> None:
     }
     for name, where in sets.items():
         source = config.build_part("examples", where)
-        examples = reading.read(source.examples()).examples
-        both = pools.of(reading.passages(source.documents()))
+        examples = load.read(source.examples()).examples
+        both = pools.of(load.passages(source.documents()))
         queries = [one.query for one in examples]
         right = [{passage.key for passage in one.positives} for one in examples]
         line(name, *(dense(pool, queries) for pool in both), right, [min(keys) for keys in right])

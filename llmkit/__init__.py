@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.part import Part
     from llmkit.pipeline.pipeline import Pipeline, load_pipeline
     from llmkit.types import Answer, Chunk, Citation, Document, Event, Hit, State
@@ -31,7 +31,7 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("Answer", "Chunk", "Citation", "Document", "Event", "Hit", "State"), "llmkit.types"),
-    "KnowledgeBase": "llmkit.knowledge.base",
+    "KnowledgeBase": "llmkit.knowledge.knowledge_base",
     "Part": "llmkit.part",
     "Pipeline": "llmkit.pipeline.pipeline",
     "load_pipeline": "llmkit.pipeline.pipeline",

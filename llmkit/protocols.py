@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from numpy.typing import NDArray
 
-    from llmkit.knowledge.base import KnowledgeBase
-    from llmkit.knowledge.filters import Filter
+    from llmkit.knowledge.filters.expression import Filter
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.prompts import Prompt
 
 

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.catalog import Catalog
-from llmkit.knowledge.indexing import build_index
-from llmkit.knowledge.purge import compact, forget
-from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.ann.index_policy import build_index
+from llmkit.knowledge.local.catalog import Catalog
+from llmkit.knowledge.local.maintenance.purge import compact, forget
+from llmkit.knowledge.local.maintenance.rollback import rollback
 from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.types import Document
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from llmkit import config
-from llmkit.evaluation.task import Task
+from llmkit.evaluation.tasks.task import Task
 from llmkit.models import chat
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline
@@ -57,9 +57,9 @@ def reader(messages) -> str:
 def install(monkeypatch, script=reader) -> ScriptedChat:
     """Make `scripted:reader` this script; gives the model, which keeps its calls."""
     model = ScriptedChat(script)
-    from llmkit.models import cache
+    from llmkit.models import caching_chat
 
-    monkeypatch.setattr(cache, "load_chat", lambda spec: model)
+    monkeypatch.setattr(caching_chat, "load_chat", lambda spec: model)
     monkeypatch.setattr(chat, "load_chat", lambda spec: model)
     return model
 

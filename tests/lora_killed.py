@@ -2,8 +2,8 @@
 
 import sys
 
-from llmkit.training.lora import prepare, train
-from llmkit.training.lora_recipe import load_recipe
+from llmkit.training.lora.recipe import load_recipe
+from llmkit.training.lora.train import prepare, train
 
 train(
     prepare(load_recipe(sys.argv[1])),

@@ -13,13 +13,13 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("uvicorn", reason="needs the extra serve")
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline.pipeline import Pipeline
-from llmkit.serve.menu import Menu
+from llmkit.serve.runtime.knowledge_pool import Shelf
+from llmkit.serve.runtime.pipeline_registry import Menu
 from llmkit.serve.server import make_server
 from llmkit.serve.settings import Settings
-from llmkit.serve.shelf import Shelf
 from llmkit.types import Document
 
 TEXTS = {

@@ -13,16 +13,16 @@ from evaluation import CITIES, install, make_task, write_world
 from scipy.stats import binom
 
 from llmkit import config
-from llmkit.cli.abstain import command
+from llmkit.cli.evaluation.abstain import command
 from llmkit.errors import ConfigError, DataError, StepError
-from llmkit.evaluation.drift import labels_drift, scores_drift
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.promise import Outcome, learn, outcomes, p_values, upper
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.task import load_task
+from llmkit.evaluation.analysis.drift import labels_drift, scores_drift
+from llmkit.evaluation.analysis.risk_control import Outcome, learn, outcomes, p_values, upper
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.task import load_task
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline, load_pipeline
-from llmkit.pipeline.abstain import NOT_SURE, read_calibration
+from llmkit.pipeline.steps.answering.abstain import NOT_SURE, read_calibration
 
 SPLITS = 500
 
@@ -172,8 +172,8 @@ def test_a_threshold_is_learnt_and_used(learnt, tmp_path):
     assert "at most 20.0% are wrong, with probability 95.0%" in learnt.output
     assert learnt.stdout.splitlines()[:3] == run("show", "abstention.json").output.splitlines()[:3]
     task = config.Config(json.loads((tmp_path / "world.yaml").read_text()))
-    from llmkit.evaluation.corpus import corpus_knowledge
-    from llmkit.evaluation.task import Task
+    from llmkit.evaluation.tasks.corpus import corpus_knowledge
+    from llmkit.evaluation.tasks.task import Task
 
     kb = corpus_knowledge(task.build(Task), tmp_path / "runs" / ".knowledge", print)
     pipeline = load_pipeline("careful.yaml").with_knowledge(kb)
@@ -255,7 +255,7 @@ def test_a_step_that_is_not_told_how_sure_an_answer_is_fails(tmp_path, monkeypat
     install(monkeypatch, lambda messages: "4")
     values = {"name": "p", "model": "scripted:4", "steps": ["generate", {"type": "abstain", "calibration": "c.json"}]}
     pipeline = config.Config(values).build(Pipeline).with_models(lambda spec: ScriptedChat(lambda _: "4"))
-    from llmkit.pipeline.abstain import Calibration
+    from llmkit.pipeline.steps.answering.abstain import Calibration
 
     Calibration(pipeline.identity(1), 0.05, 0.95, 0.5, "accuracy", "t", "d", 9, 9, 0, 3, 59, (0.5,)).save(tmp_path / "c.json")  # fmt: skip
     with pytest.raises(StepError, match="no step before it says how sure it is"):

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from llmkit import config
 from llmkit.agents.tool import Arguments, Output, Tool
 from llmkit.errors import ConfigError, ModelError, StepError
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline
@@ -274,7 +274,7 @@ def test_a_reader_that_goes_stops_the_work():
 
 def test_a_run_can_be_replayed_from_its_trace():
     """Times differ from run to run; a replay compares everything else."""
-    from llmkit.evaluation.trace import comparable, state_row
+    from llmkit.evaluation.runs.trace import comparable, state_row
 
     first, _ = ask([using(call("calculator", expression="2 + 2")), "4."])
     again, _ = ask([using(call("calculator", expression="2 + 2")), "4."])

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from llmkit.approval import Decision, Request
 from llmkit.cli import cli
-from llmkit.cli.decide import at_terminal, listen_and_decide
-from llmkit.cli.trace import tree
+from llmkit.cli.common.approvals import at_terminal, listen_and_decide
+from llmkit.cli.evaluation.trace import tree
 from llmkit.pipeline import load_pipeline
-from llmkit.pipeline.chat import ChatSession
-from llmkit.pipeline.sessions import SessionStore
+from llmkit.pipeline.chat.session import ChatSession
+from llmkit.pipeline.chat.session_store import SessionStore
 
 WRITE = {
     "tool_calls": [
@@ -87,7 +87,7 @@ def test_what_is_typed_is_the_decision(typed, decision):
 
 def test_a_citation_that_no_step_checked_is_not_called_unsupported(tmp_path):
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.types import Document
 
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
@@ -153,7 +153,7 @@ def test_the_tree_shows_what_was_ignored_and_what_has_no_result():
 
 def test_chat_as_a_reader_is_a_conversation_of_its_own(tmp_path):
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.types import Document
 
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:

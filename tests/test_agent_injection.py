@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.evaluation.task import load_task
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.evaluation.tasks.task import load_task
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import load_pipeline
 from llmkit.types import Document

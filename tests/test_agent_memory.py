@@ -12,8 +12,8 @@ from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.errors import DataError, ModelError, StepError
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline
-from llmkit.pipeline.chat import ChatSession
-from llmkit.pipeline.sessions import SessionStore
+from llmkit.pipeline.chat.session import ChatSession
+from llmkit.pipeline.chat.session_store import SessionStore
 from llmkit.types import Document, Message
 
 HERE = Caller("talk", attended=True)
@@ -211,7 +211,7 @@ class TestMemory:
 
     def test_passages_are_numbered_from_one_again_where_the_memory_is_begun_anew(self, tmp_path):
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
 
         with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
             kb.add([Document("a", "The pump is blue."), Document("b", "The valve is red.")])
@@ -252,7 +252,7 @@ class TestMemory:
 
     def test_what_one_reader_read_is_not_anothers_memory(self, tmp_path):
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
 
         with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
             kb.add([Document("a", "The pump is blue."), Document("b", "The pump is secret.", access=("board",))])
@@ -326,9 +326,9 @@ class TestMemory:
 
     def test_a_forgotten_document_is_forgotten_here_too(self, tmp_path):
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.base import KnowledgeBase
-        from llmkit.knowledge.quotes import quotes_of
-        from llmkit.pipeline.agent_forget import erase_memory
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
+        from llmkit.knowledge.verbatim_search import quotes_of
+        from llmkit.pipeline.agent.erase import erase_memory
 
         texts = {"secret": "The vault opens with nine silver words tonight.", "other": "The pump is blue."}
         memory = tmp_path / "memory.sqlite"

@@ -8,8 +8,8 @@ import pytest
 from agent_oracle import walking
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.evaluation.task import load_task
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.evaluation.tasks.task import load_task
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.pipeline import load_pipeline
 from llmkit.types import Document, Sample
 

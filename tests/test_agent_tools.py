@@ -14,14 +14,14 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from llmkit import registry
-from llmkit.agents import foreign
 from llmkit.agents.calling import UNREAD, called
-from llmkit.agents.code import Python
-from llmkit.agents.files import ReadFile, WriteFile
-from llmkit.agents.foreign import MCP, LangChainTool
-from llmkit.agents.small import Now
-from llmkit.agents.table import Table
 from llmkit.agents.tool import Arguments, Output, Tool
+from llmkit.agents.tools import langchain_and_mcp
+from llmkit.agents.tools.calculator_clock_units import Now
+from llmkit.agents.tools.files import ReadFile, WriteFile
+from llmkit.agents.tools.langchain_and_mcp import MCP, LangChainTool
+from llmkit.agents.tools.python import Python
+from llmkit.agents.tools.table import Table
 from llmkit.errors import ConfigError, DataError, SandboxError
 from llmkit.pipeline import Pipeline
 from llmkit.pipeline.tools.result import shown
@@ -158,8 +158,8 @@ def test_python_runs_in_the_sandbox_or_not_at_all():
 
 class TestForeign:
     def test_langchain_tools_come_by_the_name_of_an_entry_point(self, monkeypatch):
-        point = EntryPoint("shout", "test_agent_tools:make_shout", foreign.GROUP)
-        monkeypatch.setattr(foreign, "entry_points", lambda group: [point])
+        point = EntryPoint("shout", "test_agent_tools:make_shout", langchain_and_mcp.GROUP)
+        monkeypatch.setattr(langchain_and_mcp, "entry_points", lambda group: [point])
         monkeypatch.setitem(sys.modules, "test_agent_tools", sys.modules[__name__])
         tool = LangChainTool(tool="shout", options={"mark": "?"}).tools()[0]
         assert (tool.name, tool.side_effects, tool.call({"text": "hi"}, None).text) == ("shout", True, "HI?")

@@ -12,9 +12,9 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests, Vector
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.pipeline import Pipeline
-from llmkit.pipeline.bridge import EncoderEmbeddings, KnowledgeRetriever, KnowledgeVectorStore, as_runnable
+from llmkit.pipeline.langchain import EncoderEmbeddings, KnowledgeRetriever, KnowledgeVectorStore, as_runnable
 from llmkit.types import Document
 
 

@@ -10,15 +10,15 @@ import sys
 
 import pytest
 
-from llmkit.cli.chat import _read, talk
+from llmkit.cli.answering.chat import _read, talk
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError, ModelError, StepError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.quotes import quotes_of
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.verbatim_search import quotes_of
 from llmkit.models.scripted import ScriptedChat
-from llmkit.pipeline.chat import ChatSession
+from llmkit.pipeline.chat.session import ChatSession
+from llmkit.pipeline.chat.session_store import SessionStore
 from llmkit.pipeline.pipeline import Pipeline, load_pipeline
-from llmkit.pipeline.sessions import SessionStore
 from llmkit.types import Document, Message
 
 TEXTS = {
@@ -165,7 +165,7 @@ def test_without_a_model_what_is_not_shown_is_told(kb, store):
 
 def test_a_writer_killed_at_any_time_leaves_whole_turns(tmp_path):
     script = (
-        "import sys\nfrom pathlib import Path\nfrom llmkit.pipeline.sessions import SessionStore\n"
+        "import sys\nfrom pathlib import Path\nfrom llmkit.pipeline.chat.session_store import SessionStore\n"
         "from llmkit.types import State, Answer\n"
         "store = SessionStore(Path(sys.argv[1]))\nstore.begin('s', 'p')\nn = len(store.turns('s'))\n"
         "while True:\n    n += 1\n    store.add('s', n, 'q' * 5000, State('q', answer=Answer(f'a{n}' * 900)))\n"

@@ -9,8 +9,8 @@ from llmkit import config
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.encoders.local import LocalEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.vectors import FlatIndex
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.vectors.flat_index import FlatIndex
 from llmkit.testing.encoder_suite import EncoderSuite
 from llmkit.testing.retriever_suite import RetrieverSuite, fill
 from llmkit.testing.vector_index_suite import VectorIndexSuite, unit

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmkit import registry
-from llmkit.agents.files import ReadFile, WriteFile
-from llmkit.agents.small import Calculator, Convert, Now
+from llmkit.agents.tools.calculator_clock_units import Calculator, Convert, Now
+from llmkit.agents.tools.files import ReadFile, WriteFile
 from llmkit.testing.tool_suite import ToolSuite
 
 

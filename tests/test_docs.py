@@ -10,12 +10,12 @@ import pytest
 from conftest import REPOSITORY
 
 from llmkit import config
-from llmkit.evaluation.task import Task
+from llmkit.evaluation.tasks.task import Task
 from llmkit.experiments.experiment import Experiment, arms_of
 from llmkit.experiments.search import checked
 from llmkit.pipeline import Pipeline
-from llmkit.training.lora_recipe import LoraRecipe
-from llmkit.training.recipe import RetrieverRecipe
+from llmkit.training.lora.recipe import LoraRecipe
+from llmkit.training.retriever.recipe import RetrieverRecipe
 
 PAGES = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,11 +9,11 @@ import pytest
 from conftest import Reply
 
 from llmkit import cpu
-from llmkit.encoders import capabilities
 from llmkit.encoders.identity import identity, same_space
 from llmkit.encoders.local import LocalEncoder
 from llmkit.encoders.openai import OpenAIEncoder
-from llmkit.encoders.runtimes import batches
+from llmkit.encoders.runtime import capabilities
+from llmkit.encoders.runtime.runtimes import batches
 from llmkit.errors import DataError, ModelError
 
 TEXTS = [f"Sentence {i} about pumps, valves and {'very ' * (i % 40)}cold water." for i in range(60)]

@@ -10,11 +10,11 @@ from evaluation import fact, install, make_pipeline, make_task, reader, write_wo
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, ModelError
-from llmkit.evaluation.blame import blame
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.reopen import reopen
-from llmkit.evaluation.run import evaluate
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.evaluation.analysis.error_analysis import blame
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.reopen import reopen
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.text.splitter import StructureSplitter
 from llmkit.types import Document
 

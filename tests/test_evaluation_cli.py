@@ -11,8 +11,8 @@ from conftest import REPOSITORY
 from evaluation import write_world
 
 from llmkit import assets
-from llmkit.evaluation.rows import BadRow
-from llmkit.evaluation.task import load_task, select
+from llmkit.evaluation.tasks.rows import BadRow
+from llmkit.evaluation.tasks.task import load_task, select
 from llmkit.types import Document
 
 TASKS = sorted(path.stem for path in (REPOSITORY / "eval" / "tasks").glob("*.yaml"))

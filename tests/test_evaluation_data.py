@@ -10,8 +10,8 @@ from evaluation import make_task, write_world
 
 from llmkit import config
 from llmkit.errors import ConfigError, DataError, MissingExtra
-from llmkit.evaluation.rows import BadRow
-from llmkit.evaluation.task import chosen, load_task, select
+from llmkit.evaluation.tasks.rows import BadRow
+from llmkit.evaluation.tasks.task import chosen, load_task, select
 from llmkit.types import Document, Sample
 
 

@@ -10,15 +10,15 @@ from click.testing import CliRunner
 from evaluation import fact, install, make_pipeline, make_task, reader, write_world
 from lxml import html
 
-from llmkit.cli.compare import command
+from llmkit.cli.evaluation.compare import command
 from llmkit.errors import DataError, ModelError
-from llmkit.evaluation.blame import blame
-from llmkit.evaluation.flips import CAUSES, Side, _cause, flips, kind_of
-from llmkit.evaluation.folder import write_json
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.reopen import reopen
-from llmkit.evaluation.report import render
-from llmkit.evaluation.run import evaluate
+from llmkit.evaluation.analysis.error_analysis import blame
+from llmkit.evaluation.analysis.regressions import CAUSES, Side, _cause, flips, kind_of
+from llmkit.evaluation.report.page import render
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.reopen import reopen
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.runs.run_folder import write_json
 
 COUNT = 12
 BASE = [{"type": "retrieve", "k": 3, "retriever": "bm25"}, "answer", "ground"]

@@ -11,14 +11,14 @@ from evaluation import fact, install, make_pipeline, make_task, write_world
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError
-from llmkit.evaluation.folder import RunFolder
-from llmkit.evaluation.forgetting import forget_in_runs
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.report import render
-from llmkit.evaluation.run import evaluate
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.purge import forget
-from llmkit.knowledge.quotes import quotes_of
+from llmkit.evaluation.report.page import render
+from llmkit.evaluation.runs.erase import forget_in_runs
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.runs.run_folder import RunFolder
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import forget
+from llmkit.knowledge.verbatim_search import quotes_of
 from llmkit.types import Document
 
 SECRET = "Zürichgräben 47114"

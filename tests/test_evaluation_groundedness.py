@@ -14,9 +14,9 @@ from scipy.stats import rankdata
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.encoders.local import LocalEncoder
 from llmkit.errors import DataError
-from llmkit.evaluation.groundedness import FEATURES, Groundedness, features, features_many, pieces
-from llmkit.evaluation.grounds import Evidence, claims
-from llmkit.evaluation.opposites import opposed
+from llmkit.grounding.antonyms import opposed
+from llmkit.grounding.claims import Evidence, claims
+from llmkit.grounding.groundedness import FEATURES, Groundedness, features, features_many, pieces
 
 EVIDENCE = (
     "The warranty covers parts and labour for 24 months. Damage by water is not covered. "

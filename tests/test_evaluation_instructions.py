@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.errors import DataError
-from llmkit.text.instructions import follows, known, loosened
+from llmkit.tasks.ifeval.checks import follows, known, loosened
 
 PROMPT = "Write a haiku about moms. Keep it short."
 YES = [

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.errors import ConfigError, DataError
-from llmkit.evaluation.calibrate import auc, calibrate, kappa, prediction_powered
+from llmkit.evaluation.analysis.judge_calibration import auc, calibrate, kappa, prediction_powered
 from llmkit.evaluation.metrics.judge import Judge
 from llmkit.models.scripted import ScriptedChat
 from llmkit.types import Answer, Chunk, Hit, Sample, State

@@ -14,8 +14,9 @@ from llmkit.evaluation.metrics.citations import Citations
 from llmkit.evaluation.metrics.exact import Concepts, Label, Number
 from llmkit.evaluation.metrics.normal import contains, matched, normal
 from llmkit.evaluation.metrics.retrieval import Retrieval, average_precision, ndcg, recall, reciprocal_rank
-from llmkit.evaluation.metrics.rouge import Rouge, subsequence
+from llmkit.evaluation.metrics.rouge import Rouge
 from llmkit.evaluation.metrics.tools import ToolCall
+from llmkit.grounding.longest_common_subsequence import subsequence
 from llmkit.types import Answer, Chunk, Citation, Hit, Sample, Score, State, StepRecord
 
 

@@ -12,13 +12,13 @@ from evaluation import install, make_pipeline, make_task, reader, write_world
 from lxml import html
 
 from llmkit.errors import DataError, ModelError
-from llmkit.evaluation import report_samples
-from llmkit.evaluation.blame import blame
-from llmkit.evaluation.folder import RunFolder, write_json
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.reopen import reopen
-from llmkit.evaluation.report import render, write
-from llmkit.evaluation.run import evaluate
+from llmkit.evaluation.analysis.error_analysis import blame
+from llmkit.evaluation.report import samples as report_samples
+from llmkit.evaluation.report.page import render, write
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.reopen import reopen
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.runs.run_folder import RunFolder, write_json
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'& \u2028\u2029 \u202eevil 😀 \x00 `${x}`"
 

@@ -15,13 +15,13 @@ from evaluation import fact, install, make_pipeline, make_task, reader, write_wo
 
 from llmkit import config
 from llmkit.errors import Cancelled, DataError, KnowledgeError, ModelError
-from llmkit.evaluation.compare import compare, differences, gate
-from llmkit.evaluation.folder import RunFolder
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.reopen import reopen
-from llmkit.evaluation.replay import replay
-from llmkit.evaluation.run import evaluate
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.evaluation.analysis.compare import compare, differences, gate
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.reopen import reopen
+from llmkit.evaluation.runs.replay import replay
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.runs.run_folder import RunFolder
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.types import Document
 
 
@@ -399,9 +399,9 @@ def test_a_full_disk_keeps_what_was_done(tmp_path):
         "import json, resource, signal, sys\n"
         "from pathlib import Path\n"
         "from llmkit import config\n"
-        "from llmkit.evaluation.plan import plan\n"
-        "from llmkit.evaluation.run import evaluate\n"
-        "from llmkit.evaluation.task import Task\n"
+        "from llmkit.evaluation.runs.plan import plan\n"
+        "from llmkit.evaluation.runs.run import evaluate\n"
+        "from llmkit.evaluation.tasks.task import Task\n"
         "from llmkit.pipeline import Pipeline\n"
         "given = json.loads(Path('given.json').read_text())\n"
         "task, pipeline = config.Config(given['task']).build(Task), config.Config(given['pipeline']).build(Pipeline)\n"

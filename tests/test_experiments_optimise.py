@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmkit import config, prompt_versions, prompts
-from llmkit.cli.experiment import command
+from llmkit.cli.prompts.experiment import command
 from llmkit.errors import ConfigError, DataError, PromptError
-from llmkit.evaluation.stats import paired
+from llmkit.evaluation.analysis.statistics import paired
 from llmkit.experiments import winner
 from llmkit.experiments.candidates import Candidate
 from llmkit.experiments.edits import Editor

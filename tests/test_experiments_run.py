@@ -10,11 +10,11 @@ from conftest import REPOSITORY
 from evaluation import write_world
 
 from llmkit import config
-from llmkit.cli.experiment import command
+from llmkit.cli.prompts.experiment import command
 from llmkit.errors import Cancelled, ConfigError, DataError, LlmkitError
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.report import write as write_report
-from llmkit.evaluation.run import evaluate
+from llmkit.evaluation.report.page import write as write_report
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
 from llmkit.experiments.experiment import Experiment, arms_of, load_experiment, task_of
 from llmkit.experiments.report import render
 from llmkit.experiments.running import as_json, prepare, run

@@ -19,12 +19,12 @@ from langchain_folder import save_local
 from llmkit.cli import cli
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.flat_file import read_flat
-from llmkit.knowledge.import_langchain import import_faiss
-from llmkit.knowledge.pickled import read_pickle
-from llmkit.knowledge.retrievers import BM25, Dense
-from llmkit.knowledge.verify import verify
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.langchain_import.faiss_file import read_flat
+from llmkit.knowledge.langchain_import.importer import import_faiss
+from llmkit.knowledge.langchain_import.safe_pickle import read_pickle
+from llmkit.knowledge.local.maintenance.verify import verify
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 
 TEXTS = [f"The {fruit} of garden {n} ripens in week {n * 3}." for n, fruit in enumerate(["apple", "pear", "plum"] * 10)]
 LONG = " ".join(f"Sentence {n} of a long story." for n in range(200))

@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
-from llmkit.knowledge import history, views
-from llmkit.knowledge.access import labels
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.filters import parse
-from llmkit.knowledge.hybrid import Hybrid
-from llmkit.knowledge.mmr import MaximalMarginalRelevance
-from llmkit.knowledge.purge import compact, forget
-from llmkit.knowledge.retrievers import BM25, Dense
-from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge import generations
+from llmkit.knowledge.access_labels import labels
+from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.lexical import reader_indexes
+from llmkit.knowledge.local.maintenance.purge import compact, forget
+from llmkit.knowledge.local.maintenance.rollback import rollback
+from llmkit.knowledge.local.maintenance.verify import repair, verify
 from llmkit.knowledge.status import files, status
-from llmkit.knowledge.verify import repair, verify
 from llmkit.pipeline import load_pipeline
-from llmkit.pipeline.bridge import KnowledgeVectorStore
+from llmkit.pipeline.langchain import KnowledgeVectorStore
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense
+from llmkit.retrieval.hybrid import Hybrid
+from llmkit.retrieval.mmr import MaximalMarginalRelevance
 from llmkit.types import Document
 
 WORDS = "apple pear plum cherry quince melon garden week river bridge stone tower".split()
@@ -59,7 +60,7 @@ def seen(kb, *, rows: bool = False):
             [[hit.chunk.id, hit.score, dict(hit.scores)] for hit in state.hits],
             [record.detail for record in state.records],
         ]  # fmt: skip
-    found["live"] = sorted(history.live(kb.catalog, kb.generation))
+    found["live"] = sorted(generations.live(kb.catalog, kb.generation))
     found["documents"] = [kb.document(name).text for name in found["live"]]
     found["status"] = [status(kb).documents, status(kb).chunks, status(kb).characters, status(kb).files]
     found["files"] = [[one.name, one.documents, one.chunks, one.reason] for one in files(kb)]
@@ -173,8 +174,8 @@ def test_every_method_of_a_view_knows_only_what_may_be_read(kb):
         assert len(view.allowed(parse("document == ceo"))) == 0
         assert {one.name for one in files(view)} == {"api"}
         assert status(view).documents == 2
-        assert history.diff(view, 0, 1).added == ("hr", "open")
-        assert [(one.note, one.added) for one in history.log(view)] == [("", 2)]
+        assert generations.diff(view, 0, 1).added == ("hr", "open")
+        assert [(one.note, one.added) for one in generations.log(view)] == [("", 2)]
         store = KnowledgeVectorStore(view)
         assert [one.id for one in store.get_by_ids(["ceo", "hr"])] == ["hr"]
         assert store.get_by_ids(["hr"])[0].metadata == {"n": 2, "access": ["hr"]}
@@ -206,13 +207,13 @@ def test_a_view_is_for_reading(kb, tmp_path):
 def test_what_is_forbidden_now_has_no_past_either(kb):
     kb.add([Document("open", "The pump is serviced in May.", metadata={"n": 1}, access=("ceo",))])
     with KnowledgeBase.open(kb.path, reader="hr", as_of=1) as view:
-        assert list(history.live(view.catalog, 1)) == ["hr"]
+        assert list(generations.live(view.catalog, 1)) == ["hr"]
     with KnowledgeBase.open(kb.path, reader="hr") as view:
         old = kb.catalog.rows("SELECT version FROM documents WHERE id = 'open' ORDER BY seq")[0][0]
         with pytest.raises(KnowledgeError, match="no document 'open'"):
             view.document("open", old)
     with KnowledgeBase.open(kb.path, reader="ceo", as_of=1) as view:
-        assert sorted(history.live(view.catalog, 1)) == ["ceo", "open"]
+        assert sorted(generations.live(view.catalog, 1)) == ["ceo", "open"]
         assert BM25().retrieve(view, ["serviced"], 3)[0][0].chunk.document == "open"
 
 
@@ -236,16 +237,16 @@ def test_indexes_of_readers_are_shared_kept_few_and_made_anew(kb):
     with kb.as_reader("hr") as view:
         BM25().retrieve(view, ["pump"], 3)
         assert len(list(folder.iterdir())) == 1  # what they cannot see changes nothing
-    for n in range(views.MOST + 3):
+    for n in range(reader_indexes.MOST + 3):
         kb.add([Document(f"d{n}", "pump", access=(f"l{n}",))])
         with kb.as_reader(f"l{n}") as view:
             assert len(BM25().retrieve(view, ["pump"], 9)[0]) == 2
-    assert len(list(folder.iterdir())) == views.MOST
+    assert len(list(folder.iterdir())) == reader_indexes.MOST
     compact(kb)
     assert not folder.exists()
     with kb.as_reader("hr") as view:
         BM25().retrieve(view, ["pump"], 3)
-        name = views.view_name(view.visible, view.language)
+        name = reader_indexes.view_name(view.visible, view.language)
     for damaged in (folder / name).glob("*.term"):
         damaged.write_bytes(damaged.read_bytes()[:10])
     assert [one.what for one in verify(kb)] == [f"the index of a reader's words, views/{name}, is damaged"]
@@ -258,7 +259,7 @@ def test_a_folder_that_cannot_be_written_is_still_read(kb, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("read-only file system")
 
-    monkeypatch.setattr(views.tempfile, "mkdtemp", full)
+    monkeypatch.setattr(reader_indexes.tempfile, "mkdtemp", full)
     with kb.as_reader("hr") as view:
         assert len(BM25().retrieve(view, ["pump"], 3)[0]) == 2
     assert not list((kb.path / "lexical" / "views").iterdir())
@@ -266,7 +267,7 @@ def test_a_folder_that_cannot_be_written_is_still_read(kb, monkeypatch):
 
 def test_words_read_before_a_purge_do_not_come_back_after_it(kb, monkeypatch):
     """A reader is killed time: it read the text, then the document was forgotten, then its index is finished."""
-    made = views.texts
+    made = reader_indexes.texts
 
     def slow(base, rows):
         found = list(made(base, rows))
@@ -274,7 +275,7 @@ def test_words_read_before_a_purge_do_not_come_back_after_it(kb, monkeypatch):
         return iter(found)
 
     with KnowledgeBase.open(kb.path, reader="hr") as view:
-        monkeypatch.setattr(views, "texts", slow)
+        monkeypatch.setattr(reader_indexes, "texts", slow)
         with pytest.raises(KnowledgeError):
             BM25().retrieve(view, ["pump"], 3)
         monkeypatch.undo()
@@ -299,7 +300,7 @@ def test_files_say_who_may_read_them(tmp_path):
     (docs / "plain.txt").write_text("Pay five.")
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         summary = kb.ingest([docs])
-        found = {name: kb.document(name).access for name in history.live(kb.catalog, kb.generation)}
+        found = {name: kb.document(name).access for name in generations.live(kb.catalog, kb.generation)}
         assert found == {
             "docs/front.md": ("board", "hr"), "docs/list.md": ("ceo", "hr"), "r1": ("hr",), "r2": (), "docs/one.json": ("it",),
             "docs/plain.txt": (),
@@ -322,7 +323,7 @@ def test_the_labels_of_an_ingest_hold_for_all_of_it_and_for_the_next(tmp_path):
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
 
         def access():
-            return {name: kb.document(name).access for name in history.live(kb.catalog, kb.generation)}
+            return {name: kb.document(name).access for name in generations.live(kb.catalog, kb.generation)}
 
         kb.ingest([docs])
         assert access() == {"docs/a.txt": (), "docs/b.md": ("hr",), "docs/c.md": ("all",)}
@@ -348,11 +349,11 @@ def test_what_cannot_be_read_again_is_not_left_open_to_others(tmp_path, monkeypa
         (docs / "a.txt").write_bytes(b"")
         kb.ingest([docs])
         (docs / "a.txt").write_text("x" * 5000)
-        from llmkit.text.loading import Limits
+        from llmkit.text.loading.load import Limits
 
         summary = kb.ingest([docs], access="hr", limits=Limits(max_bytes=100))
         assert summary.failed + summary.skipped == 1
-        assert history.live(kb.catalog, kb.generation) == {}
+        assert generations.live(kb.catalog, kb.generation) == {}
 
 
 def test_the_last_bit_of_a_cosine_does_not_depend_on_what_stands_beside(tmp_path, monkeypatch):

@@ -10,14 +10,14 @@ import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import index_file
-from llmkit.knowledge.adoption import adopt
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.purge import compact, forget
-from llmkit.knowledge.retrievers import Dense
-from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import compact, forget
+from llmkit.knowledge.local.maintenance.reencode import adopt
+from llmkit.knowledge.local.maintenance.rollback import rollback
+from llmkit.knowledge.local.maintenance.verify import repair, verify
+from llmkit.knowledge.local.vectors import index_file
 from llmkit.knowledge.vector_settings import VectorSettings
-from llmkit.knowledge.verify import repair, verify
+from llmkit.retrieval.dense_and_bm25 import Dense
 from llmkit.types import Document
 
 OLD, NEW = HashingEncoder(dim=64), HashingEncoder(dim=96)
@@ -149,7 +149,7 @@ KILLED = """
 import os, sys
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge import adoption, segments
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 path, where = sys.argv[1:]
 kb = KnowledgeBase.open(path)
 if where == "encoding":

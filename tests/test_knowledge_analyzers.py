@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
 from llmkit.knowledge.analyzers import KNOWN, guess, prepared, word_analyzer
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.hybrid import Hybrid
-from llmkit.knowledge.lexical import LexicalIndex
-from llmkit.knowledge.reading import dense_weight, lost_share
-from llmkit.knowledge.retrievers import BM25
-from llmkit.knowledge.verify import verify
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.lexical.index import LexicalIndex
+from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.pipeline import Pipeline
+from llmkit.retrieval.dense_and_bm25 import BM25
+from llmkit.retrieval.hybrid import Hybrid
+from llmkit.retrieval.vocabulary_coverage import dense_weight, lost_share
 from llmkit.types import Document
 
 GERMAN = "Die Häuser stehen an der Straße und die Katzen schlafen auf den Dächern, weil es nicht regnet."

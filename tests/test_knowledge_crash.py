@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from crash_writer import start, work
 
-from llmkit.knowledge import history
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.retrievers import BM25, Dense
-from llmkit.knowledge.verify import verify
+from llmkit.knowledge import generations
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.verify import verify
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 from llmkit.types import Document
 
 pytestmark = [
@@ -33,7 +33,7 @@ def make(path):
 
 
 def contents(kb):
-    return {name: kb.document(name).text for name in history.live(kb.catalog, kb.generation)}
+    return {name: kb.document(name).text for name in generations.live(kb.catalog, kb.generation)}
 
 
 def by_text(kb):
@@ -94,7 +94,7 @@ def test_killed_from_outside_at_any_time(tmp_path):
     make(tmp_path / "kb")
     script = (
         "import sys\n"
-        "from llmkit.knowledge.base import KnowledgeBase\n"
+        "from llmkit.knowledge.knowledge_base import KnowledgeBase\n"
         "from llmkit.types import Document\n"
         "kb = KnowledgeBase.open(sys.argv[1])\n"
         "while True:\n"

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.duplicates import jaccard
-from llmkit.knowledge.purge import compact, forget
-from llmkit.knowledge.retrievers import BM25
-from llmkit.knowledge.rollback import rollback
+from llmkit.knowledge.ingestion.near_duplicates import jaccard
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import compact, forget
+from llmkit.knowledge.local.maintenance.rollback import rollback
+from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.knowledge.status import files, status
-from llmkit.knowledge.verify import verify
+from llmkit.retrieval.dense_and_bm25 import BM25
 from llmkit.types import Document
 
 WORDS = "pump mill gate sluice wheel axle stone flour sack cart river bank miller oven rye salt".split()

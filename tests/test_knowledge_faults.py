@@ -15,14 +15,14 @@ import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import history
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.lexical import LexicalIndex
-from llmkit.knowledge.mmr import MaximalMarginalRelevance
-from llmkit.knowledge.purge import compact
-from llmkit.knowledge.retrievers import BM25, Dense
-from llmkit.knowledge.vectors import FlatIndex
-from llmkit.knowledge.verify import repair, verify
+from llmkit.knowledge import generations
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.lexical.index import LexicalIndex
+from llmkit.knowledge.local.maintenance.purge import compact
+from llmkit.knowledge.local.maintenance.verify import repair, verify
+from llmkit.knowledge.local.vectors.flat_index import FlatIndex
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense
+from llmkit.retrieval.mmr import MaximalMarginalRelevance
 from llmkit.types import Document
 
 
@@ -228,8 +228,8 @@ def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
 
 
 def test_on_a_disk_for_reading_only_the_words_are_verified_without_opening_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("llmkit.knowledge.verify.read_only", lambda path: True)
-    monkeypatch.setattr("llmkit.knowledge.verify.LexicalIndex", None)
+    monkeypatch.setattr("llmkit.knowledge.local.maintenance.verify.read_only", lambda path: True)
+    monkeypatch.setattr("llmkit.knowledge.local.maintenance.verify.LexicalIndex", None)
     path = tmp_path / "kb"
     with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
         assert verify(kb) == []  # nothing was ever written
@@ -292,7 +292,7 @@ def answers(path, words_best=3):
         rows = kb.catalog.live_rows(kb.generation)
         parts = [[(one.tolist(), np.round(score, 4).tolist()) for one, score in part] for part in (near, words)]
         documents = [(one.id, one.text, one.title, one.metadata) for one in kb.catalog.documents("1 ORDER BY seq")]
-        return json.dumps([kb.chunks(rows), parts, documents, history.log(kb), kb.dim, kb.identity], default=repr)
+        return json.dumps([kb.chunks(rows), parts, documents, generations.log(kb), kb.dim, kb.identity], default=repr)
 
 
 @pytest.mark.slow
@@ -343,7 +343,7 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
 LIMITED = """
 import resource, sys
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.types import Document
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:

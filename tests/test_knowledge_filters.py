@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.filters import Compare, Every, Exists, Not, WhereField, parse
+from llmkit.knowledge.filters.expression import Compare, Every, Exists, Not, WhereField, parse
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.types import Chunk, Document
 
 TAGGED = Chunk(
@@ -209,7 +209,7 @@ def test_any_text_is_a_filter_or_our_error(text):
 
 
 def test_a_step_with_a_filter_writes_itself_as_yaml_and_back():
-    from llmkit.pipeline.steps import Retrieve
+    from llmkit.pipeline.steps.retrieval.retrieve import Retrieve
 
     step = Retrieve(where="page >= 3 and not exists draft")
     assert Retrieve.model_validate({k: v for k, v in step.config().items() if k != "type"}) == step

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit import config
+from llmkit.encoders.fit_query import fit_query
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.fusion import ordered, reciprocal_rank, weighted
-from llmkit.knowledge.retrievers import BM25, Dense, fit_query
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense
+from llmkit.retrieval.fusion import ordered, reciprocal_rank, weighted
 from llmkit.types import Document
 
 

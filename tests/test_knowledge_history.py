@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
-from llmkit.knowledge import history
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.lock import writer_lock
-from llmkit.knowledge.purge import compact, forget
-from llmkit.knowledge.retrievers import BM25, Dense
-from llmkit.knowledge.rollback import rollback
-from llmkit.knowledge.verify import repair, verify
+from llmkit.knowledge import generations
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.lock import writer_lock
+from llmkit.knowledge.local.maintenance.purge import compact, forget
+from llmkit.knowledge.local.maintenance.rollback import rollback
+from llmkit.knowledge.local.maintenance.verify import repair, verify
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 from llmkit.types import Document
 
 WORDS = "apple pear plum cherry quince melon garden week river bridge stone tower".split()
@@ -39,7 +39,7 @@ def kb(tmp_path):
 def contents(kb):
     return {
         document.id: document.text
-        for name in history.live(kb.catalog, kb.generation)
+        for name in generations.live(kb.catalog, kb.generation)
         for document in [kb.document(name)]
     }
 
@@ -55,11 +55,11 @@ def answers(kb):
 
 
 def test_every_generation_is_listed_with_what_came_and_went(kb):
-    assert [(one.id, one.added, one.removed, one.readable) for one in history.log(kb)] == [
+    assert [(one.id, one.added, one.removed, one.readable) for one in generations.log(kb)] == [
         (1, 2, 0, True), (2, 2, 1, True), (3, 0, 1, True)
     ]  # fmt: skip
-    assert history.diff(kb, 1, 3) == history.Diff(("c",), ("b",), ("a",))
-    assert history.diff(kb, 3, 1) == history.Diff(("b",), ("c",), ("a",))
+    assert generations.diff(kb, 1, 3) == generations.Diff(("c",), ("b",), ("a",))
+    assert generations.diff(kb, 3, 1) == generations.Diff(("b",), ("c",), ("a",))
 
 
 def test_an_older_generation_reads_as_it_was(kb):
@@ -76,14 +76,14 @@ def test_an_older_generation_reads_as_it_was(kb):
 
 
 def test_a_date_names_the_last_generation_of_that_day(kb):
-    day = history.log(kb)[0].at[:10]
-    assert history.resolve(kb.catalog, day) == 3
+    day = generations.log(kb)[0].at[:10]
+    assert generations.resolve(kb.catalog, day) == 3
     with pytest.raises(KnowledgeError, match="no generation at 1999-01-01"):
-        history.resolve(kb.catalog, "1999-01-01")
+        generations.resolve(kb.catalog, "1999-01-01")
     with pytest.raises(KnowledgeError, match="neither a generation nor a date"):
-        history.resolve(kb.catalog, "yesterday")
+        generations.resolve(kb.catalog, "yesterday")
     with pytest.raises(KnowledgeError, match="the last is 3"):
-        history.resolve(kb.catalog, 9)
+        generations.resolve(kb.catalog, 9)
 
 
 def test_going_back_encodes_nothing_and_loses_nothing(kb, monkeypatch):
@@ -94,14 +94,14 @@ def test_going_back_encodes_nothing_and_loses_nothing(kb, monkeypatch):
         raise AssertionError("nothing is to be encoded")
 
     monkeypatch.setattr(HashingEncoder, "encode_passages", refuse)
-    assert rollback(kb, 1) == history.Diff(("b",), ("c",), ("a",))
+    assert rollback(kb, 1) == generations.Diff(("b",), ("c",), ("a",))
     monkeypatch.undo()
     assert contents(kb) == {"a": text("a1"), "b": text("b1")}
     assert answers(kb) == before
     assert verify(kb) == []
     with KnowledgeBase.open(kb.path, as_of=3) as past:
         assert set(contents(past)) == {"a", "c"}
-    assert rollback(kb, kb.generation) == history.Diff((), (), ())
+    assert rollback(kb, kb.generation) == generations.Diff((), (), ())
 
 
 def test_files_that_were_rolled_back_are_read_again(tmp_path):
@@ -120,7 +120,7 @@ def test_files_that_were_rolled_back_are_read_again(tmp_path):
 def test_a_compaction_keeps_what_it_says_and_gives_space_back(kb):
     before = answers(kb)
     gone = compact(kb, keep=2)
-    assert (gone.documents, history.oldest(kb.catalog)) == (1, 2)  # the first version of a; b still lives in 2
+    assert (gone.documents, generations.oldest(kb.catalog)) == (1, 2)  # the first version of a; b still lives in 2
     assert answers(kb) == before
     assert verify(kb) == []
     with KnowledgeBase.open(kb.path, as_of=2) as past:
@@ -130,7 +130,7 @@ def test_a_compaction_keeps_what_it_says_and_gives_space_back(kb):
     compact(kb)
     assert kb.catalog.rows("SELECT count(*) FROM documents WHERE died IS NOT NULL") == [(0,)]
     assert answers(kb) == before
-    assert not history.log(kb)[0].readable
+    assert not generations.log(kb)[0].readable
     kb.add([Document("d", text("d1"))])
     assert verify(kb) == []
 
@@ -253,7 +253,7 @@ def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
                 kb.delete([name])
                 now.pop(name, None)
             elif what == "rollback":
-                target = max(history.oldest(kb.catalog), kb.generation - number)
+                target = max(generations.oldest(kb.catalog), kb.generation - number)
                 rollback(kb, target)
                 now = dict(past[target])
             elif what == "compact":
@@ -264,7 +264,7 @@ def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
                     known.pop(name, None)
             past[kb.generation] = now
         assert verify(kb) == []
-        for generation in range(history.oldest(kb.catalog), kb.generation + 1):
+        for generation in range(generations.oldest(kb.catalog), kb.generation + 1):
             with KnowledgeBase.open(kb.path, as_of=generation) as old:
                 assert contents(old) == past[generation]
         with KnowledgeBase.create(folder / "again", encoder=HashingEncoder()) as again:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from llmkit import registry
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
-from llmkit.knowledge import writer
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.purge import forget
+from llmkit.knowledge.ingestion import writer
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import forget
 from llmkit.knowledge.status import files, status
 from llmkit.types import Document
 
@@ -310,8 +310,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.purge import forget
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import forget
 from llmkit.types import Document
 path = Path(sys.argv[1])
 kb = KnowledgeBase.open(path) if path.exists() else KnowledgeBase.create(path, encoder=HashingEncoder(dim=32))
@@ -342,7 +342,7 @@ def test_kill_9_leaves_whole_batches(tmp_path):
 
 
 def test_a_second_writer_is_told_who_is_writing(kb, tmp_path):
-    from llmkit.knowledge.lock import writer_lock
+    from llmkit.knowledge.local.lock import writer_lock
 
     with writer_lock(kb.path), pytest.raises(KnowledgeError, match=f"process {os.getpid()}"):
         kb.add([Document("x", "y")])

@@ -16,9 +16,9 @@ from disk_model import Disk, record
 from test_knowledge_crash import by_text, contents
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.catalog import Catalog
-from llmkit.knowledge.verify import verify
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.catalog import Catalog
+from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.types import Document
 
 pytestmark = [

@@ -15,9 +15,9 @@ import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import segments
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.purge import compact
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import compact
+from llmkit.knowledge.local.vectors import segments
 from llmkit.types import Document
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs kill")
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs kill")
 WRITER = """
 import sys
 from pathlib import Path
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.purge import compact
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.maintenance.purge import compact
 from llmkit.types import Document
 kb, stop = KnowledgeBase.open(sys.argv[1]), Path(sys.argv[2])
 while not stop.exists():
@@ -40,7 +40,7 @@ print(kb.generation)
 READER = """
 import json, sys, time
 from pathlib import Path
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 stop, seen, slowest = Path(sys.argv[2]), [], 0.0
 with KnowledgeBase.open(sys.argv[1]) as kb:
     question = kb.encoder.encode_queries(["place"])
@@ -109,7 +109,7 @@ def test_a_compaction_while_the_vectors_are_opened_mixes_nothing(tmp_path, monke
                 compact(writer)
             return found
 
-        monkeypatch.setattr("llmkit.knowledge.opening.segments.read", slow)
+        monkeypatch.setattr("llmkit.knowledge.local.vectors.load.segments.read", slow)
         near, _ = reader.search_vectors(encoder.encode_queries(["place"]), 9)[0]
         assert calls
         assert len(near) == 4
@@ -120,7 +120,7 @@ def test_a_compaction_while_the_vectors_are_opened_mixes_nothing(tmp_path, monke
 HOLDER = """
 import sys, time
 from pathlib import Path
-from llmkit.knowledge.lock import writer_lock
+from llmkit.knowledge.local.lock import writer_lock
 with writer_lock(Path(sys.argv[1]), "ingest notes"):
     print("held", flush=True)
     time.sleep(60)

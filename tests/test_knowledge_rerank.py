@@ -9,12 +9,12 @@ import pytest
 from llmkit import config
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError, LlmkitError, ModelError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.rerank import CrossEncoder, LateInteraction, reordered
-from llmkit.knowledge.retrievers import BM25
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline, load_pipeline
 from llmkit.protocols import Reranker
+from llmkit.retrieval.dense_and_bm25 import BM25
+from llmkit.retrieval.rerankers.sentence_transformers import CrossEncoder, LateInteraction, reordered
 from llmkit.types import Document
 
 pytest.importorskip("sentence_transformers", reason="needs the extra train")

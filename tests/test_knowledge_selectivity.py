@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.filters import parse
-from llmkit.knowledge.fusion import ordered, weighted
-from llmkit.knowledge.hybrid import Hybrid
-from llmkit.knowledge.lexical import LexicalIndex
-from llmkit.knowledge.retrievers import BM25, Dense, encoded
+from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.lexical.index import LexicalIndex
+from llmkit.retrieval.dense_and_bm25 import BM25, Dense, encoded
+from llmkit.retrieval.fusion import ordered, weighted
+from llmkit.retrieval.hybrid import Hybrid
 from llmkit.types import Document
 
 ROWS = 20_000

@@ -9,23 +9,25 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import codes, history, index_file
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.bitmap import Bitmap
-from llmkit.knowledge.certificate import Certificate, lower_bound
-from llmkit.knowledge.choosing import Questions, choose
-from llmkit.knowledge.coded import CodedIndex
-from llmkit.knowledge.indexed import IndexedVectors
-from llmkit.knowledge.indexing import build_index
-from llmkit.knowledge.purge import compact, forget
-from llmkit.knowledge.retrievers import Dense
-from llmkit.knowledge.rollback import rollback
-from llmkit.knowledge.runs import Runs
+from llmkit.knowledge import generations
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.ann import faiss_build
+from llmkit.knowledge.local.ann.ann_index import CodedIndex
+from llmkit.knowledge.local.ann.autotune import Questions, choose
+from llmkit.knowledge.local.ann.index_policy import build_index
+from llmkit.knowledge.local.maintenance.purge import compact, forget
+from llmkit.knowledge.local.maintenance.rollback import rollback
+from llmkit.knowledge.local.maintenance.verify import repair, verify
+from llmkit.knowledge.local.vectors import index_file
+from llmkit.knowledge.local.vectors.bitmap import Bitmap
+from llmkit.knowledge.local.vectors.flat_index import FlatIndex, half_precision
+from llmkit.knowledge.local.vectors.head_and_tail import IndexedVectors
+from llmkit.knowledge.local.vectors.id_ranges import Runs
+from llmkit.knowledge.local.vectors.row_store import StoredRows
+from llmkit.knowledge.recall_bound import Certificate, lower_bound
 from llmkit.knowledge.status import status
-from llmkit.knowledge.stored import StoredRows
 from llmkit.knowledge.vector_settings import VectorSettings, written
-from llmkit.knowledge.vectors import FlatIndex, half_precision
-from llmkit.knowledge.verify import repair, verify
+from llmkit.retrieval.dense_and_bm25 import Dense
 from llmkit.testing.vector_index_suite import VectorIndexSuite, unit
 from llmkit.types import Document
 
@@ -45,13 +47,16 @@ class Sealed:
         rows.append(ids, vectors)
         certificate = Certificate(self.structure, self.codes, 0, 1, 1, 0, "", 1, depth=150, probes=150)
         if self.structure == "flat" or len(ids) < 256:
-            index, certificate = codes.scan(rows, half_precision), Certificate("flat", "float16", 0, 1, 1, 0, "", 1)
+            index, certificate = (
+                faiss_build.scan(rows, half_precision),
+                Certificate("flat", "float16", 0, 1, 1, 0, "", 1),
+            )
         elif self.structure == "hnsw":
-            index = codes.graph(rows, self.codes)
+            index = faiss_build.graph(rows, self.codes)
         else:
-            index = codes.Lists(rows, np.empty(0, dtype=np.int64)).filled(self.codes)
+            index = faiss_build.Lists(rows, np.empty(0, dtype=np.int64)).filled(self.codes)
         file = index_file.write(self.folder, index, rows.runs.size, rows.runs.last, 1, certificate)
-        found = codes.mapped(self.folder / file.file, certificate.structure)
+        found = faiss_build.mapped(self.folder / file.file, certificate.structure)
         flat = certificate.structure == "flat"
         self.inner = IndexedVectors(
             FlatIndex(self.dim, rows, found) if flat else CodedIndex(rows, found, certificate), certificate
@@ -66,7 +71,7 @@ class Sealed:
 
 @pytest.mark.parametrize(
     ("structure", "names"),
-    [("flat", "float16"), ("hnsw", "sq8"), ("hnsw", "float16"), *(("ivf", name) for name in codes.CODES)],
+    [("flat", "float16"), ("hnsw", "sq8"), ("hnsw", "float16"), *(("ivf", name) for name in faiss_build.CODES)],
 )
 class TestIndexFiles(VectorIndexSuite):
     recall = 0.95  # random directions in 24 dimensions: the hardest there are
@@ -329,7 +334,7 @@ def test_an_index_is_made_when_it_is_due_and_not_before(tmp_path):
             assert index_file.named(kb.catalog).rows == 202
             assert len(list((kb.path / "index").iterdir())) == 1
             assert len(reader.index.search(unit(1, 64), 3)[1]) == 1  # its own file is gone, and still mapped
-        assert [one.id for one in history.log(kb)] == [1, 2, 3, 4]  # an index is no generation
+        assert [one.id for one in generations.log(kb)] == [1, 2, 3, 4]  # an index is no generation
 
 
 def test_an_index_that_cannot_be_made_is_told_and_stops_nothing(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from conftest import Reply
 
 from llmkit.errors import ConfigError, ModelError, StepError
 from llmkit.models.chat import ChatModelSpec, context_window, count_tokens, load_chat, translate
-from llmkit.models.gguf import trained_context
+from llmkit.models.local.gguf import trained_context
 from llmkit.models.scripted import ScriptedChat
 from llmkit.types import Message
 
@@ -132,7 +132,7 @@ def test_a_shared_beginning_is_read_once(weights_home):
 @pytest.mark.slow
 def test_the_passages_that_do_not_fit_are_left_out_and_said(weights_home, tmp_path):
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.pipeline import Pipeline
     from llmkit.types import Document
 
@@ -251,7 +251,7 @@ class TestOpenAI:
 
     def test_a_dead_server_fails_the_step_by_name(self, plan, tmp_path, monkeypatch):
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
         from llmkit.pipeline import load_pipeline
         from llmkit.types import Document
 
@@ -264,7 +264,7 @@ class TestOpenAI:
 
     def test_the_shipped_pipeline_runs_against_a_server(self, plan, tmp_path):
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
         from llmkit.pipeline import load_pipeline
         from llmkit.types import Document
 

@@ -16,7 +16,7 @@ LOOK = (
 WAYS = {
     "encoder": "from llmkit.no_telemetry import silence_openvino; silence_openvino(); import openvino",
     "chat model": (
-        "from llmkit.models.openvino import OpenVINOEngine\n"
+        "from llmkit.models.local.openvino import OpenVINOEngine\n"
         "try: OpenVINOEngine(__import__('pathlib').Path('none.gguf'), context=8, threads=1)\n"
         "except Exception as error: print(type(error).__name__)"
     ),

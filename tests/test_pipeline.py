@@ -10,10 +10,10 @@ import pytest
 from llmkit import assets, config, registry
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import Cancelled, ConfigError, DataError, StepError
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline, load_pipeline
-from llmkit.pipeline.ground import Ground
+from llmkit.pipeline.steps.answering.ground import Ground
 from llmkit.types import Document
 
 TEXTS = {

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.expand import expand
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline
+from llmkit.retrieval.context_expansion import expand
 from llmkit.text.splitter import StructureSplitter
 from llmkit.types import Hit
 

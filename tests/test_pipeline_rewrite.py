@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, StepError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.queries import HYPOTHETICAL, search
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline
-from llmkit.pipeline.rewrite import numbered_lines
+from llmkit.pipeline.steps.retrieval.query_rewriters import numbered_lines
 from llmkit.protocols import Rewriter, Rewritten
 from llmkit.registry import lookup, names
+from llmkit.retrieval.multi_query import HYPOTHETICAL, search
 from llmkit.types import Document
 
 TEXTS = {

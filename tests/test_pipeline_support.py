@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.pipeline.support import support
+from llmkit.grounding.support import support
 from llmkit.text.words import words
 
 PASSAGE = (

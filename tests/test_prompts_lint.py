@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit import assets, config, prompt_versions, prompts
-from llmkit.cli.prompt import command
+from llmkit.cli.prompts.prompt import command
 from llmkit.errors import PromptError
 from llmkit.lint import lint_file, lint_uses
 from llmkit.lint.prompt import tokens_of

@@ -6,7 +6,7 @@ import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import load_pipeline
 from llmkit.types import Document, Message

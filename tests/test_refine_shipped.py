@@ -6,11 +6,11 @@ import pytest
 from evaluation import install
 
 from llmkit.errors import SandboxError
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.reopen import reopen
-from llmkit.evaluation.replay import replay
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.task import load_task
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.reopen import reopen
+from llmkit.evaluation.runs.replay import replay
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.task import load_task
 from llmkit.pipeline import load_pipeline
 from llmkit.sandbox.isolation import isolation
 

@@ -10,11 +10,11 @@ from evaluation import install
 from llmkit import config
 from llmkit.errors import ConfigError, ModelError, SandboxError, StepError
 from llmkit.evaluation.metrics.unit_tests import pass_at
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.reopen import reopen
-from llmkit.evaluation.replay import replay
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.task import Task
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.reopen import reopen
+from llmkit.evaluation.runs.replay import replay
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.task import Task
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline, load_pipeline
 from llmkit.sandbox import isolation
@@ -215,7 +215,7 @@ def test_reflexion_tries_again_with_its_lessons():
 
 def test_citations_are_read_again_from_a_revised_answer(tmp_path):
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.types import Document
 
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:

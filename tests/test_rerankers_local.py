@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from llmkit.encoders.cross_encoder import LocalCrossEncoder, scaled
 from llmkit.errors import ModelError
+from llmkit.retrieval.rerankers.local_cross_encoder import LocalCrossEncoder, scaled
 from llmkit.types import Chunk, Hit
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "pump", "valve", "cold", "water", "in", "may", "leaks", "fast"]

@@ -11,15 +11,15 @@ from conftest import REPOSITORY
 from serving import PIPELINES, QUESTION, events, knowledge, running
 
 from llmkit import config
-from llmkit.evaluation.datasets import Rows
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.rows import BadRow
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.task import Task
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.datasets import Rows
+from llmkit.evaluation.tasks.rows import BadRow
+from llmkit.evaluation.tasks.task import Task
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.pipeline import Pipeline
-from llmkit.serve.callers import LOCAL, Refused
-from llmkit.serve.filenames import safe
+from llmkit.serve.auth.principal import LOCAL, Refused
+from llmkit.serve.storage.filenames import safe
 from llmkit.types import Document
 
 pytestmark = pytest.mark.network
@@ -235,7 +235,7 @@ def test_a_reader_keeps_its_generation_while_files_come_in(tmp_path):
 
 
 def test_an_upload_waits_for_another_writer(tmp_path):
-    from llmkit.knowledge.lock import writer_lock
+    from llmkit.knowledge.local.lock import writer_lock
 
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:

@@ -7,7 +7,7 @@ import json
 import pytest
 from serving import events, knowledge, running
 
-from llmkit.serve.keys import KeyRing
+from llmkit.serve.auth.api_keys import KeyRing
 
 pytestmark = pytest.mark.network
 WRITE = {"content": "", "tool_calls": [
@@ -115,7 +115,7 @@ def test_another_question_an_undo_and_a_deletion_give_it_up(tmp_path):
 def test_it_waits_over_a_restart_where_the_agent_has_a_memory(tmp_path, memory, monkeypatch):
     with running(tmp_path, [WRITE], pipelines(tmp_path, memory)) as served:
         told = turn(served)[-1][1]
-    monkeypatch.setattr("llmkit.serve.waits._PROCESS", "another")
+    monkeypatch.setattr("llmkit.serve.storage.pending_approvals._PROCESS", "another")
     with running(tmp_path, ["It is written."], pipelines(tmp_path, memory)) as served:
         found = session(served)["waiting"]
         kind, done = decide(served, told["wait"], {"kind": "approve"})

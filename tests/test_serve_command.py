@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from serving import knowledge, running
 
-from llmkit.cli.serve import command
+from llmkit.cli.answering.serve import command
 from llmkit.serve.settings import Settings
-from llmkit.serve.uploads import of_another
+from llmkit.serve.storage.uploads import of_another
 
 pytestmark = pytest.mark.network
 

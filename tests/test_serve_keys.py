@@ -10,9 +10,9 @@ import pytest
 from serving import QUESTION, SAID, events, knowledge, running
 
 from llmkit.errors import ConfigError, DataError
-from llmkit.serve.callers import Refused
-from llmkit.serve.gate import scope_of
-from llmkit.serve.keys import KeyRing
+from llmkit.serve.auth.api_keys import KeyRing
+from llmkit.serve.auth.middleware import scope_of
+from llmkit.serve.auth.principal import Refused
 from llmkit.serve.settings import Settings
 
 pytestmark = pytest.mark.network
@@ -68,8 +68,8 @@ def test_listening_elsewhere_needs_keys():
 def test_the_command_refuses_to_listen_elsewhere_without_a_key(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
-    from llmkit.cli.keys import command as keys
-    from llmkit.cli.serve import command as serve
+    from llmkit.cli.answering.keys import command as keys
+    from llmkit.cli.answering.serve import command as serve
 
     monkeypatch.chdir(tmp_path)
     for options in (["--host", "0.0.0.0"], ["--keys"], ["--host", "0.0.0.0", "--no-keys"]):
@@ -287,7 +287,7 @@ def test_logs_and_metrics_hold_no_words_and_no_keys(ring, tmp_path, caplog):
 
 def test_paths_of_the_machine_are_not_told_to_keys(tmp_path):
     from llmkit.errors import KnowledgeError
-    from llmkit.serve.callers import LOCAL, Caller
+    from llmkit.serve.auth.principal import LOCAL, Caller
     from llmkit.serve.errors import body, refusal
 
     error = refusal(KnowledgeError("/home/me/kb is busy: look at '/home/me/kb/writer.json'"))

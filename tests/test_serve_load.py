@@ -17,8 +17,8 @@ import httpx
 import pytest
 from serving import QUESTION, knowledge, running
 
-from llmkit.serve.callers import Refused
-from llmkit.serve.turnstile import Turnstile
+from llmkit.serve.auth.principal import Refused
+from llmkit.serve.runtime.admission_queue import Turnstile
 
 pytestmark = pytest.mark.network
 
@@ -167,10 +167,10 @@ import sys, threading, time
 from pathlib import Path
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline.pipeline import Pipeline
-from llmkit.serve.menu import Menu
+from llmkit.serve.runtime.pipeline_registry import Menu
 from llmkit.serve.server import make_server
 from llmkit.serve.settings import Settings
-from llmkit.serve.shelf import Shelf
+from llmkit.serve.runtime.knowledge_pool import Shelf
 folder = Path(sys.argv[1])
 def slow(_):
     time.sleep(float(sys.argv[2]))

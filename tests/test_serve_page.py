@@ -126,7 +126,7 @@ def test_from_an_upload_to_the_passage_and_over_a_reload(page, tmp_path):
 
 
 def _local():
-    from llmkit.serve.callers import LOCAL
+    from llmkit.serve.auth.principal import LOCAL
 
     return LOCAL
 
@@ -213,7 +213,7 @@ def test_a_person_decides_on_what_an_agent_wants_done(page, tmp_path):
 
 
 def test_a_key_is_asked_for_and_used(page, tmp_path):
-    from llmkit.serve.keys import KeyRing
+    from llmkit.serve.auth.api_keys import KeyRing
 
     _, text = KeyRing(tmp_path / "serve").add("me", ["ask"])
     with running(tmp_path, keys=True) as served:

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from llmkit.serve.scribe import Scribe
-from llmkit.serve.traces import TraceStore, new_id
+from llmkit.serve.storage.background_writer import Scribe
+from llmkit.serve.storage.traces import TraceStore, new_id
 from llmkit.types import Answer, State, StepRecord
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from llmkit import weights
 from llmkit.errors import ModelError
-from llmkit.models import adapter
 from llmkit.models.chat import ChatModelSpec
+from llmkit.models.local import adapter
 from llmkit.types import Chunk, Hit, State
 
 
@@ -72,7 +72,7 @@ def pipeline():
     ],
 )
 def test_the_answerer_answers_cites_and_refuses(weights_home, pipeline, question, said, cites):
-    from llmkit.pipeline.run import Run
+    from llmkit.pipeline.run_context import Run
 
     hits = tuple(Hit(Chunk(title, 0, 0, len(text), text, 30, title=title), 1.0) for title, text in PASSAGES)
     state = pipeline.steps[1].run(State(question, hits=hits), Run(pipeline))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from llmkit.errors import Cancelled, ModelError, TooLong
 from llmkit.models.calls import Calls
 from llmkit.models.chat import ChatModelSpec
-from llmkit.models.engine import Crashed, Done, Request
-from llmkit.models.slots import ALONE, Slots, admitted
+from llmkit.models.local.engine import Crashed, Done, Request
+from llmkit.models.local.slot_queue import ALONE, Slots, admitted
 from llmkit.stopping import called_off, unless
 
 KEYS = st.sampled_from([None, "a", "b", ALONE])
@@ -308,7 +308,7 @@ def test_what_is_called_off_outside_is_called_off_inside():
 
 
 def test_a_client_that_goes_away_calls_off_a_model_that_says_nothing():
-    from llmkit.serve.running import Kitchen
+    from llmkit.serve.runtime.jobs import Kitchen
 
     seen = []
 

@@ -12,7 +12,7 @@ import pytest
 
 from llmkit.errors import Cancelled, ModelError, TooLong
 from llmkit.models.chat import ChatModelSpec, load_chat, with_slots
-from llmkit.models.engine import Crashed, Request
+from llmkit.models.local.engine import Crashed, Request
 from llmkit.stopping import unless
 
 pytestmark = pytest.mark.slow

@@ -13,12 +13,13 @@ from pydantic import BaseModel, Field, field_validator
 
 from llmkit import config
 from llmkit.errors import ConfigError, ModelError, StepError
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.task import Task
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.task import Task
 from llmkit.models.scripted import ScriptedChat
-from llmkit.pipeline import Pipeline, load_pipeline, schemas
-from llmkit.pipeline.schemas import check_schema, problems, read_json
+from llmkit.pipeline import Pipeline, load_pipeline
+from llmkit.pipeline.steps.answering import schemas
+from llmkit.pipeline.steps.answering.schemas import check_schema, problems, read_json
 
 PERSON = {
     "type": "object",

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline
-from llmkit.pipeline.ground import SPOKEN, Ground
-from llmkit.text.addressed import addressed, specific, without
+from llmkit.pipeline.steps.answering.ground import SPOKEN, Ground
+from llmkit.text.injection_detection import addressed, specific, without
 from llmkit.types import Chunk, Hit
 
 FACT = "The Kestrel pump weighs 12 kg."

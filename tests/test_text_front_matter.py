@@ -9,12 +9,12 @@ import pytest
 
 from llmkit import KnowledgeBase
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.filters import parse
-from llmkit.knowledge.ingest import ingest
-from llmkit.knowledge.retrievers import Dense
-from llmkit.text.formats.front_matter import find
+from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.ingestion.ingest import ingest
+from llmkit.retrieval.dense_and_bm25 import Dense
+from llmkit.text.formats.markup.front_matter import find
 from llmkit.text.ledger import ledger, totals
-from llmkit.text.loading import load
+from llmkit.text.loading.load import load
 from llmkit.text.splitter import StructureSplitter
 from llmkit.types import Document
 

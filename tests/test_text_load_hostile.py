@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from llmkit.errors import DataError
 from llmkit.text.formats.limits import MIB
-from llmkit.text.kinds import LANGUAGES
-from llmkit.text.loading import Limits, Loaded, Rows, load, load_all
-from llmkit.text.sources import Source, scan
+from llmkit.text.loading.detect_type import LANGUAGES
+from llmkit.text.loading.load import Limits, Loaded, Rows, load, load_all
+from llmkit.text.loading.scan_files import Source, scan
 
 SMALL = Limits(max_seconds=20)
 
@@ -169,7 +169,7 @@ def with_reader(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> Non
     (folder / "sitecustomize.py").write_text(
         textwrap.dedent(
             f"""
-            import llmkit.text.parsing as parsing
+            import llmkit.text.loading.parse as parsing
             real = parsing._parse
             def wrong(data, name, id, limits):
                 if name.endswith(".log"):
@@ -261,8 +261,8 @@ def test_ctrl_c_in_a_script_without_a_main_guard(tmp_path: Path, monkeypatch: py
         f"""
 import sys, time
 from pathlib import Path
-from llmkit.text.sources import scan
-from llmkit.text.loading import load_all
+from llmkit.text.loading.scan_files import scan
+from llmkit.text.loading.load import load_all
 for result in load_all(scan([Path({str(files)!r})])):
     while not Path({str(marker)!r}).exists():
         time.sleep(0.02)
@@ -306,8 +306,8 @@ def test_row_files_do_not_fill_memory(tmp_path: Path) -> None:
     script = """
 import resource, sys
 from pathlib import Path
-from llmkit.text.sources import scan
-from llmkit.text.loading import load_all
+from llmkit.text.loading.scan_files import scan
+from llmkit.text.loading.load import load_all
 n = sum(1 for result in load_all(scan([Path(sys.argv[1])])) for _ in result.documents)
 print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

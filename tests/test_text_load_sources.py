@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from llmkit.errors import DataError
-from llmkit.text.loading import Limits, load_all
-from llmkit.text.sources import Skipped, Source, digest, scan
+from llmkit.text.loading.load import Limits, load_all
+from llmkit.text.loading.scan_files import Skipped, Source, digest, scan
 
 
 def tree(root: Path, *files: str) -> None:

@@ -9,17 +9,17 @@ import pytest
 from conftest import REPOSITORY
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from llmkit.agents.fence import fenced
-from llmkit.agents.small import Calculator, Convert
+from llmkit.agents.delimiters import fenced
+from llmkit.agents.tools.calculator_clock_units import Calculator, Convert
 from llmkit.errors import DataError, ModelError
 from llmkit.evaluation.metrics.tools import ToolCall
 from llmkit.models import tool_protocol
 from llmkit.models.chat import load_chat
 from llmkit.pipeline import Pipeline
 from llmkit.pipeline.tools.search import Search
-from llmkit.training import tool_calls
-from llmkit.training.chat_examples import ChatRows
-from llmkit.training.tool_call_words import HELD_BACK, TRAIN
+from llmkit.training.lora.datasets import ChatRows
+from llmkit.training.synthetic import tool_calls
+from llmkit.training.synthetic.tool_call_vocabulary import HELD_BACK, TRAIN
 from llmkit.types import Answer, Sample, State
 
 SPECS = [tool.spec() for box in (Search(), Calculator()) for tool in box.tools()]
@@ -231,10 +231,10 @@ def test_a_local_model_can_only_call_what_it_is_given(runtime, weights_home):
 
 
 def test_a_broken_call_is_remembered_as_broken(tmp_path):
-    from llmkit.models.cache import RememberingChat
+    from llmkit.models.caching_chat import RememberingChat
     from llmkit.models.chat import ChatModelSpec
+    from llmkit.models.response_cache import ResponseCache
     from llmkit.models.scripted import ScriptedChat
-    from llmkit.models.tape import ResponseCache
 
     broken = {"name": "f", "args": "query x", "id": "1", "error": "cut off", "type": "invalid_tool_call"}
     cache = ResponseCache(tmp_path / "cache.sqlite")

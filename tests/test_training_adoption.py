@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from llmkit import config
-from llmkit.cli.train_adopt import command
+from llmkit.cli.train.adopt import command
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.training import learnt, reading
-from llmkit.training.adoption import trial
-from llmkit.training.examples import Example, Passage
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.training.data import load, seen_questions
+from llmkit.training.data.examples import Example, Passage
+from llmkit.training.retriever.compare_encoders import trial
 from llmkit.types import Document
 
 HALLS = ["north", "south", "east", "west", "upper", "lower", "old", "new"]
@@ -63,15 +63,15 @@ def test_a_better_encoder_is_adopted_and_the_old_generation_keeps_its_own(kb, qu
 
 
 def test_questions_the_candidate_was_trained_with_are_refused(kb, questions, tmp_path):
-    rows = reading.read(config.build_part("examples", {"type": "mined", "path": str(questions)}).examples())
+    rows = load.read(config.build_part("examples", {"type": "mined", "path": str(questions)}).examples())
     trained = tmp_path / "trained"
     trained.mkdir()
-    learnt.write(trained, rows.examples[:7])
+    seen_questions.write(trained, rows.examples[:7])
     candidate = SimpleNamespace(model=str(trained))
     with pytest.raises(DataError, match=r"(?s)7 of 64 questions .*held-out\.jsonl, line 1: .* and 2 more"):
         trial(kb, candidate, rows.examples)
-    learnt.refuse(candidate, rows.examples[7:])
-    learnt.refuse(HashingEncoder(dim=8), rows.examples)
+    seen_questions.refuse(candidate, rows.examples[7:])
+    seen_questions.refuse(HashingEncoder(dim=8), rows.examples)
 
 
 def test_a_worse_encoder_is_refused_and_nothing_changes(kb, questions):

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from tiny_chat import TEMPLATE, make_gguf, make_tiny
 
 from llmkit.errors import ConfigError, DataError, ModelError
-from llmkit.pipeline.passages import NOT_FOUND
-from llmkit.training.base_model import Base, open_base
-from llmkit.training.chat_examples import ChatRows, Conversation, GoodSamples, InstructionRows, QuestionRows, shown
-from llmkit.training.finetune import alike, mixed
-from llmkit.training.lora import held_out
-from llmkit.training.lora_recipe import LoraRecipe, load_recipe
-from llmkit.training.packing import LEAST_SHARED, attending, grouped, pack, packed, states
-from llmkit.training.preflight import apart, begins_once, inspect, pad_is_no_end, runs, same_as_served
-from llmkit.training.rendering import Example, Renderer, shortened
+from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND
+from llmkit.training.adapters.base_model import Base, open_base
+from llmkit.training.lora.chat_template import Example, Renderer, shortened
+from llmkit.training.lora.datasets import ChatRows, Conversation, GoodSamples, InstructionRows, QuestionRows, shown
+from llmkit.training.lora.loop import alike, mixed
+from llmkit.training.lora.packing import LEAST_SHARED, attending, grouped, pack, packed, states
+from llmkit.training.lora.preflight import apart, begins_once, inspect, pad_is_no_end, runs, same_as_served
+from llmkit.training.lora.recipe import LoraRecipe, load_recipe
+from llmkit.training.lora.train import held_out
 from llmkit.types import Message
 
 
@@ -68,7 +68,7 @@ class TestRows:
     def test_questions_are_shown_as_the_answer_step_shows_them(self, tmp_path):
         """The messages of a real run of the pipeline, for the same passages."""
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
         from llmkit.pipeline import Pipeline
         from llmkit.types import Document
 
@@ -148,9 +148,9 @@ class TestRows:
             list(ChatRows(path=write(tmp_path / "e.jsonl")).conversations())
 
     def test_good_samples_of_a_run_are_what_its_model_was_asked_and_said(self, tmp_path):
-        from llmkit.evaluation.plan import plan
-        from llmkit.evaluation.run import evaluate
-        from llmkit.evaluation.task import Task
+        from llmkit.evaluation.runs.plan import plan
+        from llmkit.evaluation.runs.run import evaluate
+        from llmkit.evaluation.tasks.task import Task
         from llmkit.pipeline import Pipeline
 
         rows = [{"id": str(n), "question": f"Say {n}", "answers": ["yes" if n % 2 else "no"]} for n in range(4)]
@@ -348,7 +348,7 @@ class TestPacking:
     def test_the_loss_does_not_depend_on_the_packs(self, base, renderer):
         import torch
 
-        from llmkit.training.finetune import Answers
+        from llmkit.training.lora.loop import Answers
 
         examples = [renderer.example(talk("When? " * n, "May.")) for n in range(1, 8)]
         with torch.no_grad(), attending(base.model):
@@ -361,7 +361,7 @@ class TestPacking:
     def test_sharing_changes_no_gradient(self, base, renderer):
         import torch
 
-        from llmkit.training.finetune import Answers
+        from llmkit.training.lora.loop import Answers
 
         examples = [renderer.example(talk("When does it rest? " * 9 + asked, "May.")) for asked in ("Who?", "I?", "")]
         weights = [layer.weight for layer in base.model.modules() if isinstance(layer, torch.nn.Linear)]
@@ -393,8 +393,8 @@ def test_a_recipe_says_everything_that_is_wrong(tmp_path):
 
 
 def test_a_recipe_of_another_kind_and_a_pipeline_are_one_problem(tmp_path):
-    from llmkit.training import recipe as retriever
-    from llmkit.training import reranker_recipe as reranker
+    from llmkit.training.reranker import recipe as reranker
+    from llmkit.training.retriever import recipe as retriever
 
     for read, name, says in (
         (load_recipe, "train-retriever", "a recipe of `llmkit train retriever`"),
@@ -415,7 +415,7 @@ def test_the_shipped_recipes_are_read(name):
 def test_qlora_without_a_gpu_is_one_sentence(tiny, tmp_path):
     import torch
 
-    from llmkit.training.lora import prepare
+    from llmkit.training.lora.train import prepare
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
@@ -430,9 +430,9 @@ def test_qlora_without_a_gpu_is_one_sentence(tiny, tmp_path):
 def test_rows_for_the_answer_step_hold_the_answer_where_they_say_and_nowhere_when_they_refuse(tmp_path):
     from llmkit.encoders.hashing import HashingEncoder
     from llmkit.evaluation.metrics.normal import contains
-    from llmkit.knowledge.base import KnowledgeBase
-    from llmkit.knowledge.hybrid import Hybrid
-    from llmkit.training.question_rows import Counts, question_rows
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+    from llmkit.retrieval.hybrid import Hybrid
+    from llmkit.training.synthetic.answer_rows import Counts, question_rows
     from llmkit.types import Document, Sample
 
     months = "January February March April May June July August September October".split()

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from llmkit import config
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError
-from llmkit.evaluation.rows import BadRow
-from llmkit.training import mined, reading
-from llmkit.training.examples import Example, Passage
-from llmkit.training.guess import source
-from llmkit.training.mining import mine
-from llmkit.training.pool import Pool
+from llmkit.evaluation.tasks.rows import BadRow
+from llmkit.training.data import load, mined_format
+from llmkit.training.data.corpus_index import Pool
+from llmkit.training.data.detect_format import source
+from llmkit.training.data.examples import Example, Passage
+from llmkit.training.data.hard_negatives import mine
 
 
 def part(**settings):
@@ -100,32 +100,30 @@ def test_reading_counts_what_is_doubled_absent_and_bad():
     again = Example("q? ", (Passage("42 it is"),), (Passage("the answer is 42"), Passage("no")), place="line 2")
     absent = Example("r", (Passage("nothing here"),), answers=("Rome",), place="line 3")
     bad = BadRow("line 4", "the question is empty")
-    found = reading.read([one, again, absent, bad])
+    found = load.read([one, again, absent, bad])
     assert [len(example.positives) for example in found.examples] == [2, 1]
     assert [p.text for p in found.examples[0].negatives] == ["no"], "another row's positive is no negative"
     assert (found.duplicates, found.absent, found.dropped) == (1, ["line 3"], 0)
     assert any("line 4" in note for note in found.notes())
-    assert len(reading.read([one, absent], absent="drop").examples) == 1
+    assert len(load.read([one, absent], absent="drop").examples) == 1
     with pytest.raises(DataError, match=r"no example.*\n.*line 4"):
-        reading.read([bad])
+        load.read([bad])
 
 
 def test_a_dev_set_that_overlaps_is_refused_with_its_rows():
     train = [Example("What is it?", (Passage("a"),), place="train.csv, line 9")]
-    reading.refuse_overlap(train, [Example("What is that?", (Passage("a"),), place="x")])
+    load.refuse_overlap(train, [Example("What is that?", (Passage("a"),), place="x")])
     with pytest.raises(DataError, match=r"dev dev.csv, line 2 = train train.csv, line 9"):
-        reading.refuse_overlap(train, [Example("what  IS it?", (Passage("b"),), place="dev.csv, line 2")])
+        load.refuse_overlap(train, [Example("what  IS it?", (Passage("b"),), place="dev.csv, line 2")])
     with pytest.raises(DataError, match=r"(?s)1 questions of test are in train.*test t.csv, line 2 = train train.csv"):
-        reading.refuse_overlap(
-            train, [Example("What is it?", (Passage("b"),), place="t.csv, line 2")], ("train", "test")
-        )
+        load.refuse_overlap(train, [Example("What is it?", (Passage("b"),), place="t.csv, line 2")], ("train", "test"))
 
 
 @given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=3), min_size=4, max_size=40), st.integers(0, 5))
 def test_held_out_questions_share_no_passage_with_training(groups, seed):
     examples = [Example(f"q{i}", tuple(Passage(f"p{n}") for n in g)) for i, g in enumerate(groups)]
     try:
-        train, dev = reading.held_out(examples, 0.25, seed)
+        train, dev = load.held_out(examples, 0.25, seed)
     except DataError:
         return  # everything hangs together
     assert len(train) + len(dev) == len(examples)
@@ -135,9 +133,9 @@ def test_held_out_questions_share_no_passage_with_training(groups, seed):
 
 def test_a_file_that_is_not_mined_says_what_it_is(tmp_path):
     with pytest.raises(DataError, match="data of the type pairs: name that `type`"):
-        list(mined.Mined(path=str(tmp_path / "pairs.csv")).examples())
+        list(mined_format.Mined(path=str(tmp_path / "pairs.csv")).examples())
     (tmp_path / "pairs.jsonl").write_text('{"question": "When?", "passage": "In May."}\n')
-    (bad,) = mined.Mined(path=str(tmp_path / "pairs.jsonl")).examples()
+    (bad,) = mined_format.Mined(path=str(tmp_path / "pairs.jsonl")).examples()
     assert str(bad) == "pairs.jsonl, line 1: unknown column 'positives' (known: question, passage)"
 
 
@@ -146,7 +144,7 @@ def test_mined_files_come_back_as_they_were(tmp_path):
         Example("q", (Passage("a", "T", "1"),), (Passage("b"), Passage("c")), ("x",), scores=(3.0, 1.5, -2.0)),
         Example("r", (Passage("b"),)),
     ]
-    assert mined.write(tmp_path / "m.jsonl", examples) == 2
+    assert mined_format.write(tmp_path / "m.jsonl", examples) == 2
     back, bad = split(source(str(tmp_path / "m.jsonl")).examples())
     assert not bad
     assert [(o.query, o.positives, o.negatives, o.answers, o.scores) for o in back] == [
@@ -202,7 +200,7 @@ def test_every_screen_drops_what_it_should_and_counts_it():
 def test_mining_on_the_command_line(tmp_path):
     from click.testing import CliRunner
 
-    from llmkit.cli.train_mine import command
+    from llmkit.cli.train.mine import command
 
     corpus = [{"id": str(i), "title": "", "text": text} for i, text in enumerate(["a red pump", "a blue pump", "fans"])]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
@@ -218,7 +216,7 @@ def test_mining_on_the_command_line(tmp_path):
 
 
 def test_a_pool_of_a_knowledge_base_is_its_chunks(tmp_path):
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.types import Document
 
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from llmkit.errors import DataError
-from llmkit.evaluation.stats import detectable
-from llmkit.training.gate import judge
+from llmkit.evaluation.analysis.statistics import detectable
+from llmkit.training.significance_gate import judge
 
 RANKS = np.array([1, 1 / 2, 1 / 3, 1 / 5, 1 / 10, 0])
 

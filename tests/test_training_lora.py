@@ -16,15 +16,15 @@ import pytest
 from tiny_chat import make_gguf, make_tiny
 
 from llmkit.errors import ConfigError, DataError, ModelError
-from llmkit.models.adapter import read_adapter
 from llmkit.models.chat import ChatModelSpec, load_chat
-from llmkit.training.base_model import open_base
-from llmkit.training.export import export
-from llmkit.training.finetune import batches, rate_at
-from llmkit.training.lora import Trained, adapted, peak_mb, prepare, train
-from llmkit.training.lora_linear import lean
-from llmkit.training.lora_recipe import LoraRecipe
-from llmkit.training.rendering import Example
+from llmkit.models.local.adapter import read_adapter
+from llmkit.training.adapters.base_model import open_base
+from llmkit.training.adapters.export import export
+from llmkit.training.lora.chat_template import Example
+from llmkit.training.lora.loop import batches, rate_at
+from llmkit.training.lora.lora_linear import lean
+from llmkit.training.lora.recipe import LoraRecipe
+from llmkit.training.lora.train import Trained, adapted, peak_mb, prepare, train
 
 ROWS = [{"prompt": f"When does pump {n} rest?", "completion": f"In May [{n % 3}]."} for n in range(40)]
 ASKED = "When does pump 7 rest?"
@@ -133,7 +133,7 @@ class TestAlgebra:
         import torch
         from safetensors.torch import load_file
 
-        from llmkit.training.merge import merge
+        from llmkit.training.adapters.merge import merge
 
         adapter = read_adapter(trained.folder)
         matrices = load_file(trained.folder / "adapter_model.safetensors")
@@ -335,7 +335,7 @@ class TestServing:
             load_chat({"model": f"local:{made / 'base.gguf'}", "adapter": str(trained.folder), "context": 512})
 
     def test_openvino_refuses_what_it_would_ignore(self):
-        from llmkit.models.openvino import OpenVINOEngine
+        from llmkit.models.local.openvino import OpenVINOEngine
 
         engine = object.__new__(OpenVINOEngine)
         with pytest.raises(ModelError, match="llmkit train export"):
@@ -407,7 +407,7 @@ class TestServing:
             ChatModelSpec(model="openai:gpt-5-mini", adapter="x")
 
     def test_the_adapter_is_part_of_what_a_run_is_a_run_of(self, made, trained, tmp_path):
-        from llmkit.evaluation.identity import model_identity
+        from llmkit.evaluation.runs.run_digest import model_identity
 
         spec = ChatModelSpec.model_validate(self.spec(made, trained.folder))
         before = model_identity(spec)
@@ -424,7 +424,7 @@ class TestServing:
 
 
 def read_adapter_stub():
-    from llmkit.models.adapter import Adapter
+    from llmkit.models.local.adapter import Adapter
 
     return Adapter(Path("somewhere"), {}, {}, "")
 
@@ -534,7 +534,7 @@ class TestPreferences:
         ],
     )
     def test_a_broken_pair_is_named(self, tmp_path, row, says):
-        from llmkit.training.chat_examples import PreferenceRows
+        from llmkit.training.lora.datasets import PreferenceRows
 
         with pytest.raises(DataError, match=f"line 1: .*{says}"):
             list(

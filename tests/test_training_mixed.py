@@ -8,8 +8,8 @@ import pytest
 
 from llmkit import config
 from llmkit.errors import ConfigError, DataError
-from llmkit.evaluation.rows import BadRow
-from llmkit.training.examples import Example
+from llmkit.evaluation.tasks.rows import BadRow
+from llmkit.training.data.examples import Example
 
 
 def folder(path, prefix, questions=10, text="Mill {n} stands in town {n}."):

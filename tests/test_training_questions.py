@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.base import KnowledgeBase
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
-from llmkit.training.questions import Question, by_rules
-from llmkit.training.questions_filter import parted, sift, write
-from llmkit.training.questions_model import by_model, parse
+from llmkit.training.synthetic.llm_questions import by_model, parse
+from llmkit.training.synthetic.round_trip_filter import parted, sift, write
+from llmkit.training.synthetic.rule_questions import Question, by_rules
 from llmkit.types import Chunk, Document
 
 
@@ -159,8 +159,8 @@ def test_no_document_is_on_both_sides_and_others_do_not_move_it(tmp_path):
 
 @pytest.mark.slow
 def test_documents_become_files_that_training_reads(weights_home, tmp_path):
-    from llmkit.cli.train_questions import command
-    from llmkit.training.mined import Mined
+    from llmkit.cli.train.questions import command
+    from llmkit.training.data.mined_format import Mined
 
     folder = tmp_path / "docs"
     folder.mkdir()
@@ -181,7 +181,7 @@ def test_documents_become_files_that_training_reads(weights_home, tmp_path):
 
 
 def test_mistakes_are_told(tmp_path, kb):
-    from llmkit.cli.train_questions import command
+    from llmkit.cli.train.questions import command
 
     assert "give DOCS" in CliRunner().invoke(command, []).output
     assert "give DOCS" in CliRunner().invoke(command, ["x", "--kb", "y"]).output

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from test_rerankers_local import SIZES, WORDS, word_tokenizer
 
-from llmkit.encoders.cross_encoder import LocalCrossEncoder
 from llmkit.errors import ConfigError, DataError, ModelError
-from llmkit.training.candidates import Group, is_right, of_examples
-from llmkit.training.examples import Example, Passage
+from llmkit.retrieval.rerankers.local_cross_encoder import LocalCrossEncoder
+from llmkit.training.data.examples import Example, Passage
+from llmkit.training.data.rerank_candidates import Group, is_right, of_examples
 from llmkit.types import Chunk
 
 CONTENT = WORDS[4:]
@@ -57,7 +57,7 @@ def groups(n, seed, *, signal=True):
 
 
 def recipe(base, out, **changes):
-    from llmkit.training.reranker_recipe import RerankerRecipe
+    from llmkit.training.reranker.recipe import RerankerRecipe
 
     values = {
         "recipe": "reranker", "out": out, "data": {"type": "mined", "path": "none"}, "base": str(base),
@@ -69,7 +69,7 @@ def recipe(base, out, **changes):
 
 @pytest.mark.slow
 def test_it_learns_and_serves_what_it_learnt(base, tmp_path):
-    from llmkit.training.reranker import Scorer, mrr, train
+    from llmkit.training.reranker.train import Scorer, mrr, train
 
     done = train(recipe(base, tmp_path / "out", weights_dtype="f32"), groups(160, 1), groups(40, 2))
     assert done.before < 0.6
@@ -85,7 +85,7 @@ def test_it_learns_and_serves_what_it_learnt(base, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, {"rank": 4, "alpha": 8}])
 def test_torch_and_the_torch_free_runtime_agree_on_what_was_trained(base, tmp_path, lora):
-    from llmkit.training.cross_encoder import CrossEncoder
+    from llmkit.training.reranker.cross_encoder import CrossEncoder
 
     asked = recipe(
         base, tmp_path / "out", lora=lora, weights="changed" if lora else "full", weights_dtype="f32", layers=2,
@@ -120,7 +120,7 @@ def test_torch_and_the_torch_free_runtime_agree_on_what_was_trained(base, tmp_pa
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_where_the_whole_one_ends(base, tmp_path, monkeypatch):
-    from llmkit.training import reranker
+    from llmkit.training.reranker import train as reranker
 
     whole = reranker.train(recipe(base, tmp_path / "a", epochs=2, checkpoint_every=5), groups(80, 1), groups(16, 2))
 
@@ -147,7 +147,7 @@ def test_a_killed_run_goes_on_and_ends_where_the_whole_one_ends(base, tmp_path, 
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_and_says_where(base, tmp_path):
-    from llmkit.training.reranker import train
+    from llmkit.training.reranker.train import train
 
     with pytest.raises(DataError, match=r"the (loss|gradient) is (nan|inf) at step \d+ \(rows row"):
         train(recipe(base, tmp_path / "out", lr=1e20, head_lr=1e20, clip=1e30), groups(80, 1), groups(16, 2))
@@ -161,7 +161,7 @@ def test_a_loss_that_is_no_number_stops_and_says_where(base, tmp_path):
 
 @pytest.mark.slow
 def test_that_nothing_helped_is_told(base, tmp_path):
-    from llmkit.training.reranker import Scorer, train
+    from llmkit.training.reranker.train import Scorer, train
 
     told, dev = [], groups(16, 2)
     perfect = [replace(group, prior=np.array(group.right, dtype=np.float32)) for group in dev]
@@ -174,8 +174,8 @@ def test_that_nothing_helped_is_told(base, tmp_path):
 
 @pytest.mark.slow
 def test_shuffled_labels_are_refused_by_the_gate(base, tmp_path):
-    from llmkit.training.gate import judge
-    from llmkit.training.reranker import Scorer, reciprocal_ranks, train
+    from llmkit.training.reranker.train import Scorer, reciprocal_ranks, train
+    from llmkit.training.significance_gate import judge
 
     test = groups(100, 9)
     old = reciprocal_ranks(test, [group.prior for group in test])
@@ -186,7 +186,7 @@ def test_shuffled_labels_are_refused_by_the_gate(base, tmp_path):
 
 
 def test_mistakes_in_a_recipe_are_told(tmp_path):
-    from llmkit.training.reranker_recipe import load_recipe
+    from llmkit.training.reranker.recipe import load_recipe
 
     shipped = load_recipe("train-reranker", ["data.path=x"])
     assert shipped.lora is not None

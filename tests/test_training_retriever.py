@@ -18,21 +18,22 @@ import yaml
 from llmkit import config
 from llmkit.encoders.dual import DualEncoder
 from llmkit.errors import ConfigError, DataError, ModelError
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.training.examples import Example, Passage
-from llmkit.training.recipe import RetrieverRecipe, load_recipe
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.training.data.examples import Example, Passage
+from llmkit.training.retriever.recipe import RetrieverRecipe, load_recipe
 from llmkit.types import Document
 
 torch = pytest.importorskip("torch", reason="needs the extra train")
 pytestmark = pytest.mark.slow
 
-from llmkit.training import learnt, losses, mined, reading
-from llmkit.training.batching import epoch, targets
-from llmkit.training.cross_encoder import CrossEncoder
-from llmkit.training.gradcache import backward
-from llmkit.training.reranker_recipe import RerankerRecipe
-from llmkit.training.retriever import train
-from llmkit.training.towers import Tokens, Towers, micro_batches
+from llmkit.training.data import load, mined_format, seen_questions
+from llmkit.training.reranker.cross_encoder import CrossEncoder
+from llmkit.training.reranker.recipe import RerankerRecipe
+from llmkit.training.retriever import losses
+from llmkit.training.retriever.batching import epoch, targets
+from llmkit.training.retriever.bi_encoder import Tokens, Towers, micro_batches
+from llmkit.training.retriever.gradcache import backward
+from llmkit.training.retriever.train import train
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_training_helps_and_what_is_saved_serves_the_same_without_torch(recipe):
     assert told[-1].step == record["steps"]
     assert json.loads((done.folder / "training.json").read_text())["data"] == record["data"]
     with pytest.raises(DataError, match="60 of 60 questions are in the training or dev data"):
-        learnt.refuse(DualEncoder(model=str(done.folder)), reading.read(built(recipe).data.examples()).examples)
+        seen_questions.refuse(DualEncoder(model=str(done.folder)), load.read(built(recipe).data.examples()).examples)
     assert not done.folder.with_name("out.training").exists()
     encoder = DualEncoder(model=str(done.folder), precision="f32")
     towers = Towers(done.folder, built(recipe))
@@ -143,7 +144,7 @@ def test_a_teacher_is_learnt_from_and_missed_where_it_is_missing(recipe, tmp_pat
         Example(one.query, one.positives, one.negatives, scores=(5.0, -5.0) if i % 2 else ())
         for i, one in enumerate(examples(50))
     ]
-    mined.write(tmp_path / "mined.jsonl", data)
+    mined_format.write(tmp_path / "mined.jsonl", data)
     notes = []
     source = {"type": "mined", "path": str(tmp_path / "mined.jsonl")}
     for distil in ("kl", "margin-mse"):

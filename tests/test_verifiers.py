@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from llmkit import arithmetic, config, registry
 from llmkit.errors import ConfigError, DataError, SandboxError
 from llmkit.sandbox import isolation
+from llmkit.tasks import acronyms, sentiment
+from llmkit.tasks.ifeval import checks, phrasing
 from llmkit.testing.verifier_suite import VerifierSuite
-from llmkit.text import acronyms, instruction_requests, instructions, sentiment
 from llmkit.types import Chunk, Hit, State, Verdict
 
 _TEXT = "The pump is serviced in May by Ann."
@@ -131,11 +132,11 @@ def test_every_kind_of_instruction_can_be_said(data):
     said = set()
     for line in (data / "tasks" / "ifeval-en" / "items.jsonl").read_text().splitlines():
         for check in json.loads(line)["checks"]:
-            text = instruction_requests.request(check["name"], check["arguments"])
+            text = phrasing.request(check["name"], check["arguments"])
             assert "{" not in text.replace(str(check["arguments"].get("prompt_to_repeat")), "")
             said.add(check["name"])
-    assert said <= set(instructions.known())
-    assert set(instruction_requests._REQUESTS) == set(instructions.known())
+    assert said <= set(checks.known())
+    assert set(phrasing._REQUESTS) == set(checks.known())
 
 
 def test_a_schema_that_is_none_is_refused_and_none_is_fetched():
@@ -211,7 +212,7 @@ def test_a_negation_turns_a_word_round():
 
 
 def test_our_own_reviews_are_of_the_other_side_before_they_are_turned():
-    from llmkit.evaluation.task import load_task
+    from llmkit.evaluation.tasks.task import load_task
 
     samples = list(load_task("sentiment-reversal").dataset.samples())
     assert len(samples) == 40

@@ -52,7 +52,7 @@ def make_gguf(folder: Path, path: Path, template: str = TEMPLATE) -> Path:
     import gguf
     from safetensors.numpy import load_file
 
-    from llmkit.models.gguf_adapter import permuted
+    from llmkit.models.local.gguf_adapter import permuted
 
     settings = json.loads((folder / "config.json").read_text())
     words = json.loads((folder / "tokenizer.json").read_text())

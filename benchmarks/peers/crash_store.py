@@ -62,8 +62,8 @@ class LangChain:
 class Llmkit:
     def __init__(self):
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.base import KnowledgeBase
-        from llmkit.knowledge.ingest import add
+        from llmkit.knowledge.ingestion.ingest import add
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
         from llmkit.types import Document
 
         self.kind, self.put, self.document, self.encoder = KnowledgeBase, add, Document, HashingEncoder(dim=DIM)

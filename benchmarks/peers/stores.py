@@ -224,14 +224,14 @@ class Llmkit:
     ladder = dict.fromkeys(FILTERS, (0,))
 
     def __init__(self, folder):
-        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
 
         self.kind, self.folder = KnowledgeBase, folder
 
     def build(self, data):
         from llmkit.encoders.hashing import HashingEncoder
-        from llmkit.knowledge.choosing import Questions
-        from llmkit.knowledge.indexing import build
+        from llmkit.knowledge.local.ann.autotune import Questions
+        from llmkit.knowledge.local.ann.index_policy import build
         from llmkit.knowledge.vector_settings import VectorSettings
 
         by_hand = VectorSettings(recall=ENOUGH, small=10**9)  # the vectors are not this encoder's: it cannot ask
@@ -244,7 +244,7 @@ class Llmkit:
         self.kb = self.kind.open(self.folder)
 
     def search(self, vector, where, setting):
-        from llmkit.knowledge.filters import parse
+        from llmkit.knowledge.filters.expression import parse
 
         only = parse(f"{where[0]} == {where[1]}") if where else None
         rows, _ = self.kb.search_vectors(vector[None], K, only)[0]
@@ -254,7 +254,7 @@ class Llmkit:
         self.kb.delete([f"d{row}" for row in rows])
 
     def more(self, data):
-        from llmkit.knowledge.ingest import add
+        from llmkit.knowledge.ingestion.ingest import add
         from llmkit.types import Document
 
         documents = (

@@ -42,6 +42,16 @@ COMMANDS = {
     "prompt": "Versioned prompts: list, show, diff, render, lint, new-version, lock.",
 }
 
+_PACKAGES = {
+    **dict.fromkeys("ingest search status kb".split(), "knowledge"),
+    **dict.fromkeys("ask chat serve keys".split(), "answering"),
+    **dict.fromkeys("eval compare gate blame correct report replay trace abstain".split(), "evaluation"),
+    **dict.fromkeys("prompt experiment".split(), "prompts"),
+    **dict.fromkeys("check schema init models doctor".split(), "setup"),
+    "train": "train",
+}
+"""The package below ``llmkit.cli`` that holds a command's module."""
+
 
 def _perhaps_a_pipeline(name: str) -> str:
     from llmkit import assets
@@ -63,7 +73,7 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         if ctx.protected_args or ctx.args or not ctx.resilient_parsing:
-            command: click.Command = import_module(f"llmkit.cli.{name}").command
+            command: click.Command = import_module(f"llmkit.cli.{_PACKAGES[name]}.{name}").command
             return command
         return None
 

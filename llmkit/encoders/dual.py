@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from llmkit import weights
-from llmkit.encoders import capabilities
-from llmkit.encoders.described import Described, Side, describe
+from llmkit.encoders.bilingual_dictionary import Dictionaries
+from llmkit.encoders.folder_config import Described, Side, describe
 from llmkit.encoders.identity import identity
+from llmkit.encoders.runtime import capabilities
 from llmkit.encoders.tower import Tower
-from llmkit.encoders.words import Dictionaries
 from llmkit.errors import DataError, ModelError
 from llmkit.part import Part
 

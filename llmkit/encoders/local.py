@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from llmkit import weights
-from llmkit.encoders import capabilities
+from llmkit.encoders.bilingual_dictionary import Dictionaries
 from llmkit.encoders.identity import identity
+from llmkit.encoders.runtime import capabilities
 from llmkit.encoders.tower import Tower
-from llmkit.encoders.words import Dictionaries
 from llmkit.part import Part
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit import cpu, weights
-from llmkit.encoders import capabilities, tensors
-from llmkit.encoders.bert_graph import Pooling, Table, build
-from llmkit.encoders.runtimes import Runner, batches, open_runtime
-from llmkit.encoders.words import Words, read
+from llmkit.encoders.bilingual_dictionary import Words, read
+from llmkit.encoders.runtime import capabilities, tensors
+from llmkit.encoders.runtime.bert_graph import Pooling, Table, build
+from llmkit.encoders.runtime.runtimes import Runner, batches, open_runtime
 from llmkit.errors import DataError, ModelError
 
 _BUDGET = 1024  # tokens of a batch: measured on two cores, larger ones fall out of the cache

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import DataError, LlmkitError
-from llmkit.evaluation.folder import RunFolder, write_json
-from llmkit.evaluation.plan import Plan
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.summary import summarise
+from llmkit.evaluation.runs.plan import Plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.runs.run_folder import RunFolder, write_json
+from llmkit.evaluation.runs.summary import summarise
 
 if TYPE_CHECKING:
     from llmkit.experiments.experiment import Budget

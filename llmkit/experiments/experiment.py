@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from llmkit import assets, config, prompts
 from llmkit.errors import ConfigError, LlmkitError, Problem
-from llmkit.evaluation.task import Task, load_task
+from llmkit.evaluation.tasks.task import Task, load_task
 from llmkit.experiments.strategies import Strategy
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline, load_pipeline

@@ -15,8 +15,8 @@ from llmkit import prompts
 from llmkit.errors import PromptError
 from llmkit.experiments.candidates import Candidate, escaped
 from llmkit.experiments.traces import Tried
-from llmkit.models.tape import TAPE, Tape
-from llmkit.pipeline.answer import heard
+from llmkit.models.response_cache import TAPE, Tape
+from llmkit.pipeline.steps.answering.answer import heard
 from llmkit.types import Usage
 
 TIPS = (

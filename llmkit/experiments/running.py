@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import Cancelled, ConfigError, DataError, LlmkitError
-from llmkit.evaluation.folder import write_json
-from llmkit.evaluation.identity import digest
-from llmkit.evaluation.plan import Plan, plan
-from llmkit.evaluation.task import chosen
+from llmkit.evaluation.runs.plan import Plan, plan
+from llmkit.evaluation.runs.run_digest import digest
+from llmkit.evaluation.runs.run_folder import write_json
+from llmkit.evaluation.tasks.task import chosen
 from llmkit.experiments.answers import Answers, Spent, Unfit, used_up
 from llmkit.experiments.evidence import least_items
 from llmkit.experiments.experiment import Arm, Experiment, arms_of, task_of

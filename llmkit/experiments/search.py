@@ -18,10 +18,10 @@ from pathlib import Path
 
 from llmkit import prompts
 from llmkit.errors import ConfigError, DataError, PromptError
-from llmkit.evaluation.identity import digest
-from llmkit.evaluation.plan import Plan, plan, remembering
-from llmkit.evaluation.stats import detectable
-from llmkit.evaluation.task import Task, chosen
+from llmkit.evaluation.analysis.statistics import detectable
+from llmkit.evaluation.runs.plan import Plan, plan, remembering
+from llmkit.evaluation.runs.run_digest import digest
+from llmkit.evaluation.tasks.task import Task, chosen
 from llmkit.experiments import running
 from llmkit.experiments.answers import Answers, Spent, used_up
 from llmkit.experiments.candidates import Candidate

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmkit.errors import DataError
-from llmkit.evaluation.folder import append_line, read_lines
-from llmkit.evaluation.identity import digest
+from llmkit.evaluation.runs.run_digest import digest
+from llmkit.evaluation.runs.run_folder import append_line, read_lines
 from llmkit.types import Sample
 
 

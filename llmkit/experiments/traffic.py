@@ -25,7 +25,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from llmkit.errors import DataError, unknown
-from llmkit.evaluation.folder import append_line
+from llmkit.evaluation.runs.run_folder import append_line
 
 _GRID = 2001  # points of the integral
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from llmkit import __version__, prompt_versions
-from llmkit.evaluation.folder import write_json
-from llmkit.evaluation.plan import plan
-from llmkit.evaluation.stats import Paired, paired
+from llmkit.evaluation.analysis.statistics import Paired, paired
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run_folder import write_json
 from llmkit.experiments import running
 from llmkit.experiments.answers import Answers
 from llmkit.experiments.candidates import Candidate

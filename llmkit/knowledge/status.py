@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmkit.errors import LlmkitError
-from llmkit.knowledge import index_file, spaces
-from llmkit.knowledge.indexing import describe
+from llmkit.knowledge import embedding_spaces
+from llmkit.knowledge.local.ann.index_policy import describe
+from llmkit.knowledge.local.vectors import index_file
 
 if TYPE_CHECKING:
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 
 _DEAD = 0.2  # share of an index from which on it is worth saying
@@ -128,7 +129,7 @@ def _duplicates(kb: KnowledgeBase, source: str | None = None) -> list[tuple[str,
 def _searched(kb: KnowledgeBase, index: index_file.IndexFile | None) -> str:
     if index is None:
         return "searched exactly: a scan of half-precision codes in memory"
-    since = sum(len(segment) for segment in spaces.listed(kb.catalog, kb.space)) - index.rows
+    since = sum(len(segment) for segment in embedding_spaces.listed(kb.catalog, kb.space)) - index.rows
     dead = kb.catalog.rows(
         "SELECT count(*) FROM chunks WHERE died IS NOT NULL AND row <= ? AND row >= ?", (index.last, kb.space.first_row)
     )[0][0]

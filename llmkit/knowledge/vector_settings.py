@@ -12,7 +12,7 @@ from llmkit.part import Part
 if TYPE_CHECKING:
     import sqlite3
 
-    from llmkit.knowledge.catalog import Catalog
+    from llmkit.knowledge.local.catalog import Catalog
 
 
 class VectorSettings(Part):

@@ -13,7 +13,7 @@ from llmkit.errors import LlmkitError
 from llmkit.lint.formats import ALONE, asked_for
 from llmkit.lint.prompt import Finding
 from llmkit.part import Part
-from llmkit.pipeline.refine import Refine
+from llmkit.pipeline.steps.loops.refine import Refine
 from llmkit.prompts import Output
 
 

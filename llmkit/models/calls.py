@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from llmkit.errors import Cancelled, ModelError
-from llmkit.models.adapter import Adapter
-from llmkit.models.engine import Crashed, Done, Engine, Request, Turn
-from llmkit.models.slots import ALONE, ASKED_EVERY, Slots
+from llmkit.models.local.adapter import Adapter
+from llmkit.models.local.engine import Crashed, Done, Engine, Request, Turn
+from llmkit.models.local.slot_queue import ALONE, ASKED_EVERY, Slots
 from llmkit.stopping import called_off
 
 _LONG = 500

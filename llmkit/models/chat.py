@@ -15,8 +15,8 @@ from pydantic_core import CoreSchema
 
 from llmkit import weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
-from llmkit.models import adapter as adapters_on_disk
-from llmkit.models import gguf
+from llmkit.models.local import adapter as adapters_on_disk
+from llmkit.models.local import gguf
 from llmkit.part import Part
 from llmkit.types import Message
 
@@ -116,7 +116,7 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
         spec = ChatModelSpec.model_validate(spec)
     provider, _, name = spec.model.partition(":")
     if provider == "local":
-        from llmkit.models.local import load_local
+        from llmkit.models.local.chat_model import load_local
 
         return load_local(name, spec)
     if provider == "scripted":
@@ -128,7 +128,7 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
 
         return load_openai(name, spec)
     if provider == "transformers":
-        from llmkit.models.transformers import load_transformers
+        from llmkit.models.local.transformers import load_transformers
 
         return load_transformers(name, spec)
     return _by_langchain(provider, spec)

@@ -15,11 +15,11 @@ from pydantic import Field, model_validator
 from llmkit import assets, config
 from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.errors import Cancelled, ConfigError, DataError
-from llmkit.knowledge.filters import parse
+from llmkit.knowledge.filters.expression import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
-from llmkit.pipeline import telemetry
-from llmkit.pipeline.run import Listener, Run
+from llmkit.pipeline.run_context import Listener, Run
+from llmkit.pipeline.telemetry import spans
 from llmkit.protocols import Step
 from llmkit.registry import one_of
 from llmkit.types import Event, Message, Metadata, State
@@ -27,7 +27,7 @@ from llmkit.types import Event, Message, Metadata, State
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from llmkit.knowledge.base import KnowledgeBase
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 ModelField = Annotated[ChatModelSpec, Field(description="A chat model: 'local:smollm2', or a mapping with 'model'.")]
 
@@ -109,7 +109,7 @@ class Pipeline(Part):
             StepError: a step failed; says which, the cause is chained.
         """
         run = Run(self, on_event, caller)
-        with telemetry.run(self.name, len(state.records)) as told:
+        with spans.run(self.name, len(state.records)) as told:
             for index, step in enumerate(self.steps[start:stop], start):
                 state = run.step(index, step, state)
             told(state)
@@ -208,7 +208,7 @@ class Pipeline(Part):
         """Digest of what the first steps say, their settings, prompts and models; the knowledge base is not in it."""
         with self._lock:
             if steps not in self._identities:
-                from llmkit.pipeline.identity import up_to
+                from llmkit.pipeline.digest import up_to
 
                 self._identities[steps] = up_to(self, steps)
             return self._identities[steps]
@@ -255,7 +255,7 @@ class Pipeline(Part):
 
     @cached_property
     def _knowledge(self) -> KnowledgeBase:
-        from llmkit.knowledge.base import KnowledgeBase
+        from llmkit.knowledge.knowledge_base import KnowledgeBase
 
         return KnowledgeBase.open(Path(self.knowledge).expanduser())
 

@@ -10,10 +10,10 @@ from typing import Any
 from llmkit import __version__
 from llmkit.errors import LlmkitError
 from llmkit.extras import need
-from llmkit.serve.callers import Refused
+from llmkit.serve.auth.middleware import Gate
+from llmkit.serve.auth.principal import Refused
 from llmkit.serve.errors import body, headers, refusal
-from llmkit.serve.gate import Gate
-from llmkit.serve.menu import Menu
+from llmkit.serve.runtime.pipeline_registry import Menu
 from llmkit.serve.settings import Settings
 
 _SCRIPTS = "theme app api dom chat answer decide files reader why history panel".split()
@@ -41,7 +41,7 @@ def make_app(settings: Settings, menu: Callable[[], Menu] | None = None) -> Gate
     """
     fastapi = need("fastapi", feature="the server", extra="serve")
     need("python_multipart", feature="the server", extra="serve")
-    from llmkit.serve.service import Service
+    from llmkit.serve.runtime.service import Service
 
     @asynccontextmanager
     async def life(app: Any) -> AsyncIterator[None]:
@@ -67,17 +67,9 @@ def make_app(settings: Settings, menu: Callable[[], Menu] | None = None) -> Gate
 
 
 def _routes(app: Any) -> None:
-    from llmkit.serve import (
-        api_chat,
-        api_embeddings,
-        api_feedback,
-        api_health,
-        api_knowledge,
-        api_responses,
-        api_sessions,
-    )
+    from llmkit.serve.routes import chat_completions, embeddings, feedback, health, knowledge, responses, sessions
 
-    every = (api_chat, api_responses, api_embeddings, api_knowledge, api_sessions, api_feedback, api_health)
+    every = (chat_completions, responses, embeddings, knowledge, sessions, feedback, health)
     for module in every:
         app.include_router(module.router)
 

@@ -18,7 +18,7 @@ from llmkit.errors import (
     StepError,
     TooLong,
 )
-from llmkit.serve.callers import Caller, Refused
+from llmkit.serve.auth.principal import Caller, Refused
 
 _TYPES = {
     400: "invalid_request_error",

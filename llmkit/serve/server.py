@@ -11,10 +11,10 @@ from typing import Any
 from llmkit.errors import LlmkitError
 from llmkit.extras import need
 from llmkit.serve.app import make_app
-from llmkit.serve.log import to_stderr
-from llmkit.serve.menu import Menu
+from llmkit.serve.runtime.knowledge_pool import Shelf
+from llmkit.serve.runtime.log import to_stderr
+from llmkit.serve.runtime.pipeline_registry import Menu
 from llmkit.serve.settings import Settings
-from llmkit.serve.shelf import Shelf
 
 _HEAD_BYTES = 64 * 1024
 _CONNECTIONS = 2000

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from llmkit.knowledge.base import KnowledgeBase
-from llmkit.knowledge.filters import parse
+from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.protocols import Retriever
 from llmkit.types import Document
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from llmkit.evaluation.metrics.normal import said
+from llmkit.grounding.support import support
 from llmkit.part import Part
-from llmkit.pipeline.support import support
 from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Figure, Sample, Score, State
 
@@ -17,7 +17,7 @@ from llmkit.types import Answer, Figure, Sample, Score, State
 class Citations(Part):
     """Precision and recall of the cited documents, and the share of sentences that cited passages support.
 
-    Support is wording, not truth (:mod:`llmkit.pipeline.support`); the checks of an earlier step are not believed but
+    Support is wording, not truth (:mod:`llmkit.grounding.support`); the checks of an earlier step are not believed but
     made again.
     """
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from llmkit.evaluation.metrics.normal import normal, said
 from llmkit.part import Part
-from llmkit.text.concepts import missing
+from llmkit.tasks.concepts import missing
 from llmkit.types import Figure, Sample, Score, State
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from llmkit.errors import DataError
 from llmkit.part import Part
-from llmkit.text.instructions import follows, loosened
+from llmkit.tasks.ifeval.checks import follows, loosened
 from llmkit.types import Figure, Sample, Score, State
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from llmkit.errors import DataError
-from llmkit.evaluation.groundedness import Groundedness
 from llmkit.evaluation.metrics.normal import said
+from llmkit.grounding.groundedness import Groundedness
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 

@@ -14,7 +14,7 @@ from llmkit import prompts
 from llmkit.errors import LlmkitError
 from llmkit.evaluation.metrics.normal import said
 from llmkit.models.chat import ChatModelSpec, load_chat, translate
-from llmkit.models.tape import TAPE, Tape
+from llmkit.models.response_cache import TAPE, Tape
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 

@@ -6,7 +6,7 @@ import re
 import string
 import unicodedata
 
-from llmkit.pipeline.answer import MARK
+from llmkit.pipeline.steps.answering.answer import MARK
 
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from llmkit.part import Part
 from llmkit.pipeline.verifiers.sentiment import reversal
-from llmkit.text.acronyms import check
+from llmkit.tasks.acronyms import check
 from llmkit.types import Figure, Sample, Score, State
 
 

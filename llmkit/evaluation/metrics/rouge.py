@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from llmkit.evaluation.metrics.normal import said
+from llmkit.grounding.longest_common_subsequence import subsequence
 from llmkit.part import Part
 from llmkit.text.words import words
 from llmkit.types import Figure, Sample, Score, State
@@ -39,18 +40,6 @@ class Rouge(Part):
             "rouge2": Score(max(_ngrams(text, gold, 2) for gold in golds)),
             "rougeL": Score(max(_f1(subsequence(text, gold), len(text), len(gold)) for gold in golds)),
         }
-
-
-def subsequence(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
-    row = [0] * (len(b) + 1)
-    for one in a:
-        diagonal = 0
-        for j, other in enumerate(b, 1):
-            above = row[j]
-            row[j] = diagonal + 1 if one == other else max(above, row[j - 1])
-            diagonal = above
-    return row[-1]
 
 
 def _ngrams(a: Sequence[str], b: Sequence[str], n: int) -> float:

@@ -14,7 +14,7 @@ from pydantic import Field
 from llmkit.agents.tool import Arguments, Output, Tool
 from llmkit.errors import DataError, KnowledgeError
 from llmkit.part import Part
-from llmkit.pipeline.answer import MARK
+from llmkit.pipeline.steps.answering.answer import MARK
 from llmkit.protocols import Context
 
 if TYPE_CHECKING:

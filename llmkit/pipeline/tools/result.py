@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from llmkit.agents.fence import fenced
+from llmkit.agents.delimiters import fenced
 from llmkit.agents.tool import Output, Tool
-from llmkit.pipeline.passages import numbered
+from llmkit.pipeline.steps.answering.prompt_passages import numbered
 
 
 def shown(tool: Tool, output: Output, *, first: int = 1, most: int = 4000, fence: bool = True) -> tuple[str, int]:

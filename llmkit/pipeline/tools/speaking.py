@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmkit.agents.tool import Output, Tool
-from llmkit.pipeline.answer import MARK
-from llmkit.text.addressed import addressed, specific, tokens, without
+from llmkit.pipeline.steps.answering.answer import MARK
+from llmkit.text.injection_detection import addressed, specific, tokens, without
 from llmkit.text.sentences import sentences
 from llmkit.types import Hit
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from llmkit.part import Part
 from llmkit.pipeline.verifiers import inputs
-from llmkit.text.acronyms import check
+from llmkit.tasks.acronyms import check
 from llmkit.types import State, Verdict
 
 

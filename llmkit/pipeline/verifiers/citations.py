@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from llmkit.part import Part
-from llmkit.pipeline.ground import Ground
+from llmkit.pipeline.steps.answering.ground import Ground
 from llmkit.types import State, Verdict
 
 _SHOWN = 300  # characters of a sentence and of what was found

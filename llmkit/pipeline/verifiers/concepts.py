@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llmkit.part import Part
 from llmkit.pipeline.verifiers import inputs
-from llmkit.text.concepts import missing
+from llmkit.tasks.concepts import missing
 from llmkit.types import State, Verdict
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from llmkit.part import Part
 from llmkit.pipeline.verifiers import inputs
-from llmkit.text.instruction_requests import request
-from llmkit.text.instructions import follows
+from llmkit.tasks.ifeval.checks import follows
+from llmkit.tasks.ifeval.phrasing import request
 from llmkit.types import State, Verdict
 
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from llmkit.errors import ConfigError
 from llmkit.part import Part
-from llmkit.pipeline.schemas import check_schema, problems, read_json
+from llmkit.pipeline.steps.answering.schemas import check_schema, problems, read_json
 from llmkit.types import State, Verdict
 
 _FENCED = re.compile(r"\s*```[ \t]*(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL | re.IGNORECASE)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from llmkit.errors import DataError
 from llmkit.part import Part
 from llmkit.pipeline.verifiers import inputs
-from llmkit.text.sentiment import polarity, topic
+from llmkit.tasks.sentiment import polarity, topic
 from llmkit.types import State, Verdict
 
 

@@ -9,28 +9,28 @@ from importlib import import_module
 from llmkit.text.formats.content import Content, gunzip
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable
-from llmkit.text.kinds import tell
+from llmkit.text.loading.detect_type import tell
 from llmkit.types import Document
 
 _READERS = {
     "text": "text:read",
     "code": "text:read_code",
-    "markdown": "markdown:read",
-    "html": "html:read",
-    "xml": "xml:read",
-    "csv": "csv:read",
-    "json": "json:read",
-    "jsonl": "json:read_lines",
+    "markdown": "markup.markdown:read",
+    "html": "markup.html:read",
+    "xml": "markup.xml:read",
+    "csv": "tabular.csv:read",
+    "json": "tabular.json:read",
+    "jsonl": "tabular.json:read_lines",
     "pdf": "pdf:read",
-    "docx": "docx:read",
-    "pptx": "pptx:read",
-    "xlsx": "xlsx:read",
-    "epub": "epub:read",
-    "odt": "odf:read",
-    "ods": "odf:read",
-    "odp": "odf:read",
-    "rtf": "rtf:read",
-    "notebook": "notebook:read",
+    "docx": "office.docx:read",
+    "pptx": "office.pptx:read",
+    "xlsx": "office.xlsx:read",
+    "epub": "markup.epub:read",
+    "odt": "office.odf:read",
+    "ods": "office.odf:read",
+    "odp": "office.odf:read",
+    "rtf": "office.rtf:read",
+    "notebook": "markup.notebook:read",
     "email": "email:read",
 }
 KINDS = tuple(_READERS)

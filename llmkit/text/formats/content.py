@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from llmkit.errors import DataError
-from llmkit.text.decoding import Decoded, decode
 from llmkit.text.formats.limits import MIB, Limits, Unreadable, size
+from llmkit.text.loading.decoding import Decoded, decode
 
 
 @dataclass

@@ -9,12 +9,12 @@ from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 
 from llmkit.errors import DataError
-from llmkit.text.decoding import decode
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
-from llmkit.text.formats.html import add_html
 from llmkit.text.formats.limits import Unreadable
+from llmkit.text.formats.markup.html import add_html
 from llmkit.text.formats.text import paragraphs
+from llmkit.text.loading.decoding import decode
 
 _MAX_ATTACHMENTS = 100
 

@@ -1,0 +1,1 @@
+"""Tools that an agent can call and that need no pipeline."""

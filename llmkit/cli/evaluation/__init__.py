@@ -1,0 +1,1 @@
+"""Commands that score pipelines and read runs."""

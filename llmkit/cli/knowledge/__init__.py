@@ -1,0 +1,1 @@
+"""Commands over a knowledge base: ingest, search, status, kb."""

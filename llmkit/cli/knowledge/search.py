@@ -1,0 +1,138 @@
+"""The command `llmkit search`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from llmkit.cli.common.questions import Row, questions, reading, writing
+from llmkit.cli.common.render import (
+    as_of_option,
+    as_option,
+    duration,
+    excerpt,
+    json_option,
+    kb_option,
+    location,
+    notes,
+    print_json,
+    where_option,
+)
+from llmkit.errors import DataError
+from llmkit.types import Hit
+
+_BATCH = 256
+
+
+@click.command("search")
+@click.argument("query", required=False)
+@kb_option
+@click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many passages.")
+@click.option(
+    "--mode", default="hybrid", show_default=True, metavar="RETRIEVER",
+    help="dense, bm25, hybrid, mmr, or YAML as in '{type: hybrid, fusion: rrf}'.",
+)  # fmt: skip
+@where_option
+@as_of_option
+@as_option
+@click.option("--queries", "file", metavar="FILE", help="JSONL with 'id' and 'text'; - for stdin.")
+@click.option("--out", default="-", metavar="FILE", help="Where the hits of --queries go, as JSONL.")
+@json_option
+def command(
+    query: str | None,
+    kb: str,
+    k: int,
+    mode: str,
+    where: str | None,
+    as_of: str | None,
+    reader: str | None,
+    file: str | None,
+    out: str,
+    as_json: bool,
+) -> None:
+    """Find passages for one query, or for a file of them with --queries."""
+    if query is None and file is None:
+        raise click.UsageError("give a QUERY, or a file of them with --queries")
+    if query is not None and file is not None:
+        raise click.UsageError(f"both a QUERY and --queries {file} were given: leave one of them out")
+    from llmkit import config
+    from llmkit.knowledge.filters.expression import parse
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+    from llmkit.retrieval.vocabulary_coverage import unread
+
+    spec = config.parse(f"mode: {mode}", "--mode").values["mode"]
+    retriever: Any = config.build_part("retriever", spec, "--mode")
+    wanted = None if where is None else parse(where)
+    with KnowledgeBase.open(kb, as_of=as_of, reader=reader) as base:
+        if file is not None:
+            _many(base, retriever, k, wanted, file, out)
+            notes(base.untold())
+            return
+        started = time.perf_counter()
+        hits = retriever.retrieve(base, [query or ""], k, wanted)[0]
+        seconds = time.perf_counter() - started
+        best, mixed = hits[0].chunk.text if hits else "", retriever.type == "hybrid"
+        hole = unread(base.encoder, query or "", best, mixed=mixed) if retriever.type != "bm25" else ""
+        said = [*base.untold(), *([hole] if hole else [])]
+    if as_json:
+        print_json({"query": query, "hits": [_row(hit) for hit in hits], "notes": said, "seconds": round(seconds, 4)})
+        return
+    notes(said)
+    for n, hit in enumerate(hits, 1):
+        click.echo(f"{n:>3}. {hit.score:.3f}  {location(hit.chunk)}\n     {excerpt(hit.chunk.text)}")
+    if not hits:
+        click.echo("nothing found")
+    click.echo(f"{len(hits)} hits in {duration(seconds)}", err=True)
+
+
+def _many(base: Any, retriever: Any, k: int, where: Any, file: str, out: str) -> None:
+    """Search for every query of a file, many at a time."""
+    done = failed = 0
+    started = time.perf_counter()
+    with reading(file) as source, writing(out) as target:
+        rows = questions(source, file)
+        while batch := list(islice(rows, _BATCH)):
+            good = [row for row in batch if not isinstance(row, DataError)]
+            for row in batch:
+                if isinstance(row, DataError):
+                    click.echo(f"llmkit: {row}", err=True)
+                    failed += 1
+            for name, hits in _searched(base, retriever, k, where, good):
+                found = [{key: value for key, value in _row(hit).items() if key in _RUN} for hit in hits]
+                target.write(json.dumps({"id": name, "hits": found}, ensure_ascii=False) + "\n")
+                done += 1
+    click.echo(f"{done} queries in {duration(time.perf_counter() - started)}, {failed} bad rows", err=True)
+    if not done:
+        sys.exit(1)
+
+
+def _searched(base: Any, retriever: Any, k: int, where: Any, rows: list[Row]) -> Iterator[tuple[str, list[Hit]]]:
+    if rows:
+        found = retriever.retrieve(base, [text for _, text in rows], k, where)
+        yield from zip([name for name, _ in rows], found, strict=True)
+
+
+_RUN = ("document", "chunk", "score", "start", "end")
+
+
+def _row(hit: Hit) -> dict[str, Any]:
+    chunk = hit.chunk
+    return {
+        "document": chunk.document,
+        "chunk": chunk.id,
+        "score": hit.score,
+        "start": chunk.start,
+        "end": chunk.end,
+        "scores": dict(hit.scores),
+        "title": chunk.title,
+        "heading": list(chunk.heading),
+        "page": chunk.page,
+        "part": chunk.part,
+        "text": chunk.text,
+    }

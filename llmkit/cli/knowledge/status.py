@@ -1,0 +1,54 @@
+"""The command `llmkit status`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from llmkit.cli.common.render import json_option, kb_option, notes, print_json
+
+
+@click.command("status")
+@kb_option
+@click.option("--files", "per_file", is_flag=True, help="One line a file.")
+@json_option
+def command(kb: str, per_file: bool, as_json: bool) -> None:
+    """What a knowledge base holds: documents, chunks, and what became of every character."""
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+    from llmkit.knowledge.local.vectors.segments import RECOVER
+    from llmkit.knowledge.status import files, status
+
+    with KnowledgeBase.open(kb) as base:
+        total = status(base)
+        listed = list(files(base)) if per_file else []
+    if as_json:
+        print_json({**asdict(total), **({"per_file": [asdict(file) for file in listed]} if per_file else {})})
+        return
+    click.echo(f"{total.path}: generation {total.generation}, {total.at or 'nothing committed yet'}")
+    click.echo(f"encoder     {total.encoder}{', with words of ' + ', '.join(total.words) if total.words else ''}")
+    click.echo(f"documents   {total.documents} in {total.chunks} chunks")
+    click.echo(f"language    {total.language}")
+    if total.duplicates:
+        click.echo(f"duplicates  {total.duplicates} documents are near duplicates of others and not indexed")
+    if total.embedded < total.chunks:
+        click.echo(f"NO VECTOR   {total.chunks - total.embedded} chunks: {RECOVER}")
+    click.echo(f"vectors     {total.vectors}")
+    by_status = ", ".join(f"{count} {name}" for name, count in sorted(total.files.items())) or "none"
+    click.echo(f"files       {by_status}")
+    for fate, count in sorted(total.characters.items(), key=lambda item: -item[1]):
+        click.echo(f"characters  {count:>12,} {fate}")
+    if "truncated" not in " ".join(total.characters):
+        click.echo(f"characters  {0:>12,} truncated")
+    notes(total.notes)
+    click.echo("on disk     " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in total.bytes.items()))
+    if per_file:
+        click.echo(f"\n{'status':<12}{'kind':<10}{'chunks':>7}{'embedded':>9}{'dropped':>9}{'truncated':>10}  file")
+    for file in listed:
+        dropped = sum(file.dropped.values())
+        click.echo(
+            f"{file.status:<12}{file.kind:<10}{file.chunks:>7}{file.embedded:>9}{dropped:>9}{file.truncated:>10}"
+            f"  {file.name}"
+        )
+        for said in filter(None, (file.reason, *file.notes)):
+            click.echo(f"{'':<22}{said}")

@@ -1,0 +1,1 @@
+"""Commands for prompt versions and experiments."""

@@ -1,0 +1,164 @@
+"""The command `llmkit experiment`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llmkit.cli.common.figures import aligned
+from llmkit.cli.common.render import interactive, json_option, print_json
+from llmkit.cli.evaluation.eval import runs_option
+
+if TYPE_CHECKING:
+    from llmkit.experiments.race import Decision
+    from llmkit.experiments.running import Standing
+
+
+@click.command("experiment")
+@click.argument("file", metavar="NAME|FILE")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the experiment; repeatable.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Samples at a time.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, ask nothing.")
+@click.option("--html", metavar="FILE", help="Write a page with the path of every arm.")
+@runs_option
+@json_option
+def command(
+    file: str, overrides: tuple[str, ...], workers: int, dry_run: bool, html: str | None, runs: str, as_json: bool
+) -> None:
+    """Race the arms of an experiment until one is shown to be best, or none to be better; or search for a prompt."""
+    from llmkit.experiments import running
+    from llmkit.experiments.experiment import load_experiment
+
+    experiment = load_experiment(file, overrides)
+    if experiment.optimises:
+        from llmkit.cli.prompts.optimise import optimise
+
+        with _Board(quiet=as_json) as board:
+            optimise(experiment, Path(runs), workers, html, board.show, dry_run=dry_run, as_json=as_json)
+        return
+    standing = running.prepare(experiment, Path(runs), note=lambda text: click.echo(text, err=True))
+    _announce(standing)
+    if dry_run:
+        return
+    with _Board(quiet=as_json) as board:
+        decision = running.run(standing, workers=workers, on_step=board.show)
+    if as_json:
+        print_json(running.as_json(standing, decision))
+    else:
+        click.echo(aligned(_rows(standing, decision)))
+        for arm, why in standing.why.items():
+            click.echo(f"{standing.arms[arm].name} was withdrawn: {why}")
+        click.echo(told(standing, decision))
+        click.echo(standing.path)
+    if html:  # last: a page that cannot be written loses no decision
+        from llmkit.experiments.report import render, write
+
+        write(render(standing, decision, told(standing, decision)), Path(html))
+        click.echo(f"the page is {html}", err=True)
+
+
+def told(standing: Standing, decision: Decision) -> str:
+    """The decision as a sentence or two."""
+    race, name = standing.race, standing.arms[decision.best].name
+    grid = race.items * race.arms
+    known = standing.spent.known
+    cost = f"{decision.calls} of {grid} answers were asked for ({decision.calls / grid:.0%}), {known} of them known"
+    if standing.silent:
+        cost += f". Of {standing.silent} samples {standing.figure} says nothing; they only dilute differences"
+    sure = f"wrong by more than {race.epsilon:g} with probability at most {race.delta:g}"
+    if standing.why:
+        names = ", ".join(standing.arms[arm].name for arm in standing.why)
+        cost += f". Withdrawn, and not compared: {names}"
+    if len(standing.why) == race.arms - 1:
+        return f"no race: {name} is the only arm that could run. {cost}"
+    if decision.kind == "undecided":
+        why = standing.stopped or "every sample was used"
+        others = len(decision.left) - 1
+        return f"undecided: {why}. {name} leads, {others} more cannot be ruled out. {cost}"
+    if decision.kind == "tie":
+        names = ", ".join(standing.arms[arm].name for arm in decision.left[:4])
+        names += f" and {len(decision.left) - 4} more" if len(decision.left) > 4 else ""
+        return f"tie within {race.epsilon:g}: {names} ({sure}). {cost}"
+    rest = len(decision.left) - 1
+    are = "is" if rest == 1 else "are"
+    more = (
+        f"no arm is better by more than {race.epsilon:g}; how far {rest} of them {are} behind was not asked"
+        if rest
+        else "it beats every other arm"
+    )
+    return f"winner: {name}: {more} ({sure}). {cost}"
+
+
+def _announce(standing: Standing) -> None:
+    experiment, race = standing.experiment, standing.race
+    click.echo(
+        f"{len(standing.arms)} arms, {race.items} samples, {race.arms * race.items} answers for all of it; deciding by "
+        f"{standing.figure}, differences up to {race.epsilon:g} do not matter, error rate {race.delta:g}",
+        err=True,
+    )
+    click.echo(f"budget: {experiment.budget}; nothing can be decided before {standing.least} answers", err=True)
+    for arm in standing.arms:
+        click.echo(f"  {arm.name}", err=True)
+
+
+def _rows(standing: Standing, decision: Decision) -> list[tuple[str, ...]]:
+    race, means = standing.race, standing.race.means()
+    rows: list[tuple[str, ...]] = [("arm", standing.figure, "seen", "against the best", "")]
+    for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_known(means[arm]))):
+        mean = "" if means[n] != means[n] else f"{means[n]:.3f}"
+        state = "withdrawn" if n in standing.why else ""
+        if n in race.out:
+            state = f"beaten by {standing.arms[race.out[n]].name}"
+        if n == decision.best:
+            rows.append((standing.arms[n].name, mean, str(race.seen[n]), "", "leads"))
+            continue
+        value, low, high = race.difference(n, decision.best)
+        against = "" if value != value else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        rows.append((standing.arms[n].name, mean, str(race.seen[n]), against, state))
+    return rows
+
+
+def _known(value: Any) -> float:
+    """A mean, or one below every mean where there is none."""
+    number = float(value)
+    return -1.0 if number != number else number
+
+
+class _Board:
+    """The leaderboard while it runs: a table on a terminal, nothing elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._live: Any = None
+        if interactive() and not quiet:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), transient=True, refresh_per_second=4)
+
+    def __enter__(self) -> _Board:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, standing: Standing) -> None:
+        """Draw how it stands."""
+        if self._live:
+            self._live.update(_table(standing))
+
+
+def _table(standing: Standing) -> Any:
+    from rich.table import Table
+
+    race, means = standing.race, standing.race.means()
+    table = Table("arm", standing.figure, "seen", "", title=f"{race.calls} of {race.arms * race.items} answers")
+    best = race.leader()
+    for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_known(means[arm]))):
+        state = "leads" if n == best else "beaten" if n in race.out else "withdrawn" if n in race.withdrawn else ""
+        table.add_row(standing.arms[n].name, f"{means[n]:.3f}", str(race.seen[n]), state)
+    return table

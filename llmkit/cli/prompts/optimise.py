@@ -1,0 +1,87 @@
+"""What `llmkit experiment` says of a search for a better prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llmkit.cli.common.figures import aligned
+from llmkit.cli.common.render import print_json
+
+if TYPE_CHECKING:
+    from llmkit.experiments.experiment import Experiment
+    from llmkit.experiments.running import Listener
+    from llmkit.experiments.search import Search
+    from llmkit.experiments.winner import Outcome
+
+
+def optimise(
+    experiment: Experiment,
+    runs: Path,
+    workers: int,
+    html: str | None,
+    on_step: Listener,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Check, announce, search, and say what came of it."""
+    from llmkit.experiments import winner
+    from llmkit.experiments.report import write
+    from llmkit.experiments.search import prepare
+    from llmkit.experiments.search_report import render
+
+    search = prepare(experiment, runs, note=lambda text: click.echo(text, err=True))
+    _announce(search)
+    if dry_run:
+        return
+    outcome = winner.optimise(search, workers=workers, on_step=on_step)
+    if html:
+        write(render(search, outcome, told(search, outcome)), Path(html))
+    if as_json:
+        print_json(winner.as_json(search, outcome))
+        return
+    rows: list[tuple[str, ...]] = [("candidate", search.figure, "seen", "tokens", "front", "made by")]
+    for point in outcome.points:
+        made = "; ".join(search.made[point.name].made)
+        cells = (f"{point.mean:.3f}", str(point.seen), f"{point.tokens:.0f}", "*" if point.front else "", made[:80])
+        rows.append((point.name, *cells))
+    click.echo(aligned(rows))
+    for note in search.notes:
+        click.echo(note)
+    click.echo(told(search, outcome))
+    click.echo(f"{search.path}" + (f"; the page is {html}" if html else ""))
+
+
+def told(search: Search, outcome: Outcome) -> str:
+    """The outcome in a sentence or two."""
+    spent = search.spent
+    cost = f"{spent.calls} answers and {spent.tokens} tokens were asked for, {spent.known} answers were known"
+    if outcome.paired is None:
+        return f"{outcome.why}. {cost}"
+    span = outcome.paired.difference
+    where = "" if span.low is None or span.high is None else f" [{span.low:+.3f}, {span.high:+.3f}]"
+    use = "" if outcome.use == 1 else f"; use {outcome.use} of these samples, which made it stricter"
+    judged = (
+        f"on {span.n} held-back samples {outcome.best} is {span.mean:+.3f}{where} beside {search.prompt.ref} "
+        f"(confidence {outcome.level:.1%}{use})"
+    )
+    return f"{judged}: {outcome.why}. {cost}"
+
+
+def _announce(search: Search) -> None:
+    parts, strategy = search.split, search.strategy
+    click.echo(
+        f"{search.prompt.ref} of {strategy.prompt}: {len(parts.learn)} samples to learn from, {len(parts.raced)} to "
+        f"race on, {len(parts.held)} held back, on which a difference of {search.detectable:.2f} is found four times "
+        f"out of five; deciding by {search.figure}",
+        err=True,
+    )
+    each = (strategy.sets if strategy.examples else 0) + strategy.edits + strategy.proposals
+    click.echo(
+        f"{strategy.rounds} rounds of up to {each} new candidates; budget: {search.experiment.budget}; nothing can be "
+        f"decided before {search.least} answers",
+        err=True,
+    )

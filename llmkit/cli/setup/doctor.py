@@ -1,0 +1,93 @@
+"""The command `llmkit doctor`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from llmkit.cli.common.render import json_option, print_json
+
+_RUNTIMES = {
+    "openvino": "encoder, fastest",
+    "onnxruntime": "encoder, fallback",
+    "xllamacpp": "chat models, llama.cpp",
+    "openvino-genai": "chat models, OpenVINO",
+    "faiss-cpu": "vector search",
+    "tantivy": "BM25",
+    "langchain": "chat models and agents",
+    "openai": "OpenAI-compatible servers",
+}
+_EXTRAS = {"train": ("torch", "transformers", "sentence-transformers", "peft")}
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """What this machine has, what is chosen and why, and the line that brings what is missing."""
+    sections = {"machine": _machine(), "runtimes": _runtimes(), "models": _models(), "extras": _extras()}
+    if as_json:
+        print_json({name: dict(rows) for name, rows in sections.items()})
+        return
+    for name, rows in sections.items():
+        click.echo(name)
+        for key, value in rows:
+            click.echo(f"  {key:<22} {value}")
+
+
+def _machine() -> list[tuple[str, str]]:
+    from llmkit import __version__, cpu
+    from llmkit.encoders.runtime import capabilities
+
+    choice = capabilities.choose()
+    features = ", ".join(sorted(capabilities.cpu_features())) or "not known on this system"
+    return [
+        ("llmkit", __version__),
+        ("python", f"{platform.python_version()} at {sys.executable}"),
+        ("cpu", f"{platform.machine()}, {cpu.threads()} threads, {features}"),
+        ("encoder runs on", f"{choice.runtime} in {choice.precision}: {choice.why}"),
+        ("untrusted code", _sandbox()),
+        ("local chat runs on", "llama.cpp: starts fastest and knows grammars; `runtime: openvino` for long prompts"),
+    ]
+
+
+def _sandbox() -> str:
+    from llmkit.errors import SandboxError
+    from llmkit.sandbox.isolation import isolation
+
+    try:
+        how = "under a user id of its own" if isolation() == "root" else "in a user namespace"
+    except SandboxError as error:
+        return str(error)
+    return f"runs in bubblewrap, {how}"
+
+
+def _runtimes() -> list[tuple[str, str]]:
+    return [(name, f"{_version(name)} ({purpose})") for name, purpose in _RUNTIMES.items()]
+
+
+def _models() -> list[tuple[str, str]]:
+    from llmkit import weights
+
+    return [
+        (model.name, str(model.path) if model.present else f"missing: llmkit models pull {model.name}")
+        for model in weights.listing()
+    ]
+
+
+def _extras() -> list[tuple[str, str]]:
+    rows = []
+    for extra, packages in _EXTRAS.items():
+        missing = [name for name in packages if _version(name).startswith("missing")]
+        have = ", ".join(f"{name} {_version(name)}" for name in packages if name not in missing)
+        rows.append((extra, have if not missing else f"missing {', '.join(missing)}: pip install 'llmkit[{extra}]'"))
+    return rows
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return f"missing: pip install {package}"

@@ -1,0 +1,1 @@
+"""Inference of BERT encoders without torch: graphs and runtimes (OpenVINO, ONNX Runtime)."""

@@ -1,0 +1,1 @@
+"""Statistics over runs: intervals, paired comparisons, error analysis, risk control."""

@@ -1,0 +1,1 @@
+"""Whether a text is supported by passages."""

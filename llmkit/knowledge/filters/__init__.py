@@ -1,0 +1,1 @@
+"""Filters over metadata: the expression, and its text form."""

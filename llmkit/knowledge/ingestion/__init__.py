@@ -1,0 +1,1 @@
+"""From documents to a commit: splitting, encoding, near duplicates, progress."""

@@ -1,0 +1,1 @@
+"""Import of a LangChain FAISS folder, without unpickling."""

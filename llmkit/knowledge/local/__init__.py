@@ -1,0 +1,1 @@
+"""The knowledge base in a folder: SQLite, vector files, a tantivy index."""

@@ -1,0 +1,1 @@
+"""The BM25 index (tantivy) and how it follows the catalogue."""

@@ -1,0 +1,1 @@
+"""Verify, purge, roll back and re-encode a local knowledge base."""

@@ -1,0 +1,147 @@
+"""A chat model that writes its calls on the tape of the running sample and answers from what is remembered."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import PrivateAttr
+
+from llmkit.errors import ModelError
+from llmkit.models.chat import ChatModelSpec, load_chat
+from llmkit.models.response_cache import TAPE, Response, ResponseCache, Tape
+
+
+class RememberingChat(BaseChatModel):
+    """A chat model that writes its calls on the tape of the running sample and answers from what is remembered.
+
+    The model itself is loaded when something must be asked, or counted, that nobody remembers.
+    """
+
+    spec: ChatModelSpec
+    identity: str
+    """What shapes the answer beside the messages: the spec and the weights or server behind it."""
+    _cache: ResponseCache | None = PrivateAttr(default=None)
+    _loading: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    def __init__(self, spec: ChatModelSpec, identity: str, cache: ResponseCache | None = None) -> None:
+        super().__init__(spec=spec, identity=identity)
+        self._cache = cache
+
+    @property
+    def _llm_type(self) -> str:
+        return "llmkit-remembering"
+
+    @property
+    def inner(self) -> BaseChatModel:
+        """The model, loaded once."""
+        with self._loading:
+            return self._inner
+
+    @cached_property
+    def _inner(self) -> BaseChatModel:
+        return load_chat(self.spec)
+
+    @property
+    def context(self) -> int | None:
+        """Context window in tokens, where the model knows it."""
+        from llmkit.models.chat import context_window
+
+        return context_window(self.inner)
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest answer, in tokens."""
+        return self.spec.max_tokens
+
+    @property
+    def count_prompt_tokens(self) -> Any:
+        """The model's own counting, or None."""
+        return getattr(self.inner, "count_prompt_tokens", None)
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """What the model makes of the tools, bound here, so that calls with tools are remembered too."""
+        bound: Any = self.inner.bind_tools(tools, **kwargs)
+        return self.bind(**bound.kwargs)
+
+    def _known(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[str, Response | None]:
+        tape = TAPE.get() or Tape()
+        said = [[message.type, message.content, getattr(message, "tool_calls", [])] for message in messages]
+        key = tape.key(json.dumps([self.identity, said, stop, kwargs], sort_keys=True, default=str))
+        if tape.recorded is not None:
+            if key not in tape.recorded:
+                raise ModelError("this call is not in the recording: the pipeline, its prompts or its passages differ")
+            return key, tape.recorded[key]
+        return key, self._cache.get(key) if self._cache else None
+
+    def _keep(self, key: str, response: Response, *, cached: bool) -> None:
+        tape = TAPE.get()
+        if self._cache and not cached:
+            self._cache.put(key, response)
+        if tape is not None:
+            tape.calls.append({"key": key, "response": response, "cached": cached})
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        key, known = self._known(messages, stop, kwargs)
+        response = known or _response(self.inner.invoke(messages, stop=stop, **kwargs))
+        self._keep(key, response, cached=known is not None)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(**response))])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        key, known = self._known(messages, stop, kwargs)
+        if known is not None:
+            self._keep(key, known, cached=True)
+            yield ChatGenerationChunk(message=_chunk(known))
+            return
+        total: Any = None
+        for piece in self.inner.stream(messages, stop=stop, **kwargs):
+            total = piece if total is None else total + piece
+            yield ChatGenerationChunk(message=piece)
+        if total is not None:  # an answer that was stopped half way is not remembered
+            self._keep(key, _response(message_chunk_to_message(total)), cached=False)
+
+
+def _response(message: Any) -> Response:
+    return {
+        "content": message.content,
+        "tool_calls": [dict(call) for call in message.tool_calls],
+        "invalid_tool_calls": [dict(call) for call in message.invalid_tool_calls],
+        "usage_metadata": dict(message.usage_metadata) if message.usage_metadata else None,
+        "response_metadata": {"finish_reason": message.response_metadata.get("finish_reason", "stop")},
+    }
+
+
+def _chunk(response: Response) -> AIMessageChunk:
+    calls = [
+        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": i}
+        for i, call in enumerate(response["tool_calls"])
+    ]
+    broken = [
+        {"name": call["name"], "args": call["args"], "id": call["id"], "index": i}
+        for i, call in enumerate(response.get("invalid_tool_calls", ()), len(calls))  # a cache of 0.1 has none
+    ]
+    return AIMessageChunk(
+        **{**response, "tool_calls": [], "invalid_tool_calls": [], "tool_call_chunks": calls + broken}
+    )

@@ -1,0 +1,1 @@
+"""The step `agent`: a LangChain agent inside a pipeline."""

@@ -1,0 +1,1 @@
+"""Conversations over a pipeline, and where they are kept."""

@@ -1,0 +1,262 @@
+"""LangChain both ways: a knowledge base as its vector store, a retriever, an encoder and a pipeline as its own kinds.
+
+::
+
+    store = KnowledgeVectorStore(KnowledgeBase.open("kb"))
+    chain = KnowledgeRetriever(kb=kb, retriever="hybrid", k=5) | format | model
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, Self
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document as LangChainDocument
+from langchain_core.embeddings import Embeddings
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.vectorstores import VectorStore
+from pydantic import ConfigDict, PrivateAttr
+
+from llmkit import config
+from llmkit.errors import ConfigError, DataError
+from llmkit.knowledge.access_labels import settled
+from llmkit.knowledge.filters.expression import Filter, parse
+from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.pipeline.pipeline import Pipeline
+from llmkit.protocols import Encoder, Retriever
+from llmkit.retrieval.dense_and_bm25 import Dense
+from llmkit.retrieval.mmr import MaximalMarginalRelevance
+from llmkit.types import Chunk, Document, Metadata, State
+
+_SOURCE = "langchain"
+
+
+class EncoderEmbeddings(Embeddings):
+    """An encoder as LangChain's embeddings. Long text is refused, never cut."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Vectors of passages, unit length."""
+        found: list[list[float]] = self.encoder.encode_passages(texts).tolist()
+        return found
+
+    def embed_query(self, text: str) -> list[float]:
+        """Vector of a question, unit length."""
+        found: list[float] = self.encoder.encode_queries([text])[0].tolist()
+        return found
+
+
+class KnowledgeVectorStore(VectorStore):
+    """A knowledge base as LangChain's vector store.
+
+    A document longer than a passage is split: what is found are passages, ``id`` being ``DOCUMENT#N`` and ``metadata``
+    saying where they stand; a document that is one passage is found as it was given.
+    """
+
+    def __init__(self, kb: KnowledgeBase) -> None:
+        self.kb = kb
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """The knowledge base's own encoder."""
+        return EncoderEmbeddings(self.kb.encoder)
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: list[str],
+        embedding: Embeddings,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        path: str = ".llmkit/kb",
+        **kwargs: Any,
+    ) -> Self:
+        """Make a knowledge base at `path` and add texts.
+
+        Raises:
+            ConfigError: `embedding` is not an encoder of llmkit: what cannot be written down cannot be opened again.
+        """
+        if not isinstance(embedding, EncoderEmbeddings):
+            raise ConfigError(
+                "a knowledge base writes its encoder down: give EncoderEmbeddings(encoder), not "
+                f"{type(embedding).__name__}"
+            )
+        store = cls(KnowledgeBase.create(path, encoder=embedding.encoder))
+        store.add_texts(texts, metadatas, ids=ids)
+        return store
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Add texts, or replace those whose id is here; returns their ids. Dates in metadata are kept as ISO texts.
+
+        Raises:
+            ConfigError: not one id and one metadata a text, or ids of files.
+            DataError: metadata that are not JSON; says which key.
+        """
+        given = list(texts)
+        names = [name or str(uuid.uuid4()) for name in (ids or [""] * len(given))]
+        data = metadatas or [{}] * len(given)
+        if not len(given) == len(names) == len(data):
+            raise ConfigError(f"{len(given)} texts came with {len(names)} ids and {len(data)} metadata")
+        documents = {
+            name: settled(Document(name, text, metadata=_json(metadata, name)))
+            for name, text, metadata in zip(names, given, data, strict=True)
+        }
+        others = self.kb.catalog.rows("SELECT id FROM documents WHERE died IS NULL AND source != ?", (_SOURCE,))
+        taken = documents.keys() & {name for (name,) in others}
+        if taken:
+            raise ConfigError(f"these ids belong to files that were ingested: {', '.join(sorted(taken)[:5])}")
+        self.kb.add(documents.values(), source=_SOURCE)
+        return names
+
+    def add_documents(self, documents: list[LangChainDocument], **kwargs: Any) -> list[str]:
+        """Add documents, or replace those whose id is here; returns their ids."""
+        ids = kwargs.pop("ids", None) or [document.id or "" for document in documents]
+        texts = [document.page_content for document in documents]
+        return self.add_texts(texts, [document.metadata for document in documents], ids=ids, **kwargs)
+
+    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool | None:
+        """Take documents out; ids that are not here are ignored. Without ids nothing is deleted."""
+        if ids:
+            self.kb.delete(ids)
+        return True
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[LangChainDocument]:
+        """Whole documents, those that are here."""
+        marks = ",".join("?" * len(ids))
+        found = self.kb.catalog.documents(f"id IN ({marks}) AND died IS NULL", list(ids))
+        return [
+            LangChainDocument(id=one.id, page_content=one.text, metadata=_labelled(one.metadata, one.access))
+            for one in found
+        ]
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[tuple[LangChainDocument, float]]:
+        """Passages and cosines, best first; `filter` is llmkit's, as text or mapping, and acts inside the search."""
+        if k == 0:
+            return []
+        hits = Dense().retrieve(self.kb, [query], k, _filter(filter))[0]
+        return [(self._document(hit.chunk), hit.score) for hit in hits]
+
+    def similarity_search(
+        self, query: str, k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[LangChainDocument]:
+        """Passages, best first."""
+        return [document for document, _ in self.similarity_search_with_score(query, k, filter)]
+
+    def similarity_search_by_vector(
+        self, embedding: list[float], k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
+    ) -> list[LangChainDocument]:
+        """Passages nearest to a unit vector, best first."""
+        if k < 1:
+            return []
+        query = np.asarray([embedding], dtype=np.float32)
+        rows, _ = self.kb.search_vectors(query, k, _filter(filter))[0]
+        return [self._document(chunk) for chunk in self.kb.chunks(rows)]
+
+    def max_marginal_relevance_search(
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
+    ) -> list[LangChainDocument]:
+        """Passages that differ from one another (Carbonell & Goldstein 1998)."""
+        if k == 0:
+            return []
+        picking = MaximalMarginalRelevance(of=Dense(), fetch=fetch_k, trade_off=lambda_mult)
+        return [self._document(hit.chunk) for hit in picking.retrieve(self.kb, [query], k)[0]]
+
+    def _select_relevance_score_fn(self) -> Any:
+        return lambda score: (score + 1) / 2  # a cosine as a share
+
+    def _document(self, chunk: Chunk) -> LangChainDocument:
+        return as_document(chunk, whole=chunk.ordinal == 0 and len(self._ordinals(chunk)) == 1)
+
+    def _ordinals(self, chunk: Chunk) -> list[Any]:
+        return self.kb.catalog.rows(
+            "SELECT c.ordinal FROM chunks c JOIN documents d ON d.seq = c.document WHERE d.id = ? AND d.died IS NULL "
+            "LIMIT 2",
+            (chunk.document,),
+        )
+
+
+class KnowledgeRetriever(BaseRetriever):
+    """A knowledge base as LangChain's retriever, with any retriever of llmkit."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    kb: KnowledgeBase
+    retriever: Any = "hybrid"
+    """A word, a mapping with 'type', or a part."""
+    k: int = 4
+    where: str | dict[str, Any] | None = None
+    """Only passages whose metadata pass."""
+    _part: Retriever = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Check the retriever when it is named, not when it is asked."""
+        super().model_post_init(context)
+        part: Any = config.build_part("retriever", self.retriever)
+        self._part = part
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[LangChainDocument]:
+        hits = self._part.retrieve(self.kb, [query], int(kwargs.get("k", self.k)), _filter(self.where))[0]
+        return [as_document(hit.chunk, whole=False) for hit in hits]
+
+
+def as_runnable(pipeline: Pipeline) -> Runnable[str, State]:
+    """A pipeline as a LangChain runnable: a question in, the state with answer, citations and records out."""
+    return RunnableLambda(pipeline.run, afunc=pipeline.arun, name=pipeline.name)
+
+
+def as_document(chunk: Chunk, *, whole: bool) -> LangChainDocument:
+    """A passage as a LangChain document; with where it stands, unless it is the whole document."""
+    if whole:
+        metadata = _labelled(chunk.metadata, chunk.access)
+        return LangChainDocument(id=chunk.document, page_content=chunk.text, metadata=metadata)
+    place = {"document": chunk.document, "start": chunk.start, "end": chunk.end}
+    metadata = _labelled(chunk.metadata, chunk.access) | place
+    return LangChainDocument(id=chunk.id, page_content=chunk.text, metadata=metadata)
+
+
+def _labelled(metadata: Metadata, access: tuple[str, ...]) -> dict[str, Any]:
+    """Metadata with the access labels in it, as they were given."""
+    return {**metadata, "access": list(access)} if access else dict(metadata)
+
+
+def _json(value: Any, place: str) -> Any:
+    """Metadata as JSON values, dates and times as ISO texts.
+
+    Raises:
+        DataError: something else, by its key and type.
+    """
+    if isinstance(value, date):  # a datetime is one
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise DataError(f"metadata of {place}: the key {key!r} is a {type(key).__name__}, not a text")
+        return {key: _json(item, f"{place}, {key!r}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item, place) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise DataError(f"metadata of {place}: a {type(value).__name__} is no JSON value; give a text, a number or a list")
+
+
+def _filter(value: str | dict[str, Any] | None) -> Filter | None:
+    return None if value is None else parse(value)

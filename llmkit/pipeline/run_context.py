@@ -1,0 +1,115 @@
+"""One run of a pipeline: hands the steps their services, times them, tells the listener."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from llmkit import prompts
+from llmkit.approval import ApprovalNeeded, Caller
+from llmkit.errors import Cancelled, LlmkitError, StepError
+from llmkit.protocols import Step
+from llmkit.types import Event, State, StepRecord, Usage
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+    from llmkit.pipeline.pipeline import Pipeline
+
+Listener = Callable[[Event], None]
+MODEL: ContextVar[str] = ContextVar("llmkit_model", default="")
+"""The model a step asked for last, as it is named in YAML."""
+
+
+class Run:
+    """The :class:`llmkit.protocols.Context` of one question."""
+
+    def __init__(self, pipeline: Pipeline, listener: Listener | None = None, caller: Caller | None = None) -> None:
+        self._pipeline = pipeline
+        self.caller = caller or Caller()
+        self._listener = listener
+        self._place, self._index, self._withheld = "", 0, False
+        self._usage = Usage()
+        self._detail: dict[str, Any] = {}
+
+    @property
+    def knowledge(self) -> KnowledgeBase:
+        """The pipeline's knowledge base."""
+        return self._pipeline.open_knowledge()
+
+    @property
+    def identity(self) -> str:
+        """Digest of the steps before the one that is running: their settings, prompts and models."""
+        return self._pipeline.identity(self._index)
+
+    def model(self, spec: object = None) -> BaseChatModel:
+        """The chat model of `spec`, or the pipeline's default; its name goes into the record."""
+        chosen = spec or self._pipeline.model
+        name = getattr(chosen, "model", None)
+        MODEL.set(str(name or ""))
+        self.record(model=name)
+        return self._pipeline.chat_model(spec)
+
+    def prompt(self, ref: str) -> prompts.Prompt:
+        """The prompt of that reference; its digest goes into the record."""
+        prompt = prompts.load(ref)
+        self.record(prompt=prompt.ref, prompt_digest=prompt.digest)
+        return prompt
+
+    def emit(self, event: Event) -> None:
+        """Pass the event on with the step's name."""
+        if self._listener is not None:
+            withheld = event.kind == "token" and self._withheld  # told as a sign of life, without its text
+            self._listener(Event(event.kind, event.step or self._place, "" if withheld else event.text, event.data))
+
+    def note(self, text: str) -> None:
+        """Say something the user should know, and keep it in the record."""
+        self._detail.setdefault("notes", []).append(text)
+        self.emit(Event("note", text=text))
+
+    def record(self, **detail: Any) -> None:
+        """Add to the running step's record."""
+        usage = detail.pop("usage", None)
+        if usage is not None:
+            self._usage += usage
+        self._detail.update(detail)
+
+    def step(self, index: int, step: Step, state: State) -> State:
+        """Run one step and append its record.
+
+        Raises:
+            StepError: whatever went wrong, with the step's place and the cause chained.
+            ApprovalNeeded: the step waits for a decision; it knows where.
+        """
+        self._place = place = f"steps[{index}] {getattr(step, 'type', type(step).__name__)}"
+        self._usage, self._detail, self._index = Usage(), {}, index
+        self._withheld = any(getattr(later, "withholds", False) for later in self._pipeline.steps[index + 1 :])
+        self.emit(Event("step", text=place))
+        started = time.perf_counter() - self.caller.spent.get("step_seconds", 0.0)
+        try:
+            with _named(place):
+                state = step.run(state, self)
+        except ApprovalNeeded as needed:
+            needed.state, needed.step = state, index
+            needed.spent = {**needed.spent, "step_seconds": time.perf_counter() - started}
+            raise
+        record = StepRecord(place, time.perf_counter() - started, self._usage, self._detail)
+        self.caller = replace(self.caller, decisions=(), spent={})  # they were for this step and for no later one
+        return state.replace(records=(*state.records, record))
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (Cancelled, StepError, ApprovalNeeded):
+        raise
+    except LlmkitError as error:
+        raise StepError(place, str(error)) from error
+    except Exception as error:
+        raise StepError(place, f"{type(error).__name__}: {error}") from error

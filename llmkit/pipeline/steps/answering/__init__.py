@@ -1,0 +1,1 @@
+"""Steps that make an answer from passages, or check one."""

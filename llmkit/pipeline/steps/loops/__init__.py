@@ -1,0 +1,1 @@
+"""Steps that call a model several times: refine, reflexion, sampling, tool calls."""

@@ -1,0 +1,1 @@
+"""Steps that find passages: retrieve, rerank, expand, condense, rewrite."""

@@ -1,0 +1,1 @@
+"""Retrievers and rerankers: from questions to ranked passages."""

@@ -1,0 +1,171 @@
+"""Retrieve small, read large: a chunk that was found grows into its surroundings.
+
+A grown passage is a chunk again: ``document.text[start:end]``, with the row, score and place of the best hit in it. No
+chunk of the document is in two passages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import TYPE_CHECKING, Literal
+
+from llmkit.types import Hit
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+
+Reach = Literal["window", "section", "document"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A chunk of a document, as far as it matters for growing."""
+
+    start: int
+    end: int
+    tokens: int
+    heading: tuple[str, ...]
+    page: int | None
+    part: str | None
+
+
+@dataclass
+class _Passage:
+    """A run of a document's chunks, from `first` to `last`, around the best hit in it."""
+
+    hit: Hit
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """Passages, best first, and what became of the hits."""
+
+    hits: list[Hit]
+    merged: int
+    """Hits that lie in the passage of a better one."""
+    cut: int
+    """Passages that would have gone on, had the budget allowed."""
+
+
+def expand(kb: KnowledgeBase, hits: Sequence[Hit], reach: Reach, window: int, budget: int) -> Expanded:
+    """Grow every hit, the best first.
+
+    Args:
+        kb: where the hits are from.
+        hits: best first.
+        reach: window: `window` chunks on either side; section: all under the hit's heading, its subsections included;
+            document: all of it.
+        window: chunks on either side.
+        budget: most tokens of a passage, as the encoder counts its chunks; a chunk that is larger stays as it is.
+    """
+    documents: dict[int, list[_Piece]] = {}
+    grown: dict[int, list[_Passage]] = {}
+    order: list[tuple[int, _Passage]] = []
+    merged = cut = 0
+    for hit in hits:
+        seq, pieces = _pieces(kb, hit, documents)
+        at = hit.chunk.ordinal
+        others = grown.setdefault(seq, [])
+        if any(other.first <= at <= other.last for other in others):
+            merged += 1
+            continue
+        low, high = _reach(pieces, at, reach, window)
+        # what a better passage has taken ends the reach
+        low = max([low, *(other.last + 1 for other in others if other.last < at)])
+        high = min([high, *(other.first - 1 for other in others if other.first > at)])
+        passage = _Passage(hit, *_within(pieces, at, low, high, budget))
+        cut += (passage.first, passage.last) != (low, high)
+        if _swallowed(passage, others, pieces, budget):
+            merged += 1
+            continue
+        others.append(passage)
+        order.append((seq, passage))
+    texts = {
+        seq: kb.catalog.rows("SELECT text FROM documents WHERE seq = ?", (seq,))[0][0] for seq in {s for s, _ in order}
+    }
+    return Expanded([_hit(passage, documents[seq], texts[seq]) for seq, passage in order], merged, cut)
+
+
+def _pieces(kb: KnowledgeBase, hit: Hit, known: dict[int, list[_Piece]]) -> tuple[int, list[_Piece]]:
+    """The document's seq, and its chunks by ordinal."""
+    seq = kb.catalog.rows("SELECT document FROM chunks WHERE row = ?", (hit.chunk.row,))[0][0]
+    if seq not in known:
+        rows = kb.catalog.rows(
+            "SELECT start, end, tokens, heading, page, part FROM chunks WHERE document = ? ORDER BY ordinal", (seq,)
+        )
+        known[seq] = [
+            _Piece(start, end, tokens, tuple(json.loads(heading)), page, part)
+            for start, end, tokens, heading, page, part in rows
+        ]
+    return seq, known[seq]
+
+
+def _reach(pieces: Sequence[_Piece], at: int, reach: Reach, window: int) -> tuple[int, int]:
+    """First and last ordinal that belong to the surroundings."""
+    if reach == "document":
+        return 0, len(pieces) - 1
+    if reach == "window":
+        return max(0, at - window), min(len(pieces) - 1, at + window)
+    heading, part = pieces[at].heading, pieces[at].part
+
+    def inside(piece: _Piece) -> bool:
+        return piece.part == part and piece.heading[: len(heading)] == heading
+
+    low = high = at
+    while low > 0 and inside(pieces[low - 1]):
+        low -= 1
+    while high + 1 < len(pieces) and inside(pieces[high + 1]):
+        high += 1
+    return low, high
+
+
+def _within(pieces: Sequence[_Piece], at: int, low: int, high: int, budget: int) -> tuple[int, int]:
+    """As much of low..high around `at` as the budget holds: what follows and what precedes, in turn."""
+    first = last = at
+    used = pieces[at].tokens
+    after = before = True
+    while after or before:
+        if after:
+            after = last < high and used + pieces[last + 1].tokens <= budget
+            if after:
+                last += 1
+                used += pieces[last].tokens
+        if before:
+            before = first > low and used + pieces[first - 1].tokens <= budget
+            if before:
+                first -= 1
+                used += pieces[first].tokens
+    return first, last
+
+
+def _swallowed(passage: _Passage, others: Sequence[_Passage], pieces: Sequence[_Piece], budget: int) -> bool:
+    """Whether a better passage that touches this one has grown over it: where both together keep the budget."""
+    for other in others:
+        if passage.first == other.last + 1 or other.first == passage.last + 1:
+            first, last = min(passage.first, other.first), max(passage.last, other.last)
+            if sum(piece.tokens for piece in pieces[first : last + 1]) <= budget:
+                other.first, other.last = first, last
+                return True
+    return False
+
+
+def _hit(passage: _Passage, pieces: Sequence[_Piece], text: str) -> Hit:
+    inside = pieces[passage.first : passage.last + 1]
+    start, end = min(piece.start for piece in inside), max(piece.end for piece in inside)
+    levels = zip(*(piece.heading for piece in inside), strict=False)
+    heading = tuple(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
+    chunk = replace(
+        passage.hit.chunk,
+        start=start,
+        end=end,
+        text=text[start:end],
+        tokens=sum(piece.tokens for piece in inside),
+        heading=heading,
+        page=inside[0].page,
+    )
+    return replace(passage.hit, chunk=chunk)

@@ -1,0 +1,89 @@
+"""Retrievers: dense (inner product of encodings) and BM25."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.encoders.fit_query import fit_query
+from llmkit.errors import DataError
+from llmkit.knowledge.filters.expression import Filter
+from llmkit.knowledge.local.lexical.index import Found
+from llmkit.knowledge.validate_vectors import unit_vectors
+from llmkit.part import Part
+from llmkit.types import Hit
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+
+
+class Dense(Part):
+    """The chunks whose encodings are nearest to the question's (Karpukhin et al. 2020)."""
+
+    family: ClassVar[str] = "retriever"
+    type: ClassVar[str] = "dense"
+
+    def retrieve(
+        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """For each query at most k hits, best first. A query longer than the encoder reads is cut at its limit."""
+        return hits(kb, "dense", self.rank(kb, queries, k, where))
+
+    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+        """Rows and cosines."""
+        check(queries, k)
+        return kb.search_vectors(encoded(kb, queries), k, where)
+
+
+class BM25(Part):
+    """The chunks that share the question's rarest words (Robertson & Zaragoza 2009)."""
+
+    family: ClassVar[str] = "retriever"
+    type: ClassVar[str] = "bm25"
+
+    def retrieve(
+        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """For each query at most k hits, best first; only chunks that share a word with it."""
+        return hits(kb, "bm25", self.rank(kb, queries, k, where))
+
+    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+        """Rows and BM25 scores."""
+        check(queries, k)
+        return kb.search_text(queries, k, where)
+
+
+def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]]:
+    """Rankings of one retriever as hits, with one look at the catalogue for all."""
+    rows = sorted({row for ranking, _ in found for row in ranking.tolist()})
+    chunks = dict(zip(rows, kb.chunks(rows), strict=True))
+    return [
+        [Hit(chunks[row], score, {name: score}) for row, score in zip(ranking.tolist(), scores.tolist(), strict=True)]
+        for ranking, scores in found
+    ]
+
+
+def encoded(kb: KnowledgeBase, queries: Sequence[str]) -> NDArray[np.float32]:
+    """Queries as unit vectors (n, dim), each cut at the encoder's limit.
+
+    Raises:
+        KnowledgeError: the encoder gave something else.
+    """
+    vectors = kb.encoder.encode_queries([fit_query(kb.encoder, query)[0] for query in queries])
+    return unit_vectors(vectors, len(queries), kb.dim, f"the encoder {kb.encoder.identity}")
+
+
+def check(queries: Sequence[str], k: int) -> None:
+    """Refuse empty queries, and to look for no passage at all.
+
+    Raises:
+        DataError: says which.
+    """
+    if k < 1:
+        raise DataError(f"k is {k}: how many passages to find is 1 or more")
+    for position, query in enumerate(queries):
+        if not query.strip():
+            raise DataError(f"query {position} is empty")

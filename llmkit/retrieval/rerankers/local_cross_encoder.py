@@ -1,0 +1,216 @@
+"""A cross-encoder without torch: question and passage read together, one score a pair (Nogueira & Cho 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmkit import cpu, weights
+from llmkit.encoders.runtime import capabilities, tensors
+from llmkit.encoders.runtime.bert_graph import Pooling, read_config
+from llmkit.encoders.runtime.graphs import kept_graph
+from llmkit.encoders.runtime.runtimes import Runner, batches, open_runtime
+from llmkit.errors import ModelError
+from llmkit.part import Part
+from llmkit.retrieval.rerankers.cross_encoder_onnx import build_cross_encoder
+from llmkit.retrieval.rerankers.pair_tokens import PairTokenizer, typed
+from llmkit.types import Hit
+
+_BUDGET = 2048  # tokens of a batch; see benchmarks/reranker.py --latency
+_MOST = 64
+CARD = "reranker.json"
+
+
+class Card(BaseModel):
+    """``reranker.json`` beside the weights: what transformers' config.json has no place for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    pooling: Pooling = "cls"
+    max_tokens: int = Field(default=256, ge=16)
+    """Longest pair it was trained on."""
+    prior: float = Field(default=0.0, ge=0)
+    """Weight of the retriever's own score, scaled to [0, 1] over a question's hits, beside the model's."""
+    base: str | None = None
+    """With ``delta.safetensors``: the model that it is added to, as `llmkit models list` names it."""
+    layers: int | None = None
+    """With a delta: how many layers of the base are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairScores:
+    """Scores of some pairs, and what could not be read as it was."""
+
+    scores: NDArray[np.float32]
+    """(n,): higher is more relevant; logits, comparable for one question only."""
+    windowed: int
+    """Pairs too long for one sequence: read in windows, the best window counts."""
+    cut: int
+    """Pairs of which something was not read: a long question, or a long passage where windows are off."""
+
+
+class LocalCrossEncoder(Part):
+    """A BERT-family cross-encoder in a folder, through OpenVINO or ONNX Runtime."""
+
+    family: ClassVar[str] = "reranker"
+    type: ClassVar[str] = "local"
+
+    model: str
+    """A folder with config.json, model.safetensors and tokenizer.json, or with what `llmkit train reranker` saved."""
+    max_tokens: int | None = Field(default=None, ge=16)
+    """Longest pair, special tokens included; none: what the model was trained on (256 where it does not say)."""
+    long: Literal["window", "cut"] = "window"
+    """Of a passage that is too long: window reads all of it and takes the best window's score; cut its beginning."""
+    prior: float | None = Field(default=None, ge=0)
+    """Weight of the retriever's score beside the model's; none: what the model was trained with."""
+    runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    """auto: what the CPU runs fastest, as `llmkit doctor` shows it."""
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    """auto: bf16 where the CPU multiplies it, f32 elsewhere."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads; none: OMP_NUM_THREADS, or all CPUs."""
+
+    def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
+        """For each query at most k of its hits, best first; equal scores keep their order.
+
+        ``score`` is the model's and the retriever's together, ``scores["reranker"]`` the model's alone.
+        """
+        pairs = [(query, hit) for query, found in zip(queries, hits, strict=True) for hit in found]
+        scored = self.score([query for query, _ in pairs], [hit.chunk.indexed_text for _, hit in pairs]).scores
+        prior, ranked, at = self.card.prior if self.prior is None else self.prior, [], 0
+        for found in hits:
+            own = scored[at : at + len(found)].astype(float)
+            at += len(found)
+            total = own + prior * scaled([hit.score for hit in found])
+            order = np.argsort(-total, kind="stable")[:k]
+            ranked.append(
+                [
+                    replace(found[i], score=float(total[i]), scores={**found[i].scores, "reranker": float(own[i])})
+                    for i in order.tolist()
+                ]
+            )
+        return ranked
+
+    def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
+        """Of how many pairs something is not read: a long question, or a long passage with ``long: cut``."""
+        pairs = [(query, hit.chunk.indexed_text) for query, found in zip(queries, hits, strict=True) for hit in found]
+        asked, passages = [query for query, _ in pairs], [text for _, text in pairs]
+        return self._pairs.sequences(asked, passages, self.longest, self.long == "window").cut
+
+    def score(self, queries: Sequence[str], passages: Sequence[str]) -> PairScores:
+        """Score pairs: the first query with the first passage and so on."""
+        made = self._pairs.sequences(queries, passages, self.longest, self.long == "window")
+        out = np.empty((len(made.ids), 1), dtype=np.float32)
+        if made.ids:
+            work = batches(made.ids, budget=_BUDGET, most=_MOST)
+            self._run(typed(work, made.types) if self._reads_types else work, out)
+        best = np.full(len(queries), -np.inf, dtype=np.float32)
+        np.maximum.at(best, made.pair, out[:, 0])
+        return PairScores(best, made.windowed, made.cut)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the files lie.
+
+        Raises:
+            ModelError: they do not.
+        """
+        folder = weights.find(self.model)
+        delta = (folder / "delta.safetensors").is_file()
+        wanted = [CARD, "head.safetensors"] if delta else ["config.json", "model.safetensors"]
+        for name in wanted:
+            if not (folder / name).is_file():
+                raise ModelError(f"{folder} is not a cross-encoder: it has no {name}")
+        return folder
+
+    @cached_property
+    def card(self) -> Card:
+        """What ``reranker.json`` says; the defaults where there is none."""
+        file = self.folder / CARD
+        if not file.is_file():
+            return Card()
+        try:
+            return Card.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise ModelError(f"{file}: {error}") from error
+
+    @cached_property
+    def choice(self) -> capabilities.Choice:
+        """The runtime and precision in use, and why."""
+        return capabilities.choose(self.runtime, self.precision)
+
+    @property
+    def identity(self) -> str:
+        """``rerank-minilm@0123456789ab/256/bf16``."""
+        return f"{self.folder.name}@{self._graph[1][:12]}/{self.longest}/{self.choice.precision}"
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest pair."""
+        longest = self.max_tokens or self.card.max_tokens
+        limit = int(self._config["max_position_embeddings"])
+        if self._config.get("model_type") != "bert":
+            limit -= 2  # RoBERTa keeps two positions for padding
+        if longest > limit:
+            raise ModelError(f"max_tokens {longest} is more than the {limit} positions of {self.model}")
+        return longest
+
+    @cached_property
+    def _base(self) -> Path:
+        """Where the encoder's own files lie: the folder, or the base of an adapter."""
+        return weights.find(self.card.base) if self.card.base else self.folder
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        config = read_config(self._base)
+        return {**config, "num_hidden_layers": self.card.layers or config["num_hidden_layers"]}
+
+    @property
+    def _reads_types(self) -> bool:
+        return int(self._config.get("type_vocab_size", 2)) > 1
+
+    @cached_property
+    def _pairs(self) -> PairTokenizer:
+        from tokenizers import Tokenizer
+
+        file = self._base / "tokenizer.json"
+        if not file.is_file():
+            raise ModelError(f"{self._base} is not a cross-encoder: it has no tokenizer.json")
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return PairTokenizer(tokenizer)
+
+    @cached_property
+    def _graph(self) -> tuple[Path, str]:
+        names = ["delta.safetensors", "head.safetensors"] if self.card.base else ["model.safetensors"]
+        settings = f"cross-encoder {self.card.model_dump_json()} {self._base / 'config.json'}"
+        return kept_graph([self.folder / name for name in names], settings, self._build)
+
+    def _build(self) -> bytes:
+        values = tensors.load(self.folder)
+        if self.card.base:
+            values |= tensors.read(self.folder / "head.safetensors")
+        return build_cross_encoder(self.folder, self._config, values, self.card.pooling)
+
+    @cached_property
+    def _run(self) -> Runner:
+        threads = self.threads or cpu.threads()
+        return open_runtime(self.choice.runtime, self._graph[0], self.choice.precision, threads)
+
+
+def scaled(scores: Sequence[float]) -> NDArray[np.float64]:
+    """Scores of one question's hits brought to [0, 1]; all equal: 1. The prior of training and of serving."""
+    values = np.asarray(scores, dtype=np.float64)
+    if not len(values):
+        return values
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.ones_like(values)

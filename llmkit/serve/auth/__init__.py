@@ -1,0 +1,1 @@
+"""API keys, principals, rate limits and the middleware that checks them."""

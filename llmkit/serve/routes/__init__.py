@@ -1,0 +1,1 @@
+"""HTTP routes: the OpenAI-compatible interface and our own."""

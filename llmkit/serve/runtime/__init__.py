@@ -1,0 +1,1 @@
+"""What a running server holds: pipelines, open knowledge bases, jobs, queues, metrics, logs."""

@@ -1,0 +1,1 @@
+"""Checks of the instructions of IFEval (Zhou et al. 2023)."""

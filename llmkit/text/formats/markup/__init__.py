@@ -1,0 +1,1 @@
+"""Readers for HTML, XML, Markdown, EPUB and notebooks."""

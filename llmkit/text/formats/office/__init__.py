@@ -1,0 +1,1 @@
+"""Readers for Word, Excel, PowerPoint, OpenDocument and RTF files."""

@@ -1,0 +1,1 @@
+"""Readers for CSV, JSON and other rows."""

@@ -1,0 +1,1 @@
+"""LoRA adapters on disk: save, merge, export to GGUF, check parity."""

@@ -1,0 +1,115 @@
+"""The passages negatives are mined from, searched by words and by vectors: a corpus file, or a knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.errors import DataError
+from llmkit.evaluation.metrics.normal import tokens
+from llmkit.evaluation.tasks import rows
+from llmkit.evaluation.tasks.rows import BadRow
+from llmkit.knowledge.local.lexical.index import LexicalIndex
+from llmkit.protocols import Encoder
+from llmkit.training.data.examples import Passage
+
+if TYPE_CHECKING:
+    from llmkit.knowledge.knowledge_base import KnowledgeBase
+
+Vectors = NDArray[np.float32]
+_ROWS = 256
+
+
+class Pool:
+    """Passages, their vectors and their words."""
+
+    def __init__(self, passages: Sequence[Passage], encoder: Encoder, vectors: Vectors, lexical: LexicalIndex) -> None:
+        """`lexical` counts passages by their position."""
+        self.passages, self.encoder, self.vectors, self.lexical = list(passages), encoder, vectors, lexical
+        self.cut = 0
+        """Passages that were cut at what the encoder reads."""
+        self._at = {passage.key: position for position, passage in enumerate(self.passages)}
+        self._extra: dict[str, Vectors] = {}
+        self.words = cache(lambda position: tokens(self.passages[position].indexed_text))
+
+    @classmethod
+    def of(cls, passages: Sequence[Passage], encoder: Encoder) -> Self:
+        """Encode and index passages; equal ones once."""
+        unique = list({passage.key: passage for passage in passages}.values())
+        texts, cut = _fitted(encoder, [passage.indexed_text for passage in unique])
+        lexical = LexicalIndex(None)
+        lexical.update(1, (), enumerate(passage.indexed_text for passage in unique))
+        pool = cls(unique, encoder, encoder.encode_passages(texts), lexical)
+        pool.cut = cut
+        return pool
+
+    @classmethod
+    def of_knowledge(cls, kb: KnowledgeBase) -> Self:
+        """The chunks of a knowledge base, with the vectors it has of them."""
+        found = np.sort(kb.lexical.rows())
+        chunks = kb.chunks(found)
+        passages = [Passage(chunk.text, chunk.context, chunk.id) for chunk in chunks]
+        lexical = LexicalIndex(None)
+        lexical.update(1, (), enumerate(passage.indexed_text for passage in passages))
+        return cls(passages, kb.encoder, kb.vectors(found), lexical)
+
+    def encoded_queries(self, queries: Sequence[str]) -> Vectors:
+        """(n, dim); a query longer than the encoder reads is cut."""
+        return self.encoder.encode_queries(_fitted(self.encoder, queries)[0])
+
+    def bm25(self, queries: Sequence[str], k: int) -> list[list[int]]:
+        """Positions of the k best passages by BM25, for each query."""
+        return [found.tolist() for found, _ in self.lexical.search(queries, k)]
+
+    def dense(self, queries: Vectors, k: int) -> list[list[int]]:
+        """Positions of the k best passages by cosine, for each query."""
+        k = min(k, len(self.passages))
+        ranked: list[list[int]] = []
+        for start in range(0, len(queries), _ROWS):
+            scores = queries[start : start + _ROWS] @ self.vectors.T
+            best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+            order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+            ranked += np.take_along_axis(best, order, axis=1).tolist()
+        return ranked
+
+    def best(self, query: Vectors, positives: Sequence[Passage]) -> tuple[float, int]:
+        """The best cosine of a query with its positives, and how many of those had to be cut."""
+        new = [one for one in positives if one.key not in self._at and one.key not in self._extra]
+        texts, cut = _fitted(self.encoder, [passage.indexed_text for passage in new])
+        if new:
+            made = self.encoder.encode_passages(texts)
+            self._extra |= {passage.key: row for passage, row in zip(new, made, strict=True)}
+        at, extra = self._at, self._extra
+        vectors = [extra[one.key] if one.key in extra else self.vectors[at[one.key]] for one in positives]
+        return float((np.stack(vectors) @ query).max()), cut
+
+
+def corpus(path: Path) -> list[Passage]:
+    """Passages of a JSONL: id (or _id), title, text.
+
+    Raises:
+        DataError: a row that is none, by its line.
+    """
+    found = []
+    for item in rows.jsonl(path.expanduser()):
+        if isinstance(item, BadRow) or not isinstance(item[1].get("text"), str):
+            raise DataError(str(item) if isinstance(item, BadRow) else f"{item[0]}: a passage needs 'text'")
+        row = item[1]
+        found.append(Passage(row["text"], str(row.get("title") or ""), str(row.get("id", row.get("_id", "")))))
+    return found
+
+
+def _fitted(encoder: Encoder, texts: Sequence[str]) -> tuple[list[str], int]:
+    """Texts cut to what the encoder reads, and how many were."""
+    room = encoder.max_tokens - encoder.special_tokens
+    fitted, cut = [], 0
+    for text in texts:
+        starts = encoder.token_starts(text)
+        cut += len(starts) > room
+        fitted.append(text[: starts[room]] if len(starts) > room else text)
+    return fitted, cut

@@ -1,0 +1,1 @@
+"""Training of a dense retriever (DPR, Karpukhin et al. 2020)."""

@@ -1,0 +1,1 @@
+"""Training data made by rules or by a model."""
