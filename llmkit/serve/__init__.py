@@ -1,1 +1,1 @@
-"""The HTTP face: an OpenAI-compatible interface, one of our own beside it, and a page to talk on."""
+"""The HTTP server: an OpenAI-compatible interface, llmkit's own interface beside it, and a web page for chat."""
