@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from llmkit.knowledge.filters.expression import Filter
+from llmkit.knowledge.filters.expression import Where
 from llmkit.part import Part
 from llmkit.protocols import Retriever
 from llmkit.registry import one_of
@@ -35,9 +35,7 @@ class MaximalMarginalRelevance(Part):
     fetch: int = Field(default=50, ge=1)
     """How many hits are picked from; never fewer than k."""
 
-    def retrieve(
-        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, in the order picked."""
         from llmkit.retrieval.dense_and_bm25 import check, encoded
 
