@@ -148,7 +148,8 @@ def test_an_empty_knowledge_base_takes_another_encoder(tmp_path):
 KILLED = """
 import os, sys
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge import adoption, segments
+from llmkit.knowledge.local.maintenance import reencode
+from llmkit.knowledge.local.vectors import segments
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 path, where = sys.argv[1:]
 kb = KnowledgeBase.open(path)
@@ -161,7 +162,7 @@ else:
         made = whole(*args)
         os.kill(os.getpid(), 9)
     segments.write = write
-adoption.adopt(kb, HashingEncoder(dim=96), step)
+reencode.adopt(kb, HashingEncoder(dim=96), step)
 """
 
 
