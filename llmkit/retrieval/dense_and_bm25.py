@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmkit.arguments import many_texts
 from llmkit.encoders.fit_query import fit_query
 from llmkit.errors import DataError
-from llmkit.knowledge.filters.expression import Where
+from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.knowledge.local.lexical.index import Found
 from llmkit.knowledge.validate_vectors import unit_vectors
 from llmkit.part import Part
@@ -34,7 +34,7 @@ class Dense(Part):
     def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
         """Rows and cosines."""
         check(queries, k)
-        return kb.search_vectors(encoded(kb, queries), k, where)
+        return kb.search_vectors(encoded(kb, queries), k, as_filter(where))
 
 
 class BM25(Part):
@@ -50,7 +50,7 @@ class BM25(Part):
     def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
         """Rows and BM25 scores."""
         check(queries, k)
-        return kb.search_text(queries, k, where)
+        return kb.search_text(queries, k, as_filter(where))
 
 
 def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]]:

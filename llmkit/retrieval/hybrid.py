@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from llmkit.knowledge.filters.expression import Where
+from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.knowledge.local.lexical.index import Found
 from llmkit.part import Part
 from llmkit.protocols import Retriever
@@ -106,7 +106,7 @@ def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int
             np.array([hit.chunk.row for hit in hits], dtype=np.int64),
             np.array([hit.score for hit in hits], dtype=np.float32),
         )
-        for hits in part.retrieve(kb, queries, depth, where)
+        for hits in part.retrieve(kb, queries, depth, as_filter(where))
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from llmkit.knowledge.filters.expression import Where
+from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.part import Part
 from llmkit.protocols import Retriever
 from llmkit.registry import one_of
@@ -40,7 +40,7 @@ class MaximalMarginalRelevance(Part):
         from llmkit.retrieval.dense_and_bm25 import check, encoded
 
         check(queries, k)
-        candidates = self.of.retrieve(kb, queries, max(k, self.fetch), where)
+        candidates = self.of.retrieve(kb, queries, max(k, self.fetch), as_filter(where))
         return [self._pick(kb, query, hits, k) for query, hits in zip(encoded(kb, queries), candidates, strict=True)]
 
     def _pick(self, kb: KnowledgeBase, query: np.ndarray, hits: list[Hit], k: int) -> list[Hit]:
