@@ -97,7 +97,8 @@ class GenerationReads:
 
 def source_row(row: Sequence[Any]) -> SourceRow:
     """A row of the table ``sources``, in the order of the fields of :class:`llmkit.knowledge.store.SourceRow`."""
-    return SourceRow(*row[:-1], tuple(json.loads(row[-1])))
+    uri, root, name, kind, sha256, size, status, reason, access = row
+    return SourceRow(uri, root, name, kind, sha256, size, status, reason, tuple(json.loads(access)))
 
 
 def _marks(values: Sequence[object]) -> str:
