@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -36,13 +36,15 @@ from llmkit.knowledge.local.filter_cache import Permitted
 from llmkit.knowledge.local.lexical.catch_up import open_level, open_past, renewed
 from llmkit.knowledge.local.lexical.index import Found, LexicalIndex
 from llmkit.knowledge.local.lock import writer_lock
+from llmkit.knowledge.local.reads import GenerationReads
 from llmkit.knowledge.local.vectors.load import Vectors, open_vectors
 from llmkit.knowledge.questions import answerer, ask, search
 from llmkit.knowledge.settings import language as words_in
-from llmkit.knowledge.settings import settings
+from llmkit.knowledge.settings import near_duplicates, settings
 from llmkit.knowledge.settings_from_specs import check_same, splitter_from_spec, vectors_from_spec
+from llmkit.knowledge.store import SourceRow
 from llmkit.knowledge.validate_vectors import unit_vectors
-from llmkit.knowledge.vector_settings import VectorSettings
+from llmkit.knowledge.vector_settings import VectorSettings, written
 from llmkit.protocols import Encoder, QuestionAnswerer, Retriever
 from llmkit.registry import one_of
 from llmkit.text.splitter import StructureSplitter
@@ -137,7 +139,7 @@ class KnowledgeBase:
         """
         path = Path(path).expanduser()
         how: dict[str, Any] = {"encoder": encoder, "splitter": splitter, "vectors": vectors}
-        if not (path / "catalog.sqlite").is_file():
+        if not cls.exists(path):
             return cls.create(path, language=language, near_duplicates=near_duplicates, **how)
         kb = cls.open(path)
         try:
@@ -235,7 +237,7 @@ class KnowledgeBase:
 
     def __len__(self) -> int:
         """Number of documents in the generation that is open."""
-        return len(generations.live(self.catalog, self.generation))
+        return len(self.versions())
 
     def __bool__(self) -> bool:
         """True, also when empty: ``if kb:`` asks whether there is a knowledge base."""
@@ -311,8 +313,36 @@ class KnowledgeBase:
         chosen = answerer(self._pipelines, pipeline, overrides).with_knowledge(self)
         return ask(chosen if where is None else chosen.with_filter(where), question, options)
 
-    def untold(self) -> list[str]:
-        """The notes since the last call, so that each is told once."""
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Whether a folder holds a knowledge base."""
+        return (Path(path).expanduser() / "catalog.sqlite").is_file()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the generation that is shown is the last one that was committed."""
+        return self.catalog.generation() == self.generation
+
+    @property
+    def vector_settings(self) -> VectorSettings:
+        """How vectors are searched."""
+        return written(self.catalog)
+
+    @property
+    def near_duplicates(self) -> float | None:
+        """Jaccard similarity from which on a document is a near duplicate; None where every document is indexed."""
+        return near_duplicates(self.catalog.meta())
+
+    def load(self) -> None:
+        """Load the encoder, the vectors and the BM25 index now instead of at the first search."""
+        _ = self.encoder, self.index, self.lexical
+
+    def add_note(self, text: str) -> None:
+        """Add a note for the user."""
+        self.notes.append(text)
+
+    def take_notes(self) -> list[str]:
+        """The notes since the last call."""
         with self._lock:
             before, self._told = self._told, len(self.notes)
         return self.notes[before : self._told]
@@ -425,6 +455,15 @@ class KnowledgeBase:
 
         return forget(self, one_or_many(ids, "ids"))
 
+    def delete_source(self, uri: str) -> int:
+        """Delete a file's documents and its entry; returns how many documents it had. The file itself stays."""
+        from llmkit.knowledge.ingestion.writer import Writer
+
+        self.check_writable()
+        note = "delete a file"
+        with writer_lock(self.path, note), Writer(self, note) as writer:
+            return writer.remove_source(uri)
+
     def check_writable(self) -> None:
         """Refuse to write to the past.
 
@@ -478,6 +517,46 @@ class KnowledgeBase:
         if found is None:
             raise KnowledgeError(f"{self.path} has no document {name!r}{f' of version {version}' if version else ''}")
         return found
+
+    @property
+    def _reads(self) -> GenerationReads:
+        return GenerationReads(self.catalog, self.generation)
+
+    def live_rows(self) -> NDArray[np.int64]:
+        """Rows of the live chunks, ascending, shape (n,)."""
+        return self._reads.live_rows()
+
+    def rows_of(self, ids: Sequence[str]) -> list[int]:
+        """Rows of the chunks of these documents, in the order of the ids and of the text; unknown ids have none."""
+        return self._reads.rows_of(ids)
+
+    def documents(self, ids: Sequence[str] | None = None) -> Iterator[Document]:
+        """Live documents, without their structure blocks: all of them, or those of `ids` that exist, by id."""
+        return self._reads.documents(ids)
+
+    def versions(self) -> dict[str, str]:
+        """Version of every live document by its id, in the order of the ids."""
+        return self._reads.versions()
+
+    def document_ids(self, source: str | None = None) -> list[str]:
+        """Ids of the live documents, of all sources or of one, in the order they were added."""
+        return self._reads.document_ids(source)
+
+    def documents_by_source(self) -> dict[str, list[str]]:
+        """Ids of the live documents by source, in the order they were added."""
+        return self._reads.documents_by_source()
+
+    def sources(self, *, name: str | None = None, root: str | None = None) -> list[SourceRow]:
+        """Files that were read, by name; only those of a name or of a root where one is given."""
+        return self._reads.sources(name=name, root=root)
+
+    def source_of(self, name: str) -> str | None:
+        """The source of a document, live or of an older generation; None where there never was one."""
+        return self._reads.source_of(name)
+
+    def every_version(self) -> Iterator[tuple[Document, str]]:
+        """Every version of every document that some generation still shows, with its source."""
+        return self._reads.every_version()
 
     @cached_property
     def index(self) -> Vectors:
