@@ -7,8 +7,10 @@ one is kept as the cause. YAML never names a dotted path.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -17,6 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from llmkit.errors import ConfigError, unknown
 from llmkit.extras import optional
 from llmkit.part import Part
+from llmkit.protocols import QuestionAnswerer
 
 BUILTIN: dict[str, dict[str, str]] = {
     "encoder": {
@@ -142,6 +145,20 @@ BUILTIN: dict[str, dict[str, str]] = {
         "optimise": "llmkit.experiments.optimise:Optimise",
     },
 }
+
+PIPELINES = "llmkit.pipeline.pipeline:load_pipeline"
+"""Reads a pipeline by name. It stands here as the parts do, so that a knowledge base, which lies below pipelines and
+must not import them, can answer a question with one (``kb.ask``)."""
+
+
+def load_pipeline(name: str | Path, overrides: Sequence[str] = ()) -> QuestionAnswerer:
+    """A pipeline by name or path.
+
+    Raises:
+        ConfigError: with every problem of the file and where it stands.
+    """
+    module, _, function = PIPELINES.partition(":")
+    return cast("QuestionAnswerer", getattr(import_module(module), function)(name, overrides))
 
 
 def names(family: str) -> list[str]:

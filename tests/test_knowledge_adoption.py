@@ -86,7 +86,7 @@ def test_a_rollback_brings_the_old_encoder_back_and_forward_again(kb):
     kb.add(documents(1, 90))
     adopted, after = kb.generation, best(kb)
     rollback(kb, generation)
-    assert any("the encoder is" in note and "it was" in note for note in kb.untold())
+    assert any("the encoder is" in note and "it was" in note for note in kb.take_notes())
     assert (kb.identity, kb.dim, kb.count) == (OLD.identity, 64, 35)
     assert best(kb) == before
     assert kb.add(documents(1, 91)).encoded == 1
