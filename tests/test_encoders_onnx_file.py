@@ -26,7 +26,9 @@ def test_a_tensor_is_read_back_bit_for_bit(name, value):
     read = onnx.TensorProto.FromString(onnx_file.tensor(name, value))
     assert read.name == name
     back = numpy_helper.to_array(read)
-    assert back.dtype == value.dtype and back.shape == value.shape and back.tobytes() == value.tobytes()
+    assert back.dtype == value.dtype
+    assert back.shape == value.shape
+    assert back.tobytes() == value.tobytes()
 
 
 @given(
