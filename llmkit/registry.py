@@ -17,6 +17,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from llmkit.errors import ConfigError, unknown
+from llmkit.extras import optional
 from llmkit.part import Part
 from llmkit.protocols import QuestionAnswerer
 
@@ -175,7 +176,8 @@ def lookup(family: str, word: str) -> type[Part]:
     target = BUILTIN.get(family, {}).get(word)
     if target is not None:
         module, _, name = target.partition(":")
-        return cast("type[Part]", getattr(import_module(module), name))
+        with optional():
+            return cast("type[Part]", getattr(import_module(module), name))
     plugin = _plugins(family).get(word)
     if plugin is None:
         raise ConfigError(unknown(f"{family} type", word, names(family)))
