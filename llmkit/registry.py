@@ -66,7 +66,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "self-consistency": "llmkit.pipeline.steps.loops.sampling:SelfConsistency",
         "reflexion": "llmkit.pipeline.steps.loops.reflexion:Reflexion",
         "agent": "llmkit.pipeline.agent.step:Agent",
-        "tool-call": "llmkit.pipeline.steps.loops.tool_call:ToolCallStep",
+        "tool-call": "llmkit.pipeline.agent.tool_call:ToolCallStep",
     },
     "tool": {
         "search": "llmkit.pipeline.tools.search:Search",

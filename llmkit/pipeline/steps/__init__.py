@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from llmkit.pipeline.steps.loops.reflexion import Reflexion as Reflexion
     from llmkit.pipeline.steps.loops.sampling import BestOfN as BestOfN
     from llmkit.pipeline.steps.loops.sampling import SelfConsistency as SelfConsistency
-    from llmkit.pipeline.steps.loops.tool_call import ToolCallStep as ToolCallStep
     from llmkit.pipeline.steps.retrieval.condense import Condense as Condense
     from llmkit.pipeline.steps.retrieval.expand import Expand as Expand
     from llmkit.pipeline.steps.retrieval.query_rewriters import Decompose as Decompose
@@ -40,7 +39,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "loops.refine": ["Refine"],
         "loops.reflexion": ["Reflexion"],
         "loops.sampling": ["BestOfN", "SelfConsistency"],
-        "loops.tool_call": ["ToolCallStep"],
         "retrieval.condense": ["Condense"],
         "retrieval.expand": ["Expand"],
         "retrieval.query_rewriters": ["Decompose", "HyDE", "MultiQuery", "StepBack"],
