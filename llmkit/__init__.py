@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from llmkit.lazy import lazy_names
+from llmkit.version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from llmkit.types import Message as Message
     from llmkit.types import Sample as Sample
     from llmkit.types import State as State
-
-__version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
