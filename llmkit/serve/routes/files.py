@@ -49,24 +49,24 @@ def list_files(service: Service, caller: Principal) -> list[FileRow]:
     known: dict[str, FileRow] = {}
     if service.knowledge.exists:
         with service.knowledge.view() as owner, service.knowledge.view(caller.reader) as kb:
-            readable: dict[str, list[str]] = {}
-            for source, document in kb.catalog.rows("SELECT source, id FROM documents WHERE died IS NULL ORDER BY seq"):
-                readable.setdefault(source, []).append(document)
-            rows = owner.catalog.rows("SELECT uri, name, status, reason FROM sources WHERE died IS NULL ORDER BY name")
-            for uri, name, status, reason in rows:
-                own = service.uploads.belongs_to(caller, uri)
-                if not (own or uri in readable or caller.reader is None):
+            readable = kb.documents_by_source()
+            sources = owner.sources()
+            for source in sources:
+                own = service.uploads.belongs_to(caller, source.uri)
+                if not (own or source.uri in readable or caller.reader is None):
                     continue
-                visible_reason = reason if own or caller.reader is None else ""
-                shown = name.partition("/")[2] if own else name
-                documents = tuple(readable.pop(uri, ())[:_MAX_DOCUMENTS])
+                reason = source.reason if own or caller.reader is None else ""
+                shown = source.name.partition("/")[2] if own else source.name
+                documents = tuple(readable.pop(source.uri, ())[:_MAX_DOCUMENTS])
                 may_delete = own or caller.may("admin")
-                known[name] = FileRow(name, shown or name, status, visible_reason, may_delete, documents)
-            uris = {uri for uri, *_ in rows}
-            for source, ids in readable.items():
-                if source not in uris:  # documents that were added from Python
+                known[source.name] = FileRow(
+                    source.name, shown or source.name, source.status, reason, may_delete, documents
+                )
+            uris = {source.uri for source in sources}
+            for uri, ids in readable.items():
+                if uri not in uris:  # documents that were added from Python
                     documents = tuple(ids[:_MAX_DOCUMENTS])
-                    known[source] = FileRow(source, source, "parsed", "", caller.may("admin"), documents)
+                    known[uri] = FileRow(uri, uri, "parsed", "", caller.may("admin"), documents)
     coming = [
         FileRow.of_upload(upload) for upload in uploads.values() if not upload.finished or upload.name not in known
     ]
@@ -81,18 +81,16 @@ def find_file(service: Service, caller: Principal, name: str) -> tuple[str, list
         HttpError: 404, the caller has no such file.
     """
     with service.knowledge.view() as kb:
-        rows = kb.catalog.rows("SELECT uri FROM sources WHERE name = ? AND died IS NULL", (name,))
-        uris = [uri for (uri,) in rows] or [name]
-        for uri in uris:
+        sources = kb.sources(name=name)
+        for uri in [source.uri for source in sources] or [name]:
             if caller.may("admin") or service.uploads.belongs_to(caller, uri):
-                ids = kb.catalog.rows("SELECT id FROM documents WHERE source = ? AND died IS NULL", (uri,))
-                if rows or ids:
-                    return uri, [document for (document,) in ids]
+                ids = kb.document_ids(uri)
+                if sources or ids:
+                    return uri, ids
     raise HttpError(404, f"you have no file {name!r}")
 
 
 def source_of(service: Service, document: str) -> str | None:
     """Return the source of a document of the latest or an earlier generation; None where there never was one."""
     with service.knowledge.view() as kb:
-        rows = kb.catalog.rows("SELECT source FROM documents WHERE id = ? ORDER BY seq DESC LIMIT 1", (document,))
-        return rows[0][0] if rows else None
+        return kb.source_of(document)

@@ -13,8 +13,6 @@ from llmkit import config
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.access_labels import labels
 from llmkit.knowledge.filters.expression import parse
-from llmkit.knowledge.ingestion.writer import Writer
-from llmkit.knowledge.local.lock import writer_lock
 from llmkit.knowledge.local.maintenance.purge import forget as forget_documents
 from llmkit.knowledge.verbatim_search import quotes_of
 from llmkit.serve.errors import HttpError
@@ -74,8 +72,7 @@ def delete(request: Request, name: Name) -> dict[str, Any]:
     path, ids = find_file(service, caller, name)
     with service.upload_reader.open_for_writing() as kb:
         if service.uploads.remove(path):
-            with writer_lock(kb.path, "delete a file"), Writer(kb, "delete a file") as writer:
-                return {"deleted": writer.remove_source(path)}
+            return {"deleted": kb.delete_source(path)}
         return {"deleted": kb.delete(ids) if ids else 0}
 
 
@@ -110,7 +107,7 @@ def search(request: Request, body: Search) -> dict[str, Any]:
     retriever: Any = config.build_part("retriever", body.retriever)
     with service_of(request).knowledge.view(caller_of(request).reader) as kb:
         hits = retriever.retrieve(kb, [body.query], body.k, where)[0]
-        return {"passages": [passage_row(n, hit) for n, hit in enumerate(hits, 1)], "notes": kb.untold()}
+        return {"passages": [passage_row(n, hit) for n, hit in enumerate(hits, 1)], "notes": kb.take_notes()}
 
 
 @router.get("/document")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from llmkit.pipeline.steps.answering.citation_json import citation_row
+from llmkit.pipeline.citation_json import citation_to_json
 from llmkit.serve.runtime.job_runner import Job
 from llmkit.serve.runtime.service import RunResult
 from llmkit.types import Answer, Event, State
@@ -28,7 +28,7 @@ def extension_fields(result: RunResult, notes: Sequence[str] = ()) -> Row:
     of_steps = [note for record in result.state.records for note in record.detail.get("notes", ())]
     return {
         "trace": result.trace,
-        "citations": [citation_row(citation) for citation in answer.citations],
+        "citations": [citation_to_json(citation) for citation in answer.citations],
         "abstained": answer.abstained,
         "unsupported": list(answer.unsupported),
         "notes": [*notes, *of_steps],

@@ -14,7 +14,7 @@ from llmkit.approval import Decision
 from llmkit.errors import LlmkitError
 from llmkit.pipeline.chat.session import ChatSession
 from llmkit.pipeline.chat.session_store import Turn
-from llmkit.pipeline.steps.answering.citation_json import citation_row
+from llmkit.pipeline.citation_json import citation_to_json
 from llmkit.serve.errors import HttpError, error_body, to_http_error
 from llmkit.serve.json_encoding import replace_surrogates
 from llmkit.serve.routes.dependencies import caller_of, request_id_of, service_of, store_of
@@ -185,7 +185,7 @@ def _turn_row(turn: Turn, trace: str | None, ratings: dict[str, str]) -> dict[st
         "at": turn.at,
         "question": turn.question,
         "text": turn.answer.text,
-        "citations": [citation_row(citation) for citation in turn.answer.citations],
+        "citations": [citation_to_json(citation) for citation in turn.answer.citations],
         "abstained": turn.answer.abstained,
         "unsupported": list(turn.answer.unsupported),
         "trace": trace,

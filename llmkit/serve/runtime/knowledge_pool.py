@@ -62,7 +62,7 @@ class KnowledgePool:
     @property
     def exists(self) -> bool:
         """Whether there is a knowledge base."""
-        return (self.path / "catalog.sqlite").is_file()
+        return KnowledgeBase.exists(self.path)
 
     @property
     def encoder(self) -> Encoder | None:
@@ -132,7 +132,7 @@ class KnowledgePool:
             if now - self._checked < _CHECK_INTERVAL:
                 return self._owner
             self._checked = now
-            if self._owner.kb.catalog.generation() == self._owner.kb.generation:
+            if self._owner.kb.is_current:
                 return self._owner
         self._checked = now
         previous = self._owner.kb if self._owner is not None else None
@@ -140,7 +140,7 @@ class KnowledgePool:
         if previous is not None and latest.identity != previous.identity:  # another encoder was adopted meanwhile
             latest.close()
             latest = KnowledgeBase.open(self.path)
-        _load(latest)
+        latest.load()  # now, while the files on disk are those of this generation
         self._retire_all()
         self._owner = Lease(latest)
         return self._owner
@@ -148,7 +148,7 @@ class KnowledgePool:
     def _reader_view(self, owner: KnowledgeBase, reader: tuple[str, ...]) -> Lease:
         if reader not in self._readers:
             view = owner.as_reader(reader)
-            _load(view)
+            view.load()
             self._readers[reader] = Lease(view)
             while len(self._readers) > _MAX_READERS:
                 _, oldest = self._readers.popitem(last=False)
@@ -164,7 +164,3 @@ class KnowledgePool:
         self._readers.clear()
         self._owner = None
 
-
-def _load(kb: KnowledgeBase) -> None:
-    """Load encoder, vectors and BM25 index now, while the files on disk are those of this generation."""
-    _ = kb.encoder, kb.index, kb.lexical

@@ -116,12 +116,11 @@ class UploadReader:
                 except Busy:
                     if time.monotonic() > deadline or self._stopped.wait(1):
                         raise
-            query = "SELECT name, status, reason FROM sources WHERE died IS NULL AND root = ?"
-            sources = kb.catalog.rows(query, (str(folder),))
+            sources = kb.sources(root=str(folder))
         self._knowledge.refresh()
-        for name, status, reason in sources:
-            if name in batch:
-                batch[name].status, batch[name].reason = status, reason
+        for source in sources:
+            if source.name in batch:
+                batch[source.name].status, batch[source.name].reason = source.status, source.reason
         for upload in batch.values():
             if not upload.finished:
                 upload.status, upload.reason = "skipped", "empty and hidden files are not read"
