@@ -163,4 +163,3 @@ class KnowledgePool:
             lease.close_if_unused()
         self._readers.clear()
         self._owner = None
-
