@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from llmkit.grounding.support import Support, support
+from llmkit.grounding import Passage, Support, evidence_from, find_support
 from llmkit.part import Part
 from llmkit.pipeline.steps.answering.markdown_sentences import (
     Sentence,
@@ -18,10 +18,9 @@ from llmkit.pipeline.steps.answering.markdown_sentences import (
 )
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND
 from llmkit.protocols import Context
-from llmkit.text.injection_detection import addressed, without
 from llmkit.types import Answer, Citation, Hit, State
 
-_Shown = tuple[Hit, str]  # a passage, and its text with the places that address the assistant blanked out
+_Shown = tuple[Hit, Passage]  # a passage, and the part of it that is evidence
 INJECTED = "the passage addresses the assistant there, which is no evidence"
 """Reason of a citation where only an instruction in the passage supports the sentence."""
 
@@ -66,7 +65,7 @@ class Ground(Part):
     on_unsupported: Literal["mark", "drop", "abstain"] = "mark"
     """mark: keep and list unsupported sentences; drop: remove them; abstain: give no answer if there is one."""
     overlap: float = Field(default=0.75, gt=0, le=1)
-    """Lowest share of a sentence's content words that its passage must contain."""
+    """Lowest score of a supported sentence: the share of its content words that its passage contains."""
     attribute: bool = True
     """Whether a sentence without a citation gets the number of a passage that supports it."""
 
@@ -104,7 +103,7 @@ class Ground(Part):
 
     def check(self, text: str, hits: Sequence[Hit]) -> list[CheckedSentence]:
         """Each sentence of a text with its citations, checked against the passages."""
-        shown = [(hit, without(hit.chunk.text, addressed(hit.chunk.text))) for hit in hits]
+        shown = [(hit, evidence_from(hit.chunk)) for hit in hits]
         return [self._check(sentence, text[sentence.start : sentence.end], shown) for sentence in find_sentences(text)]
 
     def _check(self, sentence: Sentence, text: str, hits: Sequence[_Shown]) -> CheckedSentence:
@@ -126,10 +125,10 @@ class Ground(Part):
             return Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason)
         hit, evidence = hits[n - 1]
         chunk = hit.chunk
-        found = support(claim, evidence, context=chunk.context, overlap=self.overlap)
-        if not found.supported and evidence != chunk.text:
-            in_all_text = support(claim, chunk.text, context=chunk.context, overlap=self.overlap)
-            found = replace(in_all_text, supported=False, reason=INJECTED) if in_all_text.supported else found
+        found = find_support(claim, evidence, threshold=self.overlap)
+        if not found.supported and evidence.text != chunk.text:
+            whole = find_support(claim, Passage(chunk.text, chunk.context), threshold=self.overlap)
+            found = replace(whole, supported=False, reason=INJECTED) if whole.supported else found
         return cite(n, hit, found)
 
 
