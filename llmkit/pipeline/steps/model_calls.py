@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llmkit import prompts
-from llmkit.errors import LlmkitError
+from llmkit.errors import EmptyReply, LlmkitError, ReplyError
+from llmkit.models.ask import Requirement, ask_model, usage_of
 from llmkit.models.chat import ChatModelSpec
-from llmkit.pipeline.steps.answering.answer import heard, read_reply
+from llmkit.pipeline.steps.answering.answer import read_reply
 from llmkit.pipeline.steps.answering.prompt_passages import numbered
 from llmkit.protocols import Context, Verifier
 from llmkit.refine.loop import Limits, Spending
-from llmkit.types import Answer, Event, Message, State, Usage, Verdict
+from llmkit.replies.reply import Reply
+from llmkit.types import Answer, Event, Message, State, Verdict
 
 
 class Asking:
@@ -27,6 +29,8 @@ class Asking:
         self._prompts: dict[str, str] = {}
         self._models: set[str] = set()
         self._guessed = self._cut = 0
+        self.failed: ReplyError | None = None
+        """Why the last reply that could not be used was none."""
 
     def ask(
         self,
@@ -36,43 +40,71 @@ class Asking:
         history: Sequence[Message] = (),
         *,
         sampled: bool = False,
+        require: Requirement = "whole",
         options: Mapping[str, Any] | None = None,
     ) -> str:
         """One call: the prompt with those of `values` that it has variables for, earlier turns before the question.
 
         A sampled one is made with the step's temperature, length and a seed of its own, others as the model is set;
         `options` go to the model as they are.
+
+        Raises:
+            ReplyError: there is no reply, or it was cut off and `require` is ``whole``.
+            ModelError: the model failed.
         """
         prompt = self._ctx.prompt(ref)
         self._prompts[prompt.ref] = prompt.digest
         messages = prompt.render({name: values[name] for name in prompt.variables})
         head = [message for message in messages if message.role == "system"]
         turns = [*head, *history, *(message for message in messages if message.role != "system")]
-        return self._said(spec, turns, {**(options or {})}, sampled=sampled)
-
-    def _said(
-        self, spec: ChatModelSpec | None, messages: Sequence[Message], options: dict[str, Any], *, sampled: bool
-    ) -> str:
+        settings = {**(options or {})}
         if sampled and self._most is not None:
-            options["max_tokens"] = self._most
+            settings["max_tokens"] = self._most
         if sampled and self._temperature is not None:
-            options["temperature"] = self._temperature
+            settings["temperature"] = self._temperature
             if self._seed is not None:
-                options["seed"] = self._seed + self.spent.usage.calls
+                settings["seed"] = self._seed + self.spent.usage.calls
         self._models.add(spec.model if spec else "the pipeline's model")
-        # nothing is shown, but a listener that has gone stops the call
-        total = heard(self._ctx.model(spec), messages, lambda _: self._ctx.emit(Event("token")), **options)
-        text = "" if total is None else str(total.text).strip()
-        counts = (total.usage_metadata if total is not None else None) or {}
-        if not counts:  # a budget must hold where nobody counts
-            self._guessed += 1
-            counts = {
-                "input_tokens": sum(len(message.content.encode()) // 3 + 8 for message in messages),
-                "output_tokens": len(text.encode()) // 3,
-            }
-        self._cut += total is not None and total.response_metadata.get("finish_reason") == "length"
-        self.spent.add(Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-        return text
+        try:
+            reply = ask_model(
+                self._ctx.model(spec),
+                turns,
+                require=require,
+                # nothing is shown, but a listener that has gone stops the call
+                on_token=lambda _: self._ctx.emit(Event("token")),
+                **settings,
+            )
+        except ReplyError as error:
+            if isinstance(error.reply, Reply):
+                self._count(error.reply, turns)
+            raise
+        self._count(reply, turns)
+        return reply.text
+
+    def try_ask(
+        self,
+        spec: ChatModelSpec | None,
+        ref: str,
+        values: Mapping[str, str],
+        history: Sequence[Message] = (),
+        **options: Any,
+    ) -> str:
+        """:meth:`ask`, where a reply that cannot be used is an empty text, and is told.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        try:
+            return self.ask(spec, ref, values, history, **options)
+        except ReplyError as error:
+            self.failed = error
+            self._ctx.note(str(error))
+            return ""
+
+    def _count(self, reply: Reply, messages: Sequence[Message]) -> None:
+        self._guessed += not reply.counted  # a budget must hold where nobody counts
+        self._cut += reply.finish_reason == "length"
+        self.spent.add(usage_of(reply, messages))
 
     def close(self, **detail: object) -> None:
         """Put what was spent, and `detail`, into the step's record."""
@@ -118,6 +150,12 @@ def with_some(ref: str, needed: Iterable[str], allowed: Iterable[str]) -> str:
     return ref
 
 
-def answered(state: State, text: str) -> Answer:
-    """A draft as the answer of a state, read as the step `answer` reads its model's reply."""
+def answered(state: State, text: str, failed: ReplyError | None = None) -> Answer:
+    """A draft as the answer of a state, read as the step `answer` reads its model's reply.
+
+    Raises:
+        ReplyError: there is no draft; `failed` says why there is none.
+    """
+    if not text.strip():
+        raise failed or EmptyReply("the model gave no draft that can be used")
     return read_reply(text, state.hits) if state.hits else Answer(text)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from llmkit import prompts
-from llmkit.errors import LlmkitError
-from llmkit.models.chat import ChatModelSpec, translate
+from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
+from llmkit.pipeline.ask import stream_answer
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, fit, numbered, refusal
 from llmkit.protocols import Context
-from llmkit.types import UNCHECKED, Answer, Citation, Event, Hit, Message, State, Usage
+from llmkit.types import UNCHECKED, Answer, Citation, Hit, State
 
 MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-
-_NOTHING = "the model answered with no text, which says nothing about the documents"
 
 
 class AnswerStep(Part):
@@ -68,9 +67,11 @@ class AnswerStep(Part):
             dropped = [hit.chunk.id for hit in shown[kept:]]
             ctx.note(f"{len(dropped)} of {len(shown)} passages did not fit the model's window: {', '.join(dropped)}")
         shown = shown[:kept]
-        text = ask(model, messages, ctx)
-        ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages], raw=text)
-        return state.replace(hits=shown, answer=read_reply(text, shown))
+        ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages])
+        reply = stream_answer(model, messages, ctx)
+        ctx.record(raw=reply.text)
+        answer = replace(read_reply(reply.text, shown), finish_reason=reply.finish_reason)
+        return state.replace(hits=shown, answer=answer)
 
     def filled(self, state: State) -> dict[str, str]:
         """What the prompt's variables were filled with, read from the state a run left."""
@@ -100,44 +101,3 @@ def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = UNCHECKED)
     """A citation of a whole passage."""
     chunk = hit.chunk
     return Citation(n, chunk.document, chunk.version, chunk.id, chunk.start, chunk.end, chunk.text, supported, reason)
-
-
-def ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
-    """Stream the model's answer; tokens go to the listener, usage and why it ended into the record."""
-
-    def tell(piece: str) -> None:
-        if piece:
-            ctx.emit(Event("token", text=piece))
-
-    total = heard(model, messages, tell)
-    if total is None:
-        ctx.note(_NOTHING)
-        return ""
-    counts = total.usage_metadata or {}
-    ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-    if total.response_metadata.get("finish_reason") == "length":
-        ctx.note("the answer was cut off at the model's max_tokens")
-    text = str(total.text).strip()
-    if not text:
-        ctx.note(_NOTHING)
-    return text
-
-
-def heard(model: Any, messages: Sequence[Message], tell: Callable[[str], None], **options: Any) -> Any:
-    """The message a model streams, put together, or None where it said nothing at all; each piece is told.
-
-    Raises:
-        LlmkitError: the model failed.
-    """
-    pieces: list[Any] = []
-    try:
-        for piece in model.stream([(message.role, message.content) for message in messages], **options):
-            pieces.append(piece)
-            tell(piece.text)
-    except LlmkitError:
-        raise
-    except Exception as error:
-        raise translate(error) from error
-    if len(pieces) < 2:
-        return pieces[0] if pieces else None
-    return pieces[0] + pieces[1:]  # all at once: to add each to what came before copies the text again and again

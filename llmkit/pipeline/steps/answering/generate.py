@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from llmkit import prompts
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.answer import ask
+from llmkit.pipeline.ask import stream_answer
 from llmkit.protocols import Context
 from llmkit.types import Answer, State
 
@@ -59,9 +59,10 @@ class Generate(Part):
         """Fill ``state.answer``; earlier turns stand right before the question."""
         messages = ctx.prompt(self.prompt).render({**self.values, "question": state.question}, self.examples)
         messages = [*messages[:-1], *state.history, messages[-1]]
-        text = ask(ctx.model(self.model), messages, ctx)
-        ctx.record(messages=[[m.role, m.content] for m in messages], raw=text)
-        return state.replace(answer=Answer(text))
+        ctx.record(messages=[[m.role, m.content] for m in messages])
+        reply = stream_answer(ctx.model(self.model), messages, ctx)
+        ctx.record(raw=reply.text)
+        return state.replace(answer=Answer(reply.text, finish_reason=reply.finish_reason))
 
     def filled(self, state: State) -> dict[str, str]:
         """What the prompt's variables were filled with, read from the state a run left."""

@@ -66,6 +66,8 @@ class Ground(Part):
         if answer is None or answer.abstained:
             return state
         checked = self.check(answer.text, state.hits)
+        if checked and not answer.complete:
+            checked[-1] = _cut_off(checked[-1], answer.finish_reason)
         failed = [sentence.text for sentence in checked if not sentence.supported]
         spoken = [item for item in checked if any(citation.reason == SPOKEN for citation in item.citations)]
         if spoken:
@@ -85,7 +87,7 @@ class Ground(Part):
             ctx.note(f"{len(failed)} unsupported sentences were left out")
         citations = sorted({c for item in kept for c in item.citations}, key=lambda c: (c.n, c.start))
         text = answer.text if kept == checked and not self._added(checked, answer) else " ".join(k.text for k in kept)
-        return state.replace(answer=Answer(text, tuple(citations), unsupported=tuple(failed)))
+        return state.replace(answer=replace(answer, text=text, citations=tuple(citations), unsupported=tuple(failed)))
 
     def check(self, text: str, hits: Sequence[Hit]) -> list[Checked]:
         """Every sentence of a text with its citations, checked against the passages."""
@@ -134,6 +136,12 @@ def cite(n: int, hit: Hit, found: Support) -> Citation:
         found.supported,
         found.reason,
     )
+
+
+def _cut_off(last: Checked, reason: str) -> Checked:
+    """The last sentence of a reply that was cut off, unsupported: nobody knows how it would have ended."""
+    why = f"the reply was cut off here ({reason})"
+    return Checked(last.text, tuple(replace(one, supported=False, reason=why) for one in last.citations))
 
 
 def _cited_sentences(text: str) -> list[str]:

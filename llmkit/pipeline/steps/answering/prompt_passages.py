@@ -19,9 +19,7 @@ _REFUSALS = (NOT_FOUND, "文書の中に見つかりません。")
 
 
 def refusal(text: str) -> str | None:
-    """The refusal that a reply is, in the words of its prompt; None where it is an answer. Nothing said is one."""
-    if not text.strip():
-        return NOT_FOUND
+    """The refusal that a reply is, in the words of its prompt; None where it is an answer."""
     said = text.casefold()
     return next((words for words in _REFUSALS if said.startswith(words.casefold().rstrip(".。"))), None)
 

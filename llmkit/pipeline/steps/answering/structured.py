@@ -110,13 +110,13 @@ class Structured(Part):
             nonlocal options
             values = known_values(state, schema=schema, **more)
             try:
-                return asking.ask(self.model, prompt, values, options=options)
+                return asking.try_ask(self.model, prompt, values, require="text", options=options)
             except ModelError as error:
                 if not options or error.retryable or "schema" not in str(error).casefold():
                     raise
                 ctx.note(f"the model's runtime does not take the schema: what it writes is only checked ({error})")
                 options = {}
-                return asking.ask(self.model, prompt, values)
+                return asking.try_ask(self.model, prompt, values, require="text")
 
         def judge(draft: str) -> Judged:
             verdict = verifier.verify(draft, state)
@@ -137,6 +137,8 @@ class Structured(Part):
             text = json.dumps(value, ensure_ascii=False)
             ctx.emit(Event("token", text=text))
             return state.replace(answer=Answer(text))
+        if asking.failed is not None and not any(one.draft for one in found.rounds):
+            raise asking.failed
         why = (
             f"no JSON of the schema after {len(found.rounds)} tries: {kept.judged.feedback}\n"
             f"The best try was: {kept.draft[:300]!r}"

@@ -86,13 +86,13 @@ class Refine(Part):
             verdicts = verify(self.verifiers, draft, state)
             if self.feedback is None or asking.spent.over():
                 return Judged(verdicts)
-            said = asking.ask(self.critic or self.model, self.feedback, known_values(state, draft=draft))
+            said = asking.try_ask(self.critic or self.model, self.feedback, known_values(state, draft=draft))
             return Judged(verdicts, parse(said), said)
 
         def propose(rounds: Sequence[Round]) -> str:
             base, earlier = self._base(rounds), rounds[max(0, len(rounds) - 1 - self.history) : -1]
             values = known_values(state, draft=base.draft, feedback=base.judged.feedback, history=_told(earlier))
-            said = asking.ask(self.model, self.revise, values, state.history, sampled=True)
+            said = asking.try_ask(self.model, self.revise, values, state.history, sampled=True)
             return f"{base.draft.rstrip()} {said}" if self.how == "append" and said else said
 
         found = loop(state.answer.text, judge, propose, asking.spent)
@@ -102,7 +102,7 @@ class Refine(Part):
                 f"{unread} of {len(found.rounds)} critiques could not be read: they are recorded and changed nothing"
             )
         asking.close(**found.record)
-        return state if found.kept.n == 0 else state.replace(answer=answered(state, found.kept.draft))
+        return state if found.kept.n == 0 else state.replace(answer=answered(state, found.kept.draft, asking.failed))
 
     def _base(self, rounds: Sequence[Round]) -> Round:
         drafts = [one for one in rounds if one.draft.strip()] or list(rounds)

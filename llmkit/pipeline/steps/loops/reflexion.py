@@ -70,10 +70,12 @@ class Reflexion(Part):
         def propose(rounds: Sequence[Round]) -> str:
             last = rounds[-1]
             values = known_values(state, draft=last.draft, feedback=last.judged.feedback or "There was no reply.")
-            lessons.append(asking.ask(self.model, self.reflect, values))
+            lessons.append(asking.try_ask(self.model, self.reflect, values))
             memory = "\n".join(f"- {lesson}" for lesson in lessons[-self.memory :] if lesson)
-            return asking.ask(self.model, self.retry, known_values(state, memory=memory), state.history, sampled=True)
+            return asking.try_ask(
+                self.model, self.retry, known_values(state, memory=memory), state.history, sampled=True
+            )
 
         found = loop(state.answer.text, judge, propose, asking.spent)
         asking.close(**found.record, lessons=lessons)
-        return state if found.kept.n == 0 else state.replace(answer=answered(state, found.kept.draft))
+        return state if found.kept.n == 0 else state.replace(answer=answered(state, found.kept.draft, asking.failed))

@@ -64,7 +64,7 @@ class SelfConsistency(Part):
         """Fill ``state.answer`` with the first sample that gives the majority's answer."""
         asking = Asking(ctx, Limits(self.samples), temperature=self.temperature, seed=self.seed)
         samples = [
-            asking.ask(self.model, self.prompt, known_values(state), state.history, sampled=True)
+            asking.try_ask(self.model, self.prompt, known_values(state), state.history, sampled=True)
             for _ in range(self.samples)
         ]
         vote = majority(samples, self.answer, self.labels)
@@ -76,7 +76,7 @@ class SelfConsistency(Part):
             samples=samples, answer=vote.answer, votes=vote.votes, unread=vote.unread, kept=vote.winner or 0,
             confidence=vote.share,
         )  # fmt: skip
-        return state.replace(answer=answered(state, samples[vote.winner or 0]))
+        return state.replace(answer=answered(state, next(filter(None, samples[vote.winner or 0 :]), ""), asking.failed))
 
 
 class BestOfN(Part):
@@ -129,13 +129,13 @@ class BestOfN(Part):
         def judge(draft: str) -> Judged:
             if self.judge is None:
                 return Judged(verify(self.verifiers, draft, state))
-            said = asking.ask(self.critic or self.model, self.judge, known_values(state, draft=draft))
+            said = asking.try_ask(self.critic or self.model, self.judge, known_values(state, draft=draft))
             return Judged(critique=parse(said), said=said)
 
         def propose(rounds: Sequence[Round]) -> str:
-            return asking.ask(self.model, self.prompt, known_values(state), state.history, sampled=True)
+            return asking.try_ask(self.model, self.prompt, known_values(state), state.history, sampled=True)
 
-        first = asking.ask(self.model, self.prompt, known_values(state), state.history)
+        first = asking.try_ask(self.model, self.prompt, known_values(state), state.history)
         found = loop(first, judge, propose, asking.spent)
         asking.close(**found.record)
-        return state.replace(answer=answered(state, found.kept.draft))
+        return state.replace(answer=answered(state, found.kept.draft, asking.failed))

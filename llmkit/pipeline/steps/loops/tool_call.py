@@ -8,13 +8,15 @@ from pydantic import Field, field_validator
 
 from llmkit import prompts
 from llmkit.agents.tool import Toolbox
-from llmkit.errors import DataError, LlmkitError
-from llmkit.models.chat import ChatModelSpec, translate
+from llmkit.errors import DataError, ReplyError
+from llmkit.models.ask import ask_model
+from llmkit.models.chat import ChatModelSpec
 from llmkit.models.tool_protocol import call_text
 from llmkit.part import Part
+from llmkit.pipeline.ask import record_reply
 from llmkit.protocols import Context
 from llmkit.registry import one_of
-from llmkit.types import Answer, State, Usage
+from llmkit.types import Answer, State
 
 
 class ToolCallStep(Part):
@@ -40,22 +42,28 @@ class ToolCallStep(Part):
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer``; the input ``before`` holds calls that were made and their results."""
         specs = [tool.spec() for box in self.tools for tool in box.tools()]
-        messages = [(one.role, one.content) for one in ctx.prompt(self.prompt).render({"question": state.question})]
+        prompt = ctx.prompt(self.prompt).render({"question": state.question})
+        messages = [(one.role, one.content) for one in prompt]
+        model: Any = ctx.model(self.model)
         try:
-            model: Any = ctx.model(self.model)
-            reply = model.bind_tools(specs).invoke([*messages, *_before(state.inputs.get("before", ()))])
-        except LlmkitError:
+            reply = ask_model(
+                model.bind_tools(specs),
+                [*messages, *_before(state.inputs.get("before", ()))],
+                tools=[spec["function"]["name"] for spec in specs],
+            )
+        except ReplyError as error:
+            record_reply(error.reply, ctx)
             raise
-        except Exception as error:
-            raise translate(error) from error
-        counts = reply.usage_metadata or {}
-        ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-        broken = [{"text": one["args"], "why": one["error"]} for one in reply.invalid_tool_calls]
-        ctx.record(calls=len(reply.tool_calls), invalid=broken)
-        if not reply.tool_calls:
-            return state.replace(answer=Answer(reply.text or "".join(str(one["text"]) for one in broken)))
-        first = reply.tool_calls[0]
-        return state.replace(answer=Answer(call_text(first["name"], first["args"])))
+        record_reply(reply, ctx)
+        for warning in reply.warnings:
+            ctx.note(warning)
+        good = [call for call in reply.tool_calls if not call.problem]
+        broken = [call for call in reply.tool_calls if call.problem]
+        ctx.record(calls=len(good), invalid=[{"text": call.raw, "why": call.problem} for call in broken])
+        if good:
+            return state.replace(answer=Answer(call_text(good[0].name, good[0].arguments)))
+        text = reply.text or "".join(call.raw for call in broken)
+        return state.replace(answer=Answer(text, finish_reason=reply.finish_reason))
 
 
 def _before(calls: Any) -> list[Any]:

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from llmkit import prompts
+from llmkit.errors import ReplyError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.quiet import ask_quietly
+from llmkit.pipeline.ask import ask_quietly
 from llmkit.protocols import Context
 from llmkit.types import Message, State
 
@@ -55,8 +56,12 @@ class Condense(Part):
     def _by_model(self, state: State, ctx: Context) -> str:
         recent = state.history[-2 * self.turns :]
         values = {"conversation": spoken(recent), "question": state.question}
-        said = ask_quietly(ctx.model(self.model), ctx.prompt(self.prompt).render(values), ctx)
-        line = said.strip().strip('"').strip()
+        try:
+            said = ask_quietly(ctx.model(self.model), ctx.prompt(self.prompt).render(values), ctx).text
+        except ReplyError as error:
+            ctx.note(f"the follow-up question is searched for as it was asked: {error}")
+            return state.question
+        line = said.strip('"').strip()
         before = max((len(turn.content) for turn in recent if turn.role == "user"), default=0)
         if not line or "\n" in line or len(line) > _LONGEST * (len(state.question) + before):
             ctx.note("the model did not rewrite the follow-up question: it is searched for as it was asked")

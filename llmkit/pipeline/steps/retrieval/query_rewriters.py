@@ -12,9 +12,10 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from llmkit import prompts
+from llmkit.errors import ReplyError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.quiet import ask_quietly
+from llmkit.pipeline.ask import ask_quietly
 from llmkit.prompts import Output
 from llmkit.protocols import Context, Rewritten
 
@@ -39,11 +40,19 @@ class _Asking(Part):
     def _prompt_is_there(cls, value: str) -> str:
         return prompts.with_variables(value, cls.variables)
 
-    def _ask(self, prompt: str, question: str, ctx: Context, **more: str) -> str:
+    def _ask(self, prompt: str, question: str, ctx: Context, *, lines: bool = True, **more: str) -> str:
+        """The model's reply; of one that was cut off, the complete lines, or all of it where it is no list of lines."""
         messages = ctx.prompt(prompt).render({"question": question, **more})
-        text = ask_quietly(ctx.model(self.model), messages, ctx)
-        ctx.record(rewriter=self.type, rewriter_said=text[:4000])
-        return text
+        try:
+            reply = ask_quietly(ctx.model(self.model), messages, ctx, require="text")
+        except ReplyError as error:
+            ctx.note(f"only the question was searched for: {error}")
+            return ""
+        ctx.record(rewriter=self.type, rewriter_said=reply.text[:4000])
+        if reply.complete:
+            return reply.text
+        ctx.note(f"{reply.ending}: its last line was not searched for" if lines else reply.ending)
+        return reply.text.rpartition("\n")[0] if lines else reply.text
 
     def _queries(self, text: str, question: str, most: int, ctx: Context) -> tuple[str, ...]:
         """The numbered lines of a reply that are queries of their own."""
@@ -124,7 +133,7 @@ class HyDE(_Asking):
 
     def rewrite(self, question: str, ctx: Context) -> Rewritten:
         """Hypothetical passages."""
-        texts = [" ".join(self._ask(self.prompt, question, ctx).split()) for _ in range(self.passages)]
+        texts = [" ".join(self._ask(self.prompt, question, ctx, lines=False).split()) for _ in range(self.passages)]
         found = tuple(dict.fromkeys(text[: self.max_chars].rstrip() for text in texts if re.search(r"\w", text)))
         if not found:
             ctx.note("the model made up no passage: only the question was searched for")
