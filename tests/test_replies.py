@@ -86,7 +86,7 @@ class TestCharacters:
             assert joiner.replaced == 0
 
     def test_a_half_alone_is_replaced_and_counted(self):
-        assert join_halves("a\ud83d b\ude00") == ("a\ufffd b\ufffd", 2)
+        assert join_halves("a\ud83d b\ude00") == ("a\ufffd b\ufffd", 2, 0)
         reply = read("The pump \ud83d costs 3.")
         assert reply.text == "The pump \ufffd costs 3."
         assert reply.warnings == ("1 characters of the reply were broken and are shown as \ufffd",)

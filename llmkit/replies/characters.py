@@ -8,21 +8,39 @@ becomes U+FFFD and is counted, because no file, terminal or database takes it.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 _HALF = re.compile(r"[\ud800-\udfff]")
 _BYTES = re.compile(r"[\udc80-\udcff]+")  # bytes that are not UTF-8, as `surrogateescape` keeps them
 _PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 
 
-def join_halves(text: str) -> tuple[str, int]:
-    """The text with its halves joined, and how many characters had to be replaced by U+FFFD."""
+class Joined(NamedTuple):
+    """A text whose halves are joined."""
+
+    text: str
+    replaced: int
+    """Halves that stand alone and became U+FFFD."""
+    undecodable: int
+    """Bytes among them that are not UTF-8."""
+
+
+def join_halves(text: str) -> Joined:
+    """Join the halves of characters in a text; those that stand alone become U+FFFD."""
     if _HALF.search(text) is None:
-        return text, 0
+        return Joined(text, 0, 0)
     text = _PAIR.sub(lambda pair: pair.group().encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
-    text = _BYTES.sub(lambda run: run.group().encode("utf-8", "surrogateescape").decode("utf-8", "replace"), text)
-    replaced = text.count("\ufffd")
+    undecodable = 0
+
+    def decoded(run: re.Match[str]) -> str:
+        nonlocal undecodable
+        found = run.group().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        undecodable += found.count("\ufffd")
+        return found
+
+    text = _BYTES.sub(decoded, text)
     text, lone = _HALF.subn("\ufffd", text)
-    return text, replaced + lone
+    return Joined(text, lone + undecodable, undecodable)
 
 
 class CharacterJoiner:
@@ -31,6 +49,8 @@ class CharacterJoiner:
     def __init__(self) -> None:
         self.replaced = 0
         """Characters that were replaced by U+FFFD so far."""
+        self.undecodable = 0
+        """How many of them were bytes that are not UTF-8, inside the text; a text may end within a character."""
         self._held = ""
 
     def feed(self, piece: str) -> str:
@@ -43,13 +63,16 @@ class CharacterJoiner:
 
     def finish(self) -> str:
         """What is left at the end of the stream."""
-        text, self._held = self._held, ""
-        return self._joined(text)
+        found = join_halves(self._held)
+        self._held = ""
+        self.replaced += found.replaced
+        return found.text
 
     def _joined(self, text: str) -> str:
-        whole, replaced = join_halves(text)
-        self.replaced += replaced
-        return whole
+        found = join_halves(text)
+        self.replaced += found.replaced
+        self.undecodable += found.undecodable
+        return found.text
 
 
 def _begun(text: str) -> int:

@@ -36,7 +36,7 @@ def read_message(message: Any, tools: Collection[str] = ()) -> Reply:
     notes = [f"the server ended the reply with {strange!r}, which llmkit does not know"] if strange else []
 
     raw, blocks = _content(message.content)
-    text, replaced = join_halves(raw)
+    text, replaced, _ = join_halves(raw)
     replaced += int(extra.get("replaced_characters", 0))
     split = split_reasoning(text)
     if split.reasoning and not split.opened:
@@ -45,7 +45,7 @@ def read_message(message: Any, tools: Collection[str] = ()) -> Reply:
             "parser for this model's reasoning; docs/models.md says which option turns it on"
         )
     thoughts = [*(str(extra[key]) for key in _REASONING_KEYS if extra.get(key)), *blocks, split.reasoning]
-    reasoning, _ = join_halves("\n".join(dict.fromkeys(one.strip() for one in thoughts if one.strip())))
+    reasoning = join_halves("\n".join(dict.fromkeys(one.strip() for one in thoughts if one.strip()))).text
     if replaced:
         notes.append(f"{replaced} characters of the reply were broken and are shown as \ufffd")
     answer = split.text.strip()
@@ -59,7 +59,7 @@ def read_message(message: Any, tools: Collection[str] = ()) -> Reply:
         text=answer,
         reasoning=reasoning,
         tool_calls=calls,
-        refusal=join_halves(refusal)[0].strip() if isinstance(refusal, str) else "",
+        refusal=join_halves(refusal).text.strip() if isinstance(refusal, str) else "",
         finish_reason="tool_calls" if calls and reason == "stop" else reason,
         usage=usage,
         counted=bool(counts),
