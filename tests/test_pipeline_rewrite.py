@@ -122,7 +122,7 @@ def test_a_model_that_makes_up_nothing_is_told(kb):
     assert documents(state)[0] == "cheese"
     empty, none = state.records[0].detail["notes"]
     assert empty.startswith("only the question was searched for: the model answered with no text")
-    assert none == "the model made up no passage: only the question was searched for"
+    assert none == "the model wrote no passage: only the question was searched for"
     assert state.records[0].usage.calls == 2
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit import weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
+from llmkit.extras import optional
 from llmkit.models.local import gguf
 from llmkit.models.spec import ChatModelSpec
 from llmkit.types import Message
@@ -135,7 +136,8 @@ def translate(error: Exception) -> LlmkitError:
 
 
 def _by_langchain(provider: str, spec: ChatModelSpec) -> BaseChatModel:
-    from langchain.chat_models import init_chat_model
+    with optional():
+        from langchain.chat_models import init_chat_model
 
     name = spec.model.partition(":")[2]
     settings: dict[str, Any] = {

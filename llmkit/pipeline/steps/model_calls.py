@@ -1,36 +1,101 @@
-"""Calls of a step that asks many times: counted, not shown as they come, each with a seed of its own."""
+"""How a step asks a chat model: as the answer that users watch, as one quiet call, or as one of many counted calls."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmkit import prompts
-from llmkit.errors import EmptyReply, LlmkitError, ReplyError
+from llmkit.errors import ReplyError
 from llmkit.models.ask import Requirement, ask_model, usage_of
 from llmkit.models.chat import ChatModelSpec
-from llmkit.pipeline.steps.answering.answer import read_reply
-from llmkit.pipeline.steps.answering.prompt_passages import numbered
-from llmkit.protocols import Context, Verifier
+from llmkit.pipeline.steps.answering.prompt_passages import format_passages
+from llmkit.protocols import Context
 from llmkit.refine.loop import Limits, Spending
-from llmkit.replies.reply import Reply
-from llmkit.types import Answer, Event, Message, State, Verdict
+from llmkit.replies import Reply
+from llmkit.types import Event, Message, State
 
 
-class Asking:
-    """The calls one step makes for one question."""
+def stream_answer(model: Any, messages: Sequence[Message], ctx: Context) -> Reply:
+    """Stream the answer of a step: tokens go to the listener; usage and how the reply ended go into the record.
+
+    A reply that was cut off is returned, and a note says so.
+
+    Raises:
+        ModelRefusal: the model refused; the message holds its words.
+        EmptyReply: there is no answer.
+        ModelError: the model failed.
+    """
+
+    def emit_token(piece: str) -> None:
+        if piece:
+            ctx.emit(Event("token", text=piece))
+
+    def emit_reasoning(piece: str) -> None:
+        ctx.emit(Event("reasoning", text=piece))
+
+    try:
+        reply = ask_model(model, messages, on_token=emit_token, on_reasoning=emit_reasoning)
+    except ReplyError as error:
+        record_reply(error.reply, ctx)
+        raise
+    record_reply(reply, ctx)
+    for warning in reply.warnings:
+        ctx.note(warning)
+    return reply
+
+
+def ask_quietly(model: Any, messages: Sequence[Message], ctx: Context, *, require: Requirement = "whole") -> Reply:
+    """Ask for something that is not the answer: no token reaches the listener, usage goes into the record.
+
+    Raises:
+        ReplyError: there is no text, or it was cut off and `require` is ``whole``.
+        ModelError: the model failed.
+    """
+    try:
+        reply = ask_model(model, messages, require=require)
+    except ReplyError as error:
+        if isinstance(error.reply, Reply):
+            ctx.record(usage=error.reply.usage)
+        raise
+    ctx.record(usage=reply.usage)
+    return reply
+
+
+def record_reply(reply: object, ctx: Context) -> None:
+    """Write a reply's usage, its ending, its reasoning and its refusal into the record of the step."""
+    if isinstance(reply, Reply):
+        ctx.record(usage=reply.usage, **reply.row())
+
+
+class ModelCalls:
+    """The model calls that one step makes for one question: counted, quiet, each with its own seed."""
 
     def __init__(
-        self, ctx: Context, limits: Limits, *, temperature: float | None, seed: int | None, most: int | None = None
+        self,
+        ctx: Context,
+        limits: Limits,
+        *,
+        temperature: float | None,
+        seed: int | None,
+        max_reply_tokens: int | None = None,
     ) -> None:
-        self.spent = Spending(limits)
-        self._ctx, self._temperature, self._seed, self._most = ctx, temperature, seed, most
+        """Set what sampled calls use.
+
+        Args:
+            ctx: the running step's context.
+            limits: budgets of the step; ``spending`` counts against them.
+            temperature: of sampled calls; None: the model's own.
+            seed: call n is made with seed + n; None: without a seed.
+            max_reply_tokens: longest reply of a sampled call; None: the model's own limit.
+        """
+        self.spending = Spending(limits)
+        self._ctx, self._temperature, self._seed, self._max_reply_tokens = ctx, temperature, seed, max_reply_tokens
         self._prompts: dict[str, str] = {}
         self._models: set[str] = set()
-        self._guessed = self._cut = 0
-        self.failed: ReplyError | None = None
-        """Why the last reply that could not be used was none."""
+        self._estimated = self._cut_off = 0
+        self.failure: ReplyError | None = None
+        """The error of the last reply that :meth:`try_ask` could not use."""
 
     def ask(
         self,
@@ -43,42 +108,46 @@ class Asking:
         require: Requirement = "whole",
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """One call: the prompt with those of `values` that it has variables for, earlier turns before the question.
+        """Make one call and return the reply's text.
 
-        A sampled one is made with the step's temperature, length and a seed of its own, others as the model is set;
-        `options` go to the model as they are.
+        Args:
+            spec: the chat model; None: the pipeline's.
+            ref: the prompt.
+            values: values for prompt variables; those that the prompt does not have are left out.
+            history: earlier turns, put between the system text and the question.
+            sampled: use the step's temperature, reply length and seed instead of the model's settings.
+            require: ``whole``, or ``text`` where a reply that was cut off is of use.
+            options: further keyword arguments for the model.
 
         Raises:
-            ReplyError: there is no reply, or it was cut off and `require` is ``whole``.
-            ModelError: the model failed.
+            ReplyError: there is no text, or it was cut off and `require` is ``whole``.
+            LlmkitError: the model failed.
         """
         prompt = self._ctx.prompt(ref)
         self._prompts[prompt.ref] = prompt.digest
-        messages = prompt.render({name: values[name] for name in prompt.variables})
-        head = [message for message in messages if message.role == "system"]
-        turns = [*head, *history, *(message for message in messages if message.role != "system")]
+        rendered = prompt.render({name: values[name] for name in prompt.variables})
+        system = [message for message in rendered if message.role == "system"]
+        messages = [*system, *history, *(message for message in rendered if message.role != "system")]
         settings = {**(options or {})}
-        if sampled and self._most is not None:
-            settings["max_tokens"] = self._most
+        if sampled and self._max_reply_tokens is not None:
+            settings["max_tokens"] = self._max_reply_tokens
         if sampled and self._temperature is not None:
             settings["temperature"] = self._temperature
             if self._seed is not None:
-                settings["seed"] = self._seed + self.spent.usage.calls
+                settings["seed"] = self._seed + self.spending.usage.calls
         self._models.add(spec.model if spec else "the pipeline's model")
+        model = self._ctx.model(spec)
+
+        def emit_nothing(_: str) -> None:
+            self._ctx.emit(Event("token"))  # shows nothing, but lets a listener that has gone stop the call
+
         try:
-            reply = ask_model(
-                self._ctx.model(spec),
-                turns,
-                require=require,
-                # nothing is shown, but a listener that has gone stops the call
-                on_token=lambda _: self._ctx.emit(Event("token")),
-                **settings,
-            )
+            reply = ask_model(model, messages, require=require, on_token=emit_nothing, **settings)
         except ReplyError as error:
             if isinstance(error.reply, Reply):
-                self._count(error.reply, turns)
+                self._count(error.reply, messages)
             raise
-        self._count(reply, turns)
+        self._count(reply, messages)
         return reply.text
 
     def try_ask(
@@ -89,73 +158,40 @@ class Asking:
         history: Sequence[Message] = (),
         **options: Any,
     ) -> str:
-        """:meth:`ask`, where a reply that cannot be used is an empty text, and is told.
+        """Make a call as :meth:`ask` does; a reply that cannot be used is an empty text, and a note says why.
 
         Raises:
-            ModelError: the model failed.
+            LlmkitError: the model failed.
         """
         try:
             return self.ask(spec, ref, values, history, **options)
         except ReplyError as error:
-            self.failed = error
+            self.failure = error
             self._ctx.note(str(error))
             return ""
 
     def _count(self, reply: Reply, messages: Sequence[Message]) -> None:
-        self._guessed += not reply.counted  # a budget must hold where nobody counts
-        self._cut += reply.finish_reason == "length"
-        self.spent.add(usage_of(reply, messages))
+        self._estimated += not reply.counted  # a budget must hold even where the server reports no usage
+        self._cut_off += reply.finish_reason == "length"
+        self.spending.add(usage_of(reply, messages))
 
-    def close(self, **detail: object) -> None:
-        """Put what was spent, and `detail`, into the step's record."""
-        if self._guessed:
-            self._ctx.note(f"the model told no usage for {self._guessed} calls: their tokens are estimated from bytes")
-        if self._cut:
-            self._ctx.note(f"{self._cut} replies were cut off at the model's max_tokens")
-        if len(self._models) > 1:  # no one price holds for the tokens of several
+    def write_record(self, **detail: object) -> None:
+        """Write usage, prompts, models and `detail` into the step's record; call it once, after the last call."""
+        if self._estimated:
+            self._ctx.note(
+                f"the model reported no usage for {self._estimated} calls: their tokens are estimated from bytes"
+            )
+        if self._cut_off:
+            self._ctx.note(f"{self._cut_off} replies were cut off at the model's max_tokens")
+        if len(self._models) > 1:  # no one price holds for the tokens of several models
             self._ctx.record(model=", ".join(sorted(self._models)))
-        self._ctx.record(usage=self.spent.usage, prompts=self._prompts, **detail)
+        self._ctx.record(usage=self.spending.usage, prompts=self._prompts, **detail)
 
 
-def verify(verifiers: Sequence[Verifier], draft: str, state: State) -> tuple[tuple[str, Verdict], ...]:
-    """Every verifier's verdict on a draft."""
-    return tuple((verifier.type, verifier.verify(draft, state)) for verifier in verifiers)
-
-
-def known_values(state: State, **more: str) -> dict[str, str]:
-    """What a prompt of a step may name: the question, its inputs as text, the passages, and what the step adds."""
+def prompt_values(state: State, **more: str) -> dict[str, str]:
+    """Values of the variables that a step's prompt may have: the inputs as text, question, passages, and `more`."""
     inputs = {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for name, value in state.inputs.items()
     }
-    return {**inputs, "question": state.question, "passages": numbered(state.hits), **more}
-
-
-def with_some(ref: str, needed: Iterable[str], allowed: Iterable[str]) -> str:
-    """The reference itself, for a field that holds one: the prompt has the variables it needs and none that is unknown.
-
-    Raises:
-        ValueError: it is not there, or has other variables; pydantic tells it with the field's place.
-    """
-    try:
-        prompt = prompts.load(ref)
-    except LlmkitError as error:
-        raise ValueError(str(error)) from error
-    missing, strange = set(needed) - set(prompt.variables), set(prompt.variables) - set(needed) - set(allowed)
-    if missing or strange:
-        raise ValueError(
-            f"prompt {ref} has the variables {sorted(prompt.variables)}; it needs {', '.join(sorted(needed))} and may "
-            f"have {', '.join(sorted(allowed))}"
-        )
-    return ref
-
-
-def answered(state: State, text: str, failed: ReplyError | None = None) -> Answer:
-    """A draft as the answer of a state, read as the step `answer` reads its model's reply.
-
-    Raises:
-        ReplyError: there is no draft; `failed` says why there is none.
-    """
-    if not text.strip():
-        raise failed or EmptyReply("the model gave no draft that can be used")
-    return read_reply(text, state.hits) if state.hits else Answer(text)
+    return {**inputs, "question": state.question, "passages": format_passages(state.hits), **more}

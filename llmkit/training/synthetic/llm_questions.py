@@ -44,7 +44,7 @@ def by_model(
     """
     from llmkit.models.ask import ask_model
 
-    asked = prompts.load(prompts.with_variables(prompt, ("passage", "count")))
+    asked = prompts.load(prompts.PromptRef("passage", "count").check(prompt))
     made: list[Question] = []
     left: Counter[str] = Counter()
     for done, chunk in enumerate(chunks, 1):
