@@ -50,10 +50,15 @@ class LocalEncoder(Part):
         self._tower_of(folder).check()
         return folder
 
-    @cached_property
+    @property
     def choice(self) -> capabilities.Choice:
         """The runtime and precision in use, and why."""
-        return capabilities.choose(self.runtime, self.precision)
+        return self._tower.selection.choice
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: a faster runtime or precision that failed its check on this machine."""
+        return self._tower.selection.notes
 
     @property
     def dim(self) -> int:
@@ -93,4 +98,4 @@ class LocalEncoder(Part):
         return self._tower_of(self.folder)
 
     def _tower_of(self, folder: Path) -> Tower:
-        return Tower(folder, self.max_tokens, self.choice, self.threads, dictionaries=self.words)
+        return Tower(folder, self.max_tokens, self.runtime, self.precision, self.threads, dictionaries=self.words)
