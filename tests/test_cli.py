@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from llmkit.cli import COMMANDS
+from llmkit.cli import COMMANDS, cli
 
 
 @pytest.fixture
@@ -362,14 +362,12 @@ def test_the_history_of_a_knowledge_base(run, kb, tmp_path):
 
 
 def test_every_command_and_option_is_documented(run):
-    from importlib import import_module
-
     import click
     from conftest import REPOSITORY
 
     text = (REPOSITORY / "docs" / "cli.md").read_text()
     for name in COMMANDS:
-        command = import_module(f"llmkit.cli.{name}").command
+        command = cli.load(name)
         leaves = command.commands.values() if isinstance(command, click.Group) else [command]
         assert f"llmkit {name}" in text
         for leaf in leaves:

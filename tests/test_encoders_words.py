@@ -207,7 +207,7 @@ def test_german_texts_are_told_that_the_encoder_can_read_them(model: Path, tmp_p
     text = "Die Pumpe ist kalt und das Wasser fließt nicht, weil der Filter mit dem Ventil nicht verbunden ist. " * 4
     with KnowledgeBase.create(tmp_path / "kb", encoder=encoder(model)) as kb:
         kb.add([Document(id="one", text=text)])
-        assert any("`words: [de]` in --encoder lets it read the words" in note for note in kb.untold())
+        assert any("`words: [de]` in --encoder lets it read the words" in note for note in kb.take_notes())
 
 
 @pytest.mark.slow

@@ -86,7 +86,7 @@ def test_a_rollback_brings_the_old_encoder_back_and_forward_again(kb):
     kb.add(documents(1, 90))
     adopted, after = kb.generation, best(kb)
     rollback(kb, generation)
-    assert any("the encoder is" in note and "it was" in note for note in kb.untold())
+    assert any("the encoder is" in note and "it was" in note for note in kb.take_notes())
     assert (kb.identity, kb.dim, kb.count) == (OLD.identity, 64, 35)
     assert best(kb) == before
     assert kb.add(documents(1, 91)).encoded == 1
@@ -148,7 +148,8 @@ def test_an_empty_knowledge_base_takes_another_encoder(tmp_path):
 KILLED = """
 import os, sys
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge import adoption, segments
+from llmkit.knowledge.local.maintenance import reencode
+from llmkit.knowledge.local.vectors import segments
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 path, where = sys.argv[1:]
 kb = KnowledgeBase.open(path)
@@ -161,7 +162,7 @@ else:
         made = whole(*args)
         os.kill(os.getpid(), 9)
     segments.write = write
-adoption.adopt(kb, HashingEncoder(dim=96), step)
+reencode.adopt(kb, HashingEncoder(dim=96), step)
 """
 
 

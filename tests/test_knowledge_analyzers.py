@@ -94,7 +94,7 @@ def test_auto_decides_at_the_first_commit_tells_and_stays(tmp_path):
         assert kb.language == "en"
         kb.add([Document("a", GERMAN)])
         assert kb.language == "de"
-        assert "look like language 'de'" in kb.untold()[0]
+        assert "look like language 'de'" in kb.take_notes()[0]
         assert found(kb, "Haus") == ["a"]
         kb.add([Document(str(n), SPANISH + str(n)) for n in range(5)])
         assert kb.language == "de"
@@ -110,7 +110,7 @@ def test_a_language_that_is_given_is_kept(tmp_path):
     with make(tmp_path, language="es") as kb:
         kb.add([Document("a", GERMAN), Document("b", SPANISH)])
         assert kb.language == "es"
-        assert kb.untold() == []
+        assert kb.take_notes() == []
         assert found(kb, "gato") == ["b"]
 
 

@@ -180,7 +180,7 @@ def test_a_lexical_index_that_cannot_be_searched_is_made_anew(tmp_path):
 
         kb.lexical._searcher = Broken()
         assert BM25().retrieve(kb, ["apple"], 1)[0][0].chunk.document == "a"
-        assert kb.untold() == ["the lexical index was damaged and has been rebuilt from the catalogue"]
+        assert kb.take_notes() == ["the lexical index was damaged and has been rebuilt from the catalogue"]
 
 
 def mounted(folder, *options):

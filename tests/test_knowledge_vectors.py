@@ -271,7 +271,7 @@ def test_going_back_and_compacting_leave_an_index_that_is_right(kb):
     assert index_file.named(kb.catalog).rows == 300
     agrees(kb)
     assert verify(kb) == []
-    assert "a vector index was made" in " ".join(kb.untold())
+    assert "a vector index was made" in " ".join(kb.take_notes())
 
 
 def test_codes_of_what_is_forgotten_are_in_no_file(tmp_path):
@@ -308,7 +308,7 @@ def test_an_index_that_is_damaged_is_done_without_told_and_mended(kb, fault):
         assert found[0].chunk.document == "d5"
         if fault in ("missing", "torn"):
             assert structure(again) is None
-            assert "searched exactly: llmkit kb repair makes it anew" in " ".join(again.untold())
+            assert "searched exactly: llmkit kb repair makes it anew" in " ".join(again.take_notes())
         findings = verify(again)
         assert [one.part for one in findings] == (["index"] if fault != "none" else [])
         assert repair(again) == findings
@@ -324,7 +324,7 @@ def test_an_index_is_made_when_it_is_due_and_not_before(tmp_path):
         assert structure(kb) is None
         kb.add(documents(100, 101))
         assert structure(kb) == "ivf"
-        (told,) = kb.untold()
+        (told,) = kb.take_notes()
         assert told.startswith("a vector index was made: searched through ivf/rabitq")
         kb.add(documents(101, 201))
         assert index_file.named(kb.catalog).rows == 101
@@ -345,7 +345,7 @@ def test_an_index_that_cannot_be_made_is_told_and_stops_nothing(tmp_path, monkey
         )
         kb.add(documents(0, 20))
         assert kb.count == 20
-        assert "no vector index was made: the encoder" in kb.untold()[0]
+        assert "no vector index was made: the encoder" in kb.take_notes()[0]
 
 
 def test_settings_that_cannot_be_are_refused_and_not_passed_over(kb):

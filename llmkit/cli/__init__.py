@@ -73,9 +73,13 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         if ctx.protected_args or ctx.args or not ctx.resilient_parsing:
-            command: click.Command = import_module(f"llmkit.cli.{_PACKAGES[name]}.{name}").command
-            return command
+            return self.load(name)
         return None
+
+    def load(self, name: str) -> click.Command:
+        """The command of that name, whose module is imported now."""
+        command: click.Command = import_module(f"llmkit.cli.{_PACKAGES[name]}.{name}").command
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

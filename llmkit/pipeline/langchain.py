@@ -116,8 +116,8 @@ class KnowledgeVectorStore(VectorStore):
             name: settled(Document(name, text, metadata=_json(metadata, name)))
             for name, text, metadata in zip(names, given, data, strict=True)
         }
-        others = self.kb.catalog.rows("SELECT id FROM documents WHERE died IS NULL AND source != ?", (_SOURCE,))
-        taken = documents.keys() & {name for (name,) in others}
+        by_source = self.kb.documents_by_source()
+        taken = documents.keys() & {name for source, ids in by_source.items() if source != _SOURCE for name in ids}
         if taken:
             raise ConfigError(f"these ids belong to files that were ingested: {', '.join(sorted(taken)[:5])}")
         self.kb.add(documents.values(), source=_SOURCE)
@@ -137,11 +137,9 @@ class KnowledgeVectorStore(VectorStore):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[LangChainDocument]:
         """Whole documents, those that are here."""
-        marks = ",".join("?" * len(ids))
-        found = self.kb.catalog.documents(f"id IN ({marks}) AND died IS NULL", list(ids))
         return [
             LangChainDocument(id=one.id, page_content=one.text, metadata=_labelled(one.metadata, one.access))
-            for one in found
+            for one in self.kb.documents(ids)
         ]
 
     def similarity_search_with_score(
@@ -182,14 +180,7 @@ class KnowledgeVectorStore(VectorStore):
         return lambda score: (score + 1) / 2  # a cosine as a share
 
     def _document(self, chunk: Chunk) -> LangChainDocument:
-        return as_document(chunk, whole=chunk.ordinal == 0 and len(self._ordinals(chunk)) == 1)
-
-    def _ordinals(self, chunk: Chunk) -> list[Any]:
-        return self.kb.catalog.rows(
-            "SELECT c.ordinal FROM chunks c JOIN documents d ON d.seq = c.document WHERE d.id = ? AND d.died IS NULL "
-            "LIMIT 2",
-            (chunk.document,),
-        )
+        return as_document(chunk, whole=chunk.ordinal == 0 and len(self.kb.rows_of([chunk.document])) == 1)
 
 
 class KnowledgeRetriever(BaseRetriever):

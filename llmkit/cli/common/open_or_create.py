@@ -36,7 +36,7 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
     if "encoder" in given:
         value = config.parse(f"encoder: {given['encoder']}", "--encoder").values["encoder"]
         given["encoder"] = config.build_part("encoder", value, "--encoder")
-    if (path / "catalog.sqlite").is_file():
+    if KnowledgeBase.exists(path):
         kb = KnowledgeBase.open(path)
         for name, value in given.items():
             known = _made_with(kb, name)
@@ -76,20 +76,17 @@ def _tell_unread(kb: KnowledgeBase, language: str | None) -> None:
     from llmkit.encoders.bilingual_dictionary import unread_words
 
     if language is not None and (told := unread_words(kb.encoder, language)):
-        kb.notes.append(told)
+        kb.add_note(told)
 
 
 def _made_with(kb: KnowledgeBase, name: str) -> Any:
-    from llmkit.knowledge.settings import near_duplicates
-    from llmkit.knowledge.vector_settings import written
-
     if name == "recall":
-        return written(kb.catalog).recall
+        return kb.vector_settings.recall
     if name == "encoder":
         return kb.encoder
     if name == "max_tokens":
         return min(kb.splitter.max_tokens or 256, kb.encoder.max_tokens)  # what is in force
-    return kb.language if name == "language" else near_duplicates(kb.catalog.meta())
+    return kb.language if name == "language" else kb.near_duplicates
 
 
 def _advice(path: Path, name: str, value: Any) -> str:

@@ -94,9 +94,9 @@ def command(
             paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse, access=access
         )
     if as_json:
-        print_json({**asdict(summary), "notes": kb.untold()})
+        print_json({**asdict(summary), "notes": kb.take_notes()})
     else:
-        notes(kb.untold())
+        notes(kb.take_notes())
         _report(summary, into)
     if summary.files and summary.failed == summary.files:
         sys.exit(1)

@@ -69,7 +69,7 @@ def rollback(to: str, kb: str, as_json: bool) -> None:
 
     with _open(kb) as base:
         found = rollback(base, to)
-        notes(base.untold())
+        notes(base.take_notes())
     _tell(found, as_json)
 
 
@@ -193,14 +193,13 @@ def verify(kb: str, as_json: bool) -> None:
 def index(recall: float | None, codes: str | None, structure: str | None, kb: str, as_json: bool) -> None:
     """Make the vector index now, and show every one that was tried with the recall it is certain to have."""
     from llmkit.knowledge.local.ann.index_policy import build_index, describe
-    from llmkit.knowledge.vector_settings import written
 
     given = {"recall": recall, "codes": codes, "structure": structure}
     changes = {name: None if value == "any" else value for name, value in given.items() if value is not None}
     with _open(kb) as base:
-        settings = written(base.catalog).replace(**changes) if changes else None
+        settings = base.vector_settings.replace(**changes) if changes else None
         chosen, tried = build_index(base, settings, lambda text: click.echo(text, err=True))
-        notes(base.untold())
+        notes(base.take_notes())
     if as_json:
         print_json({"chosen": asdict(chosen), "tried": [asdict(one) for one in tried]})
         return
@@ -262,7 +261,7 @@ def import_langchain(folder: Path, into: str, encoder: str | None, encode: bool,
     try:
         with open_or_make(target, (str(folder),), encoder=encoder) as kb:
             done = import_faiss(folder, kb, encode=encode, name=name)
-            done.notes += kb.untold()
+            done.notes += kb.take_notes()
     except LlmkitError:
         if not there:  # an empty one would keep an encoder that was the wrong one
             shutil.rmtree(target, ignore_errors=True)

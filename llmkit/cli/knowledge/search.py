@@ -72,14 +72,14 @@ def command(
     with KnowledgeBase.open(kb, as_of=as_of, reader=reader) as base:
         if file is not None:
             _many(base, retriever, k, wanted, file, out)
-            notes(base.untold())
+            notes(base.take_notes())
             return
         started = time.perf_counter()
         hits = retriever.retrieve(base, [query or ""], k, wanted)[0]
         seconds = time.perf_counter() - started
         best, mixed = hits[0].chunk.text if hits else "", retriever.type == "hybrid"
         hole = unread(base.encoder, query or "", best, mixed=mixed) if retriever.type != "bm25" else ""
-        said = [*base.untold(), *([hole] if hole else [])]
+        said = [*base.take_notes(), *([hole] if hole else [])]
     if as_json:
         print_json({"query": query, "hits": [_row(hit) for hit in hits], "notes": said, "seconds": round(seconds, 4)})
         return

@@ -48,7 +48,7 @@ def command(candidate: str, kb: str, questions: str, tried: int, dry_run: bool, 
         if judged.verdict.adopted and not dry_run:
             with Bar("passages", quiet=as_json) as bar:
                 done = adopt(base, encoder, lambda seen, of: bar.show(seen, of, "into the knowledge base"))  # type: ignore[arg-type]
-        told += base.untold()
+        told += base.take_notes()
     if as_json:
         verdict = {**asdict(judged.verdict), "said": str(judged.verdict)}
         print_json({"verdict": verdict, "adoption": asdict(done) if done else None, "notes": told})

@@ -61,7 +61,7 @@ def command(
     if not target.parent.is_dir():
         raise click.UsageError(f"the folder {target.parent} does not exist")
     with _knowledge(docs, kb, as_json) as base:
-        rows = base.catalog.live_rows(base.generation)
+        rows = base.live_rows()
         if not len(rows):
             click.echo("llmkit: there is no passage to make questions of", err=True)
             sys.exit(1)
@@ -79,7 +79,7 @@ def command(
                     chunks, chat, per_passage=per_passage, on_progress=lambda n, of: bar.show(n, of, "asked")
                 )
         sifted = round_trip_filter.sift(base, made, top=top)
-        notes(base.untold())
+        notes(base.take_notes())
     train, dev = round_trip_filter.parted(sifted.kept, dev_share, seed)
     round_trip_filter.write(train, target)
     round_trip_filter.write(dev, held_out)

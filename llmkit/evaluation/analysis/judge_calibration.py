@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmkit.errors import DataError
 from llmkit.evaluation.analysis.statistics import Interval, mean_interval
 from llmkit.evaluation.tasks.task import Calibration, Task, chosen, select
+from llmkit.extras import optional
 from llmkit.pipeline.steps.answering.answer import whole
 from llmkit.types import Answer, Chunk, Hit, Sample, State
 
@@ -65,7 +66,8 @@ def calibrate(task: Task) -> list[Calibrated]:
 
 def auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Area under the ROC curve, ties counting half (Mann & Whitney 1947)."""
-    from scipy.stats import rankdata
+    with optional():
+        from scipy.stats import rankdata
 
     positive = labels > 0
     many, few = int(positive.sum()), int((~positive).sum())
@@ -99,7 +101,8 @@ def prediction_powered(
     Returns:
         Mean, lower and upper limit.
     """
-    from scipy.stats import norm
+    with optional():
+        from scipy.stats import norm
 
     far, near = np.asarray(judged, dtype=float), np.asarray(judged_labelled, dtype=float)
     truth = np.asarray(labels, dtype=float)

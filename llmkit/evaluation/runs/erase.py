@@ -153,8 +153,8 @@ def _corpus_holds(path: Path, quotes: Quotes) -> bool:
         return False
     try:
         with KnowledgeBase.open(path) as kb:
-            texts = kb.catalog.each("SELECT id, text FROM documents", size=50)
-            return any(text in quotes.texts or quotes.in_text(text) for _, text in texts)
+            texts = (document.text for document, _ in kb.every_version())
+            return any(text in quotes.texts or quotes.in_text(text) for text in texts)
     except LlmkitError:
         return True  # damaged or of an older format: it is made again when it is needed
 

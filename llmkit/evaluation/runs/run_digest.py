@@ -12,10 +12,7 @@ __all__ = ["digest", "knowledge_identity", "model_identity", "models", "prompt_d
 
 def knowledge_identity(kb: KnowledgeBase) -> dict[str, Any]:
     """What a knowledge base holds: its documents with their versions, its encoder, its splitter."""
-    rows = kb.catalog.rows(
-        "SELECT id, version FROM documents WHERE born <= ? AND (died IS NULL OR died > ?) ORDER BY id",
-        (kb.generation, kb.generation),
-    )
+    rows = list(kb.versions().items())
     content = digest([rows, kb.identity, kb.splitter.config()])
     return {
         "path": str(kb.path),

@@ -51,7 +51,7 @@ def corpus_knowledge(task: Task, folder: Path, note: Callable[[str], None]) -> K
     path = folder / content.hexdigest()[:16]  # tasks over one corpus share it
     if (path / _DONE).exists():
         return KnowledgeBase.open(path, encoder=encoder)
-    if path.exists() and not (path / "catalog.sqlite").exists():
+    if path.exists() and not KnowledgeBase.exists(path):
         shutil.rmtree(path)
     note(f"ingesting {count} documents into {path}")
     kb = KnowledgeBase.open(path) if path.exists() else KnowledgeBase.create(path, encoder=encoder, splitter=splitter)
@@ -63,17 +63,7 @@ def corpus_knowledge(task: Task, folder: Path, note: Callable[[str], None]) -> K
 
 def passages_of(kb: KnowledgeBase, documents: Sequence[str]) -> list[Chunk]:
     """Every passage of some documents, in the order given; documents that are not there have none."""
-    found: list[int] = []
-    for name in documents:
-        found += [
-            row
-            for (row,) in kb.catalog.rows(
-                """SELECT c.row FROM chunks c JOIN documents d ON d.seq = c.document WHERE d.id = ? AND d.born <= ?
-                   AND (d.died IS NULL OR d.died > ?) ORDER BY c.ordinal""",
-                (name, kb.generation, kb.generation),
-            )
-        ]
-    return kb.chunks(found)
+    return kb.chunks(kb.rows_of(documents))
 
 
 def _documents(task: Task) -> Iterator[Document]:

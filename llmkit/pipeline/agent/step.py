@@ -12,6 +12,7 @@ from llmkit import prompts
 from llmkit.agents.budget import Budget
 from llmkit.agents.tool import Tool, Toolbox
 from llmkit.errors import ConfigError
+from llmkit.extras import optional
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.steps.answering.answer import cited
@@ -73,7 +74,8 @@ class Agent(Part):
         Raises:
             ApprovalNeeded: somebody is there and must decide on a call.
         """
-        from llmkit.pipeline.agent.run import finished
+        with optional():
+            from llmkit.pipeline.agent.run import finished
 
         found = finished(self, self.toolset(), state, ctx)
         meter = found.meter
@@ -129,7 +131,8 @@ class Agent(Part):
     @cached_property
     def saver(self) -> Any:
         """Where conversations are kept: the file of `memory`, or this process."""
-        from langgraph.checkpoint.memory import InMemorySaver
+        with optional():
+            from langgraph.checkpoint.memory import InMemorySaver
 
         from llmkit.agents.memory import open_memory
 

@@ -13,8 +13,6 @@ from llmkit import config
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.access_labels import labels
 from llmkit.knowledge.filters.expression import parse
-from llmkit.knowledge.ingestion.writer import Writer
-from llmkit.knowledge.local.lock import writer_lock
 from llmkit.serve.auth.principal import Refused
 from llmkit.serve.routes.dependencies import caller_of, service_of
 from llmkit.serve.routes.passages import passage_row, window
@@ -70,8 +68,7 @@ def delete(request: Request, name: Word) -> dict[str, Any]:
     path, ids = found(service, caller, name)
     with service.uploads.writing() as kb:
         if service.uploads.remove(path):
-            with writer_lock(kb.path, "delete a file"), Writer(kb, "delete a file") as writer:
-                return {"deleted": writer.remove_source(path)}
+            return {"deleted": kb.delete_source(path)}
         return {"deleted": kb.delete(ids) if ids else 0}
 
 
@@ -107,7 +104,7 @@ def search(request: Request, asked: Search) -> dict[str, Any]:
     retriever: Any = config.build_part("retriever", asked.retriever)
     with service_of(request).shelf.lease(caller_of(request).reader) as kb:
         hits = retriever.retrieve(kb, [asked.query], asked.k, where)[0]
-        return {"passages": [passage_row(n, hit) for n, hit in enumerate(hits, 1)], "notes": kb.untold()}
+        return {"passages": [passage_row(n, hit) for n, hit in enumerate(hits, 1)], "notes": kb.take_notes()}
 
 
 @router.get("/document")

@@ -51,7 +51,7 @@ class Shelf:
     @property
     def there(self) -> bool:
         """Whether there is a knowledge base."""
-        return (self.path / "catalog.sqlite").is_file()
+        return KnowledgeBase.exists(self.path)
 
     @property
     def encoder(self) -> Encoder | None:
@@ -118,7 +118,7 @@ class Shelf:
             if now - self._looked < _FRESH:
                 return
             self._looked = now
-            if self._owner.kb.catalog.generation() == self._owner.kb.generation:
+            if self._owner.kb.is_current:
                 return
         self._looked = now
         before = self._owner.kb if self._owner is not None else None
@@ -127,14 +127,14 @@ class Shelf:
         if before is not None and fresh.identity != before.identity:  # another encoder was adopted
             fresh.close()
             fresh = KnowledgeBase.open(self.path)
-        _ = fresh.encoder, fresh.index, fresh.lexical  # read while they are of this generation
+        fresh.load()  # read while they are of this generation
         self._retire()
         self._owner = Copy(fresh)
 
     def _view(self, owner: KnowledgeBase, reader: tuple[str, ...]) -> Copy:
         if reader not in self._views:
             view = owner.as_reader(reader)
-            _ = view.encoder, view.index, view.lexical
+            view.load()
             self._views[reader] = Copy(view)
             while len(self._views) > _VIEWS:
                 _, old = self._views.popitem(last=False)

@@ -43,22 +43,20 @@ def every(service: Service, caller: Caller) -> list[FileRow]:
     known: dict[str, FileRow] = {}
     if service.shelf.there:
         with service.shelf.lease() as owner, service.shelf.lease(caller.reader) as kb:
-            readable: dict[str, list[str]] = {}
-            for source, name in kb.catalog.rows("SELECT source, id FROM documents WHERE died IS NULL ORDER BY seq"):
-                readable.setdefault(source, []).append(name)
-            rows = owner.catalog.rows("SELECT uri, name, status, reason FROM sources WHERE died IS NULL ORDER BY name")
-            for uri, name, status, reason in rows:
+            readable = kb.documents_by_source()
+            rows = owner.sources()
+            for row in rows:
+                uri, name = row.uri, row.name
                 mine = service.uploads.mine(caller, uri)
                 if not (mine or uri in readable or caller.reader is None):
                     continue
-                told = reason if mine or caller.reader is None else ""
+                told = row.reason if mine or caller.reader is None else ""
                 shown = name.partition("/")[2] if mine else name
-                known[name] = FileRow(
-                    name, shown or name, status, told, mine or caller.may("admin"), tuple(readable.pop(uri, ())[:100])
-                )
-            for source, ids in readable.items():  # what was added from Python
-                if source not in {uri for uri, *_ in rows}:
-                    known[source] = FileRow(source, source, "parsed", "", caller.may("admin"), tuple(ids[:100]))
+                ids = tuple(readable.pop(uri, ())[:100])
+                known[name] = FileRow(name, shown or name, row.status, told, mine or caller.may("admin"), ids)
+            for source, others in readable.items():  # what was added from Python
+                if source not in {row.uri for row in rows}:
+                    known[source] = FileRow(source, source, "parsed", "", caller.may("admin"), tuple(others[:100]))
     coming = [FileRow.of_pending(one) for one in pending.values() if not one.done or one.name not in known]
     names = {one.name for one in coming}
     return [*coming, *(one for name, one in known.items() if name not in names)]
@@ -71,18 +69,17 @@ def found(service: Service, caller: Caller, name: str) -> tuple[str, list[str]]:
         Refused: 404, there is none.
     """
     with service.shelf.lease() as kb:
-        rows = kb.catalog.rows("SELECT uri FROM sources WHERE name = ? AND died IS NULL", (name,))
-        uris = [uri for (uri,) in rows] or [name]
+        rows = kb.sources(name=name)
+        uris = [row.uri for row in rows] or [name]
         for uri in uris:
             if caller.may("admin") or service.uploads.mine(caller, uri):
-                ids = kb.catalog.rows("SELECT id FROM documents WHERE source = ? AND died IS NULL", (uri,))
+                ids = kb.document_ids(uri)
                 if rows or ids:
-                    return uri, [one for (one,) in ids]
+                    return uri, ids
     raise Refused(404, f"there is no file {name!r} of yours")
 
 
 def documents_of(service: Service, document: str) -> str | None:
     """The source of a document that is or was there; None where there never was one."""
     with service.shelf.lease() as kb:
-        rows = kb.catalog.rows("SELECT source FROM documents WHERE id = ? ORDER BY seq DESC LIMIT 1", (document,))
-        return rows[0][0] if rows else None
+        return kb.source_of(document)

@@ -229,12 +229,11 @@ class Uploads:
                 except Busy:
                     if time.monotonic() > until or self._stopped.wait(1):
                         raise
-            known = kb.catalog.rows("SELECT name, status, reason FROM sources WHERE died IS NULL AND root = ?",
-                                    (str(folder),))  # fmt: skip
+            known = kb.sources(root=str(folder))
         self._shelf.renew()
-        for name, status, reason in known:
-            if name in batch:
-                batch[name].status, batch[name].reason = status, reason
+        for row in known:
+            if row.name in batch:
+                batch[row.name].status, batch[row.name].reason = row.status, row.reason
         for one in batch.values():
             if not one.done:
                 one.status, one.reason = "skipped", "the reader passed it over: an empty or hidden file"

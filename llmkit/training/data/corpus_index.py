@@ -51,7 +51,7 @@ class Pool:
     @classmethod
     def of_knowledge(cls, kb: KnowledgeBase) -> Self:
         """The chunks of a knowledge base, with the vectors it has of them."""
-        found = np.sort(kb.lexical.rows())
+        found = kb.live_rows()
         chunks = kb.chunks(found)
         passages = [Passage(chunk.text, chunk.context, chunk.id) for chunk in chunks]
         lexical = LexicalIndex(None)

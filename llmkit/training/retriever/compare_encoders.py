@@ -55,7 +55,7 @@ def trial(
         DataError: no question can be asked, the candidate has seen some of them, or cannot read a passage whole.
     """
     seen_questions.refuse(candidate, examples)
-    rows = kb.catalog.live_rows(kb.generation)
+    rows = kb.live_rows()
     chunks = kb.chunks(rows)
     left: Counter[str] = Counter()
     right: list[set[int]] = []

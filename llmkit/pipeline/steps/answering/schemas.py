@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
 
 from llmkit.errors import ConfigError, DataError, unknown
+from llmkit.extras import optional
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -71,8 +72,9 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: says what and where.
     """
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
+    with optional():
+        from jsonschema.exceptions import SchemaError
+        from jsonschema.validators import validator_for
 
     for count, (place, depth, node) in enumerate(_nodes(schema)):
         if depth > _DEPTH or count > _NODES:
@@ -107,7 +109,8 @@ def read_json(text: str) -> Any:
 
 
 def _check_node(schema: Mapping[str, Any], place: str, node: dict[str, Any]) -> None:
-    import re2
+    with optional():
+        import re2
 
     for word in _REFERENCES:
         if isinstance(node.get(word), str):
@@ -190,9 +193,10 @@ def _nodes(value: Any, place: str = "$", depth: int = 0) -> Iterator[tuple[str, 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
     """A validator that fetches nothing, matches in linear time and gives up in time."""
-    import re2
-    from jsonschema import ValidationError
-    from jsonschema.validators import extend, validator_for
+    with optional():
+        import re2
+        from jsonschema import ValidationError
+        from jsonschema.validators import extend, validator_for
     from referencing import Registry
 
     kind = validator_for(schema)
@@ -215,7 +219,8 @@ def _validator(schema: Mapping[str, Any]) -> Any:
 
 
 def _quiet() -> Any:
-    import re2
+    with optional():
+        import re2
 
     options = re2.Options()
     options.log_errors = False

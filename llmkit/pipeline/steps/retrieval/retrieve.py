@@ -44,7 +44,7 @@ class Retrieve(Part):
         kind, best = getattr(self.retriever, "type", ""), hits[0].chunk.text if hits else ""
         if kind != "bm25" and (hole := unread(kb.encoder, question, best, mixed=kind == "hybrid")):
             ctx.note(hole)
-        for text in kb.untold():
+        for text in kb.take_notes():
             ctx.note(text)
         ctx.record(
             **({"generation": kb.generation} if kb.reader is None else {"reader": list(kb.reader)}),
