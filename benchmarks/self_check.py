@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from llmkit import cpu, weights
+from llmkit.encoders.dual import DualEncoder
 from llmkit.encoders.local import LocalEncoder
-from llmkit.encoders.runtime.capabilities import Choice
-from llmkit.encoders.runtime.selection import TEXTS, check, evaluate
+from llmkit.encoders.runtime.capabilities import every_candidate
+from llmkit.encoders.runtime.selection import TEXTS, check
 from llmkit.weights import store
 from llmkit.weights.store import ReferenceVectors
 
@@ -49,15 +50,13 @@ def write() -> None:
 def measure() -> None:
     """Check every runtime and precision from nothing, several times."""
     print(f"cpu {cpu.fingerprint()}: {', '.join(sorted(cpu.features() & cpu.RELEVANT))}; {cpu.threads()} threads")
-    graph = LocalEncoder(precision="f32")._tower.selection.graph
+    graph = LocalEncoder().checked_graph
+    own = DualEncoder(model="minilm", precision="f32", pooling="cls")._towers[0].checked_graph
+    _ = own.inputs
     start = time.perf_counter()
-    evaluate(graph.file, graph.inputs, graph.width)
+    own.reference(own.inputs)
     print(f"reference of weights that are not in the catalogue, by NumPy: {(time.perf_counter() - start) * 1e3:.0f} ms")
-    for choice in (
-        Choice("openvino", "f32", ""),
-        Choice("openvino", "bf16", ""),
-        Choice("onnxruntime", "f32", ""),
-    ):
+    for choice in every_candidate():
         found, used = [], []
         for _ in range(ROUNDS):
             with tempfile.TemporaryDirectory() as home:

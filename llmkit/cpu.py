@@ -12,7 +12,9 @@ FEATURES_VARIABLE = "LLMKIT_CPU_FEATURES"
 RELEVANT = frozenset({"avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "bf16"})
 """Instruction sets that decide how fast a model runs, as Linux names them."""
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
-_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Variables that limit the instruction sets of oneDNN, on which OpenVINO and torch stand."""
+_WITH_BFLOAT16 = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10", "AVX512_CORE_AMX")
 _IDENTIFYING = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU architecture", "CPU part")
 
 
@@ -28,14 +30,18 @@ def threads() -> int:
 def features() -> frozenset[str]:
     """Instruction sets as Linux names them; empty where the system does not list them.
 
-    ``LLMKIT_CPU_FEATURES`` replaces the detected sets. It changes what llmkit chooses, not what the runtimes execute:
-    ``ONEDNN_MAX_CPU_ISA`` limits OpenVINO and torch.
+    A limit in ``ONEDNN_MAX_CPU_ISA`` below bfloat16 takes ``avx512_bf16`` and ``amx_bf16`` away, because the runtimes
+    then do not use them. ``LLMKIT_CPU_FEATURES`` replaces the detected sets; it changes what llmkit chooses, not what
+    the runtimes execute.
     """
     override = os.environ.get(FEATURES_VARIABLE)
     if override is not None:
         return frozenset(override.replace(",", " ").split())
     description = _description()
-    return frozenset((description.get("flags") or description.get("Features") or "").split())
+    found = frozenset((description.get("flags") or description.get("Features") or "").split())
+    limit = next((value.upper() for name in _LIMITS if (value := os.environ.get(name))), "DEFAULT")
+    unlimited = limit in ("DEFAULT", "ALL") or limit.startswith(_WITH_BFLOAT16)
+    return found if unlimited else found - _BFLOAT16
 
 
 def has_bfloat16() -> bool:

@@ -15,6 +15,7 @@ from llmkit import weights
 from llmkit.encoders.bilingual_dictionary import Dictionaries
 from llmkit.encoders.identity import identity
 from llmkit.encoders.runtime import capabilities
+from llmkit.encoders.runtime.selection import CheckedGraph
 from llmkit.encoders.tower import Tower
 from llmkit.part import Part
 
@@ -59,6 +60,11 @@ class LocalEncoder(Part):
     def notes(self) -> tuple[str, ...]:
         """What the user should know: a faster runtime or precision that failed its check on this machine."""
         return self._tower.selection.notes
+
+    @property
+    def checked_graph(self) -> CheckedGraph:
+        """The graph with what its self-check needs."""
+        return self._tower.checked_graph
 
     @property
     def dim(self) -> int:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from llmkit import cpu, weights
 from llmkit.encoders.bilingual_dictionary import Words, read
 from llmkit.encoders.runtime import tensors
-from llmkit.encoders.runtime.bert_graph import Pooling, Table, build
+from llmkit.encoders.runtime.bert_graph import Pooling, Table, build, read_encoder_config, write_encoder
 from llmkit.encoders.runtime.graphs import kept_graph
+from llmkit.encoders.runtime.numpy_graph import NumpyGraph, evaluate
 from llmkit.encoders.runtime.runtimes import Batch, batches
 from llmkit.encoders.runtime.selection import TEXTS, CheckedGraph, Selection, select
 from llmkit.errors import DataError, ModelError
@@ -152,25 +153,41 @@ class Tower:
             UnsupportedPrecision: the precision that was asked for cannot be had here.
             ModelError: no runtime works.
         """
+        return select(self.runtime, self.precision, self.checked_graph)
+
+    @cached_property
+    def checked_graph(self) -> CheckedGraph:
+        """The graph with what its self-check needs."""
         graph, digest = self._graph
-        plain = not self.dictionaries and self.unit
-        checked = CheckedGraph(
+        return CheckedGraph(
             name=self.folder.name,
             file=graph,
             weights=digest,
             settings=self._settings,
             prepare=self._check_inputs,
-            width=self.dim,
+            reference=self._check_reference,
             compare=compare_vectors,
-            reference=weights.reference_vectors(digest, self.pooling) if plain else None,
             threads=self.threads or cpu.threads(),
         )
-        return select(self.runtime, self.precision, checked)
 
     def _check_inputs(self) -> list[Batch]:
         limit = _positions(self.config)
         ids = [encoding.ids[:limit] for encoding in self.tokenizer.encode_batch_fast(list(TEXTS))]
         return list(batches(ids, budget=_BUDGET, most=_MOST))
+
+    def _check_reference(self, work: list[Batch]) -> NDArray[np.float32]:
+        """The vectors that come with the weights; for other weights, those that NumPy computes."""
+        if self.unit and not self.dictionaries:
+            shipped = weights.reference_vectors(self._graph[1], self.pooling)
+            if shipped is not None:
+                return shipped
+
+        def build(inputs: dict[str, NDArray[Any]]) -> NumpyGraph:
+            graph = NumpyGraph(self.folder, read_encoder_config(self.folder), tensors.load(self.folder), inputs)
+            write_encoder(graph, self.pooling, unit=self.unit, words=self._table)
+            return graph
+
+        return evaluate(work, build, self.dim)
 
     @property
     def _settings(self) -> str:

@@ -11,6 +11,7 @@ computes an :class:`Agreement`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -143,4 +144,5 @@ def _write(verdict: Verdict) -> None:
         draft.write_text(verdict.model_dump_json(indent=1), encoding="utf-8")
         draft.replace(file)
     except OSError:  # a read-only home: the verdict holds for this process
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()

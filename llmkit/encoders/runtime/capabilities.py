@@ -57,7 +57,8 @@ def candidates(runtime: str = "auto", precision: str = "auto") -> list[Choice]:
         has = ", ".join(sorted(cpu.features() & {"avx512_bf16", "amx_bf16"}))
         found.append(Choice("openvino", "bf16", f"this CPU has {has}" if has else "as configured"))
     if precision != "bf16":
-        why = "as configured" if precision == "f32" else "this CPU has no bf16 arithmetic"
+        reason = "bf16 failed its check" if found else "this CPU has no bf16 arithmetic"
+        why = "as configured" if precision == "f32" else reason
         missing = runtime == "auto" and "openvino" not in installed
         plain = "OpenVINO is not installed; ONNX Runtime has no bf16 on CPUs" if missing else "as configured"
         found += [Choice(name, "f32", why if name == "openvino" else plain) for name in installed]
@@ -67,3 +68,13 @@ def candidates(runtime: str = "auto", precision: str = "auto") -> list[Choice]:
 def choose(runtime: str = "auto", precision: str = "auto") -> Choice:
     """The first of :func:`candidates`."""
     return candidates(runtime, precision)[0]
+
+
+def every_candidate() -> list[Choice]:
+    """Every runtime that is installed in every precision that it offers, whether or not the CPU is made for it."""
+    offered = []
+    if find_spec("openvino") is not None:
+        offered += [Choice("openvino", "bf16", ""), Choice("openvino", "f32", "")]
+    if find_spec("onnxruntime") is not None:
+        offered.append(Choice("onnxruntime", "f32", ""))
+    return offered

@@ -1,22 +1,21 @@
 """Chooses the runtime and precision of a graph, and checks it before its first use on this machine.
 
-The reference results come with the weights where the catalogue has them. For other weights they are computed here in
-float32 by NumPy, which evaluates the same graph node by node (``onnx.reference``) and shares no code with the runtimes.
+The reference comes with the weights where the catalogue has it. For weights of the user's own, NumPy computes it in
+float32; see :mod:`.numpy_graph`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.runtime.capabilities import Choice, candidates
+from llmkit.encoders.runtime.capabilities import Choice, candidates, every_candidate
 from llmkit.encoders.runtime.runtimes import Batch, Runner, open_runtime
 from llmkit.errors import ModelError, UnsupportedPrecision
 from llmkit.weights.self_check import Agreement, Subject, Verdict, read_verdict, run_check
@@ -44,11 +43,9 @@ class CheckedGraph:
     """What else shapes the results."""
     prepare: Callable[[], list[Batch]]
     """Makes the batches of the check."""
-    width: int
-    """Columns of the result."""
+    reference: Callable[[list[Batch]], NDArray[np.float32]]
+    """Gives the expected results of the batches, (texts, width)."""
     compare: Comparison
-    reference: NDArray[np.float32] | None = None
-    """Expected results, (texts, width); None: computed by NumPy from the graph."""
     threads: int = 1
 
     @cached_property
@@ -59,7 +56,7 @@ class CheckedGraph:
     @cached_property
     def expected(self) -> NDArray[np.float32]:
         """Expected results, (texts, width)."""
-        return self.reference if self.reference is not None else evaluate(self.file, self.inputs, self.width)
+        return self.reference(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,17 @@ def select(runtime: str, precision: str, graph: CheckedGraph) -> Selection:
     raise ModelError(f"{graph.name}: no runtime can be used on this machine: {'; '.join(failures)}{others}")
 
 
+def checked_candidates(graph: CheckedGraph) -> list[tuple[Choice, Verdict | str]]:
+    """Every installed runtime and precision with its verdict, or with the reason why it does not run."""
+    outcomes: list[tuple[Choice, Verdict | str]] = []
+    for choice in every_candidate():
+        try:
+            outcomes.append((choice, check(choice, graph)[0]))
+        except ModelError as error:
+            outcomes.append((choice, str(error)))
+    return outcomes
+
+
 def check(choice: Choice, graph: CheckedGraph) -> tuple[Verdict, Runner | None]:
     """The verdict on one candidate, and the runtime where the check had to load it.
 
@@ -136,22 +144,6 @@ def check(choice: Choice, graph: CheckedGraph) -> tuple[Verdict, Runner | None]:
     run = _open(choice, graph)
     _ = graph.inputs, graph.expected  # not part of the time that the check takes
     return run_check(subject, measure), run
-
-
-def evaluate(file: Path, work: Iterable[Batch], width: int) -> NDArray[np.float32]:
-    """Results of an ONNX graph in float32 by NumPy, (rows, width): slow, and independent of every runtime."""
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    evaluator = ReferenceEvaluator(onnx.load(file))
-    parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-    for rows, *inputs in work:
-        outputs: Any = evaluator.run(None, dict(zip(evaluator.input_names, inputs, strict=True)))
-        parts.append((rows, outputs[0]))
-    results = np.empty((sum(len(rows) for rows, _ in parts), width), dtype=np.float32)
-    for rows, values in parts:
-        results[rows] = values
-    return results
 
 
 def _open(choice: Choice, graph: CheckedGraph) -> Runner:
