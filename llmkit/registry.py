@@ -66,7 +66,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "self-consistency": "llmkit.pipeline.steps.loops.sampling:SelfConsistency",
         "reflexion": "llmkit.pipeline.steps.loops.reflexion:Reflexion",
         "agent": "llmkit.pipeline.agent.step:Agent",
-        "tool-call": "llmkit.pipeline.steps.loops.tool_call:ToolCallStep",
+        "tool-call": "llmkit.pipeline.agent.tool_call:ToolCallStep",
     },
     "tool": {
         "search": "llmkit.pipeline.tools.search:Search",
@@ -127,7 +127,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "number": "llmkit.evaluation.metrics.exact:Number",
         "concepts": "llmkit.evaluation.metrics.exact:Concepts",
         "instructions": "llmkit.evaluation.metrics.following:Instructions",
-        "groundedness": "llmkit.evaluation.metrics.grounded:Grounded",
+        "groundedness": "llmkit.evaluation.metrics.groundedness:Groundedness",
         "judge": "llmkit.evaluation.metrics.judge:Judge",
         "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
         "agent": "llmkit.evaluation.metrics.agent:AgentWork",

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from llmkit import weights
+from llmkit.arguments import many_texts
 from llmkit.encoders.bilingual_dictionary import Dictionaries
 from llmkit.encoders.folder_config import Described, Side, describe
 from llmkit.encoders.identity import identity
@@ -130,6 +131,7 @@ class DualEncoder(Part):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         vectors = self._towers[0].encode(texts)
         if self.max_norm is None:
             return self._shortened(vectors)
@@ -138,6 +140,7 @@ class DualEncoder(Part):
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens, or a vector longer than max_norm, raises DataError."""
+        many_texts(texts, "texts")
         vectors = self._towers[1].encode(texts)
         if self.max_norm is None:
             return self._shortened(vectors)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from llmkit import weights
+from llmkit.arguments import many_texts
 from llmkit.encoders.bilingual_dictionary import Dictionaries
 from llmkit.encoders.identity import identity
 from llmkit.encoders.runtime import capabilities
@@ -93,10 +94,12 @@ class LocalEncoder(Part):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._tower.encode(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._tower.encode(texts)
 
     @cached_property

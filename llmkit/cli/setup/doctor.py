@@ -45,7 +45,8 @@ def command(as_json: bool) -> None:
 
 
 def _machine() -> list[tuple[str, str]]:
-    from llmkit import __version__, cpu
+    from llmkit import cpu
+    from llmkit.version import __version__
 
     features = ", ".join(sorted(cpu.features() & cpu.RELEVANT)) or "instruction sets not known on this system"
     return [

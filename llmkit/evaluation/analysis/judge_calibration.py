@@ -14,7 +14,7 @@ from llmkit.errors import DataError
 from llmkit.evaluation.analysis.statistics import Interval, mean_interval
 from llmkit.evaluation.tasks.task import Calibration, Task, chosen, select
 from llmkit.extras import optional
-from llmkit.pipeline.steps.answering.answer import whole
+from llmkit.pipeline.steps.answering.answer import cite_passage
 from llmkit.types import Answer, Chunk, Hit, Sample, State
 
 
@@ -131,7 +131,7 @@ def _judged(sample: Sample, columns: Calibration) -> tuple[State, int]:
     if label not in (0, 1, "0", "1", True, False):
         raise DataError(f"sample {sample.id}: a label is 1 (supported) or 0, not {label!r}")
     hit = Hit(Chunk(sample.id, 0, 0, len(passage), passage, 0), 1.0)
-    answer = Answer(response, (whole(1, hit),))
+    answer = Answer(response, (cite_passage(1, hit),))
     return State(sample.question, hits=(hit,), retrieved=(hit,), answer=answer), int(label)
 
 

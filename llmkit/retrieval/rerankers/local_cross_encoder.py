@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmkit import cpu, weights
+from llmkit.arguments import many_texts
 from llmkit.encoders.runtime import capabilities, tensors
 from llmkit.encoders.runtime.bert_graph import BertGraph, Pooling, read_config
 from llmkit.encoders.runtime.graphs import kept_graph
@@ -92,6 +93,7 @@ class LocalCrossEncoder(Part):
 
         ``score`` is the model's and the retriever's together, ``scores["reranker"]`` the model's alone.
         """
+        many_texts(queries, "queries")
         pairs = [(query, hit) for query, found in zip(queries, hits, strict=True) for hit in found]
         scored = self.score([query for query, _ in pairs], [hit.chunk.indexed_text for _, hit in pairs]).scores
         prior, ranked, at = self.card.prior if self.prior is None else self.prior, [], 0
@@ -110,12 +112,15 @@ class LocalCrossEncoder(Part):
 
     def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
         """Of how many pairs something is not read: a long question, or a long passage with ``long: cut``."""
+        many_texts(queries, "queries")
         pairs = [(query, hit.chunk.indexed_text) for query, found in zip(queries, hits, strict=True) for hit in found]
         asked, passages = [query for query, _ in pairs], [text for _, text in pairs]
         return self._pairs.sequences(asked, passages, self.longest, self.long == "window").cut
 
     def score(self, queries: Sequence[str], passages: Sequence[str]) -> PairScores:
         """Score pairs: the first query with the first passage and so on."""
+        many_texts(queries, "queries")
+        many_texts(passages, "passages")
         made = self._pairs.sequences(queries, passages, self.longest, self.long == "window")
         out = np.empty((len(made.ids), 1), dtype=np.float32)
         if made.ids:
