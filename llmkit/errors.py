@@ -112,6 +112,10 @@ class IncompleteReply(ReplyError):
     """A reply that was cut off, where only a complete one is of use."""
 
 
+class UnsupportedPrecision(ModelError):
+    """A precision that this machine cannot compute in, or computes wrongly; the message names one that works."""
+
+
 class StepError(LlmkitError):
     """A pipeline step that failed; the cause is chained."""
 

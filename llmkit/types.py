@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from llmkit import notebook
+from llmkit.arguments import many
+from llmkit.errors import DataError
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Metadata: TypeAlias = Mapping[str, Json]
@@ -56,6 +58,14 @@ class Document:
     """What the loader left out or guessed, in words: ``3 images without text``."""
     access: tuple[str, ...] = ()
     """Labels of those who may read it; empty: everybody."""
+
+    def __post_init__(self) -> None:
+        many(self.notes, "notes")
+        many(self.access, "access")
+        given: dict[str, object] = {"id": self.id, "text": self.text}
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise DataError(f"the {name} of a document is a string, not {type(value).__name__}")
 
     @property
     def version(self) -> str:
@@ -322,6 +332,9 @@ class Sample:
     """What the sample shares with others (a document, a template); empty: it stands alone."""
     fields: Metadata = field(default_factory=dict)
     """The row itself: constraints, labels, tools, whatever a metric asks for."""
+
+    def __post_init__(self) -> None:
+        many(self.answers, "answers")
 
 
 @dataclass(frozen=True, slots=True)

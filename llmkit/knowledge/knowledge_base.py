@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.arguments import one_or_many
+from llmkit.arguments import many_texts, one_or_many
 from llmkit.encoders.load import load_encoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import embedding_spaces, generations
@@ -310,6 +310,7 @@ class KnowledgeBase:
             ConfigError: the pipeline is not there, is wrong, or gives no answer.
             StepError: a step failed; the cause is chained.
         """
+        many_texts(overrides, "overrides")
         chosen = answerer(self._pipelines, pipeline, overrides).with_knowledge(self)
         return ask(chosen if where is None else chosen.with_filter(where), question, options)
 
@@ -488,6 +489,7 @@ class KnowledgeBase:
 
     def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
+        many_texts(queries, "queries")
         try:
             return self.lexical.search(queries, k, self.allowed(where))
         except KnowledgeError:
@@ -528,10 +530,13 @@ class KnowledgeBase:
 
     def rows_of(self, ids: Sequence[str]) -> list[int]:
         """Rows of the chunks of these documents, in the order of the ids and of the text; unknown ids have none."""
+        many_texts(ids, "ids")
         return self._reads.rows_of(ids)
 
     def documents(self, ids: Sequence[str] | None = None) -> Iterator[Document]:
         """Live documents, without their structure blocks: all of them, or those of `ids` that exist, by id."""
+        if ids is not None:
+            many_texts(ids, "ids")
         return self._reads.documents(ids)
 
     def versions(self) -> dict[str, str]:
