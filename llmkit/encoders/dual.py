@@ -82,10 +82,15 @@ class DualEncoder(Part):
             )
         return self
 
-    @cached_property
+    @property
     def choice(self) -> capabilities.Choice:
-        """The runtime and precision in use, and why."""
-        return capabilities.choose(self.runtime, self.precision)
+        """The runtime and precision in use for passages, and why."""
+        return self._towers[1].selection.choice
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: a faster runtime or precision that failed its check on this machine."""
+        return tuple(dict.fromkeys(note for tower in self._towers for note in tower.selection.notes))
 
     @property
     def dim(self) -> int:
@@ -195,7 +200,8 @@ class DualEncoder(Part):
         return Tower(
             side.folder,
             self.max_tokens,
-            self.choice,
+            self.runtime,
+            self.precision,
             self.threads,
             side.pooling if self.pooling == "auto" else self.pooling,
             unit=self.similarity != "dot",

@@ -75,6 +75,8 @@ class Ground(Part):
         if answer is None or answer.abstained:
             return state
         checked = self.check(answer.text, state.hits)
+        if checked and not answer.complete:
+            checked[-1] = _mark_cut_off(checked[-1], answer.finish_reason)
         failed = tuple(item.text for item in checked if not item.supported)
         injected = [item for item in checked if any(citation.reason == INJECTED for citation in item.citations)]
         if injected:
@@ -99,7 +101,7 @@ class Ground(Part):
         else:
             text = insert_marks(text, _marks(kept))
         citations = sorted({c for item in kept for c in item.citations}, key=lambda c: (c.n, c.start))
-        return state.replace(answer=Answer(text, tuple(citations), unsupported=failed))
+        return state.replace(answer=replace(answer, text=text, citations=tuple(citations), unsupported=failed))
 
     def check(self, text: str, hits: Sequence[Hit]) -> list[CheckedSentence]:
         """Each sentence of a text with its citations, checked against the passages."""
@@ -150,3 +152,9 @@ def cite(n: int, hit: Hit, found: Support) -> Citation:
         found.supported,
         found.reason,
     )
+
+
+def _mark_cut_off(last: CheckedSentence, finish_reason: str) -> CheckedSentence:
+    """The last sentence of an incomplete reply, unsupported: its end is missing."""
+    why = f"the reply was cut off here ({finish_reason})"
+    return replace(last, citations=tuple(replace(one, supported=False, reason=why) for one in last.citations))
