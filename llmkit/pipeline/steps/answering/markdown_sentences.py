@@ -165,8 +165,8 @@ def _add_sentences(found: list[Sentence], region: _Region) -> None:
         while lead and found:
             last = found[-1]
             stop = region.ends[lead.end() - 1]
-            grown = {"end": stop, "mark_at": stop} if len(found) > first else {}
-            found[-1] = replace(last, numbers=_unique([*last.numbers, *_numbers(lead)]), **grown)
+            last = replace(last, numbers=_unique([*last.numbers, *_numbers(lead)]))
+            found[-1] = replace(last, end=stop, mark_at=stop) if len(found) > first else last
             at = lead.end()
             while at < end and region.text[at] in " .。\n":
                 at += 1
