@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema
 
-from llmkit import weights
+from llmkit import config, weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
 from llmkit.extras import optional
 from llmkit.models.local import adapter as adapters_on_disk
@@ -114,7 +114,9 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
         MissingExtra: the provider's package is not installed.
     """
     if not isinstance(spec, ChatModelSpec):
-        spec = ChatModelSpec.model_validate(spec)
+        spec = config.Config({"model": spec} if isinstance(spec, str) else dict(spec), "chat model").build(
+            ChatModelSpec
+        )
     provider, _, name = spec.model.partition(":")
     if provider == "local":
         from llmkit.models.local.chat_model import load_local
