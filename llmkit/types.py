@@ -20,6 +20,9 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 Metadata: TypeAlias = Mapping[str, Json]
 UNCHECKED = "not checked"  # the reason of a citation that no step has checked yet
 
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls", "missing"]
+"""How a model's reply ended; ``missing``: the server did not say, so the reply may be incomplete."""
+
 BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", "quote", "row", "front matter"]
 
 
@@ -240,6 +243,13 @@ class Answer:
     """True where the documents do not hold the answer."""
     unsupported: tuple[str, ...] = ()
     """Sentences of the answer that no cited passage supports."""
+    finish_reason: FinishReason = "stop"
+    """How the reply that this answer was read from ended."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the model ended the answer by itself; otherwise its last sentence may lack its end."""
+        return self.finish_reason in ("stop", "tool_calls")
 
     def __str__(self) -> str:
         """The text, then one line for each citation."""
@@ -278,7 +288,8 @@ class StepRecord:
 class Event:
     """Something that happened during a run, told as it happens."""
 
-    kind: Literal["step", "token", "note", "done"]
+    kind: Literal["step", "token", "reasoning", "note", "done"]
+    """``reasoning``: a piece of what the model writes for itself, which is no part of the answer."""
     step: str = ""
     text: str = ""
     """The token, the note in words, or the step's name."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from llmkit import prompts
 from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.errors import ConfigError, DataError, LlmkitError
+from llmkit.models.ask import ask_model
 from llmkit.pipeline.chat.session_store import SessionStore, Turn
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.pipeline.steps.retrieval.condense import format_turns
@@ -140,12 +141,9 @@ class ChatSession:
         values = {"conversation": format_turns(said), "words": str(_SUMMARY_WORDS)}
         messages = prompts.load("summarise@v1").render(values)
         try:
-            text = self.pipeline.chat_model().invoke([(one.role, one.content) for one in messages]).text.strip()
+            text = ask_model(self.pipeline.chat_model(), messages, require="whole").text
         except (LlmkitError, OSError) as error:
             notes.append(f"{span} were not shown: summing them up failed ({error})")
-            return ""
-        if not text:
-            notes.append(f"{span} were not shown: the model summed them up with no text")
             return ""
         notes.append(f"{span} are shown as a summary of {len(text.split())} words")
         return " ".join(text.split()[: 2 * _SUMMARY_WORDS])
