@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from llmkit import assets, config
 from llmkit.approval import ApprovalNeeded, Caller, Decision
-from llmkit.arguments import many_texts
+from llmkit.arguments import many, many_texts
 from llmkit.errors import Cancelled, ConfigError, DataError
 from llmkit.knowledge.filters.expression import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
@@ -77,12 +77,17 @@ class Pipeline(Part):
             caller: who runs the pipeline, and whether somebody can approve tool calls.
 
         Raises:
-            DataError: the question is empty.
+            DataError: the question is empty or no string, or the history contains something other than messages.
             StepError: a step failed; the error names the step and chains the cause.
             ApprovalNeeded: an agent waits for the `caller` to decide; continue with :meth:`decide`.
         """
+        if not isinstance(question, str):
+            raise DataError(f"question is {type(question).__name__}: run takes one question, batch takes many")
         if not question.strip():
             raise DataError("the question is empty")
+        for message in many(history, "history"):
+            if not isinstance(message, Message):
+                raise DataError(f"history holds {type(message).__name__}: write Message(role='user', content='…')")
         state = State(question=question.strip(), history=tuple(history), inputs=dict(inputs or {}))
         return self.resume(state, 0, on_event=on_event, caller=caller)
 
@@ -287,19 +292,23 @@ class Pipeline(Part):
         return threading.Lock()
 
 
-def load_pipeline(name: str | Path, overrides: Sequence[str] = (), *, knowledge: str | Path | None = None) -> Pipeline:
+def load_pipeline(
+    name: str | Path, overrides: Sequence[str] = (), *, knowledge: str | Path | KnowledgeBase | None = None
+) -> Pipeline:
     """Load a pipeline from a file.
 
     Args:
         name: a name in ``pipelines/``, as in ``docs-qa``, or a path, as in ``pipelines/mine.yaml``.
         overrides: settings to change, each ``path=value``, as in ``steps.retrieve.k=20``.
-        knowledge: the knowledge base to use instead of the one in the file.
+        knowledge: the knowledge base to use instead of the one in the file: its folder, or an open one.
 
     Raises:
         ConfigError: the file has errors; the message lists each with its line.
     """
     many_texts(overrides, "overrides")
     loaded = config.read(assets.find("pipelines", str(name))).override(overrides)
+    if knowledge is not None and not isinstance(knowledge, str | Path):
+        return loaded.build(Pipeline).with_knowledge(knowledge)
     if knowledge is not None:
         loaded = config.Config({**loaded.values, "knowledge": str(knowledge)}, loaded.source, loaded.places)
     return loaded.build(Pipeline)
