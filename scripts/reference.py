@@ -15,8 +15,8 @@ from typing import Any
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 HEAD = """# Reference
 
-Every public name, made from the docstrings by `python scripts/reference.py`. `help(NAME)` has the whole text: arguments,
-shapes, units and errors. [python.md](python.md) is the guide.
+Every public name, made from the docstrings by `python scripts/reference.py`. `help(NAME)` has the whole text:
+arguments, shapes, units and errors. [python.md](python.md) is the guide.
 """
 LEFT_OUT = ("llmkit.cli", "llmkit.tasks")
 """Packages that nobody imports: the commands, and the tasks of papers."""
