@@ -62,10 +62,14 @@ class Document:
     def __post_init__(self) -> None:
         many(self.notes, "notes")
         many(self.access, "access")
-        given: dict[str, object] = {"id": self.id, "text": self.text}
+        given: dict[str, object] = {"id": self.id, "text": self.text, "title": self.title}
         for name, value in given.items():
             if not isinstance(value, str):
-                raise DataError(f"the {name} of a document is a string, not {type(value).__name__}")
+                advice = ": write metadata=…" if isinstance(value, Mapping) else ""
+                raise DataError(f"the {name} of a document is a string, not {type(value).__name__}{advice}")
+        metadata: object = self.metadata
+        if not isinstance(metadata, Mapping):
+            raise DataError(f"the metadata of a document is a mapping, not {type(metadata).__name__}")
 
     @property
     def version(self) -> str:

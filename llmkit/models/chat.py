@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmkit import weights
+from llmkit import config, weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
 from llmkit.extras import optional
 from llmkit.models.local import gguf
@@ -36,7 +36,9 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
         MissingExtra: the provider's package is not installed.
     """
     if not isinstance(spec, ChatModelSpec):
-        spec = ChatModelSpec.model_validate(spec)
+        spec = config.Config({"model": spec} if isinstance(spec, str) else dict(spec), "chat model").build(
+            ChatModelSpec
+        )
     provider, _, name = spec.model.partition(":")
     if provider == "local":
         from llmkit.models.local.chat_model import load_local

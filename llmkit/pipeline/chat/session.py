@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit import prompts
@@ -29,12 +30,14 @@ class ChatSession:
     where it has none they are left out, and that is told. Nothing is ever deleted from the store for this.
     """
 
-    def __init__(self, pipeline: Pipeline, store: SessionStore, name: str, *, words: int = 1500) -> None:
+    def __init__(
+        self, pipeline: Pipeline, store: SessionStore | str | Path, name: str = "main", *, words: int = 1500
+    ) -> None:
         """Open the session.
 
         Args:
             pipeline: that answers.
-            store: where the turns are kept.
+            store: where the turns are kept, or the file to keep them in.
             name: of the session.
             words: of earlier turns that the pipeline is shown, at most.
 
@@ -43,9 +46,10 @@ class ChatSession:
         """
         if _NAME.fullmatch(name) is None:
             raise ConfigError(f"{name!r} is not a session's name: letters, digits, spaces and . @ _ -, at most 100")
-        self.pipeline, self.store, self.name, self.words = pipeline, store, name, words
-        store.begin(name, pipeline.name)
-        self.turns: list[Turn] = store.turns(name)
+        self.store = store if isinstance(store, SessionStore) else SessionStore(Path(store).expanduser())
+        self.pipeline, self.name, self.words = pipeline, name, words
+        self.store.begin(name, pipeline.name)
+        self.turns: list[Turn] = self.store.turns(name)
 
     def ask(self, question: str, *, on_event: Listener | None = None, attended: bool = False) -> State:
         """Ask, and keep the turn.
