@@ -1,4 +1,4 @@
-"""The identity of an encoder, ``model@revision/pooling/max tokens/precision``: it tells which vectors are comparable."""
+"""The identity of an encoder, ``model@revision/pooling/max tokens/precision``, and which vectors are comparable."""
 
 from __future__ import annotations
 
