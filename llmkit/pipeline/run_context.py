@@ -15,6 +15,7 @@ from llmkit.models.chat import ChatModelSpec
 from llmkit.pipeline.telemetry.current_model import CURRENT_MODEL
 from llmkit.protocols import Step
 from llmkit.types import Event, State, StepRecord, Usage
+from llmkit.waiting import Wait, listening
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -91,6 +92,13 @@ class RunContext:
             withheld = event.kind == "token" and self._withheld  # a sign of life without its text
             self._listener(Event(event.kind, event.step or self._place, "" if withheld else event.text, event.data))
 
+    def _on_wait(self, pause: Wait | None) -> None:
+        """Tell the listener of a wait before another attempt, and give it the chance to stop the run meanwhile."""
+        if pause is None:
+            self.emit(Event("token"))
+        else:
+            self.emit(Event("note", text=str(pause), data={"wait": pause.seconds}))
+
     def note(self, text: str) -> None:
         """Tell the user something, and keep it in the record."""
         self._detail.setdefault("notes", []).append(text)
@@ -116,7 +124,7 @@ class RunContext:
         self.emit(Event("step", text=place))
         started = time.perf_counter() - self.caller.spent.get("step_seconds", 0.0)
         try:
-            with _errors_with_place(place):
+            with _errors_with_place(place), listening(self._on_wait):
                 state = step.run(state, self)
         except ApprovalNeeded as needed:
             needed.state, needed.step = state, index
