@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.answering.serve import data_option
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option, server_data_option
+from llmkit.cli.common.render import print_json
 
 
 @click.group("keys")
@@ -25,7 +25,7 @@ def command() -> None:
 @click.option("--access", default="", metavar="LABELS", help="Access labels it reads with, as in hr,board.")
 @click.option("--rate", type=click.IntRange(1), help="Requests a minute. [default: no limit]")
 @click.option("--max-upload-mb", type=click.FloatRange(0.001), help="Largest upload. [default: the server's]")
-@data_option
+@server_data_option
 @json_option
 def add(
     name: str,
@@ -54,7 +54,7 @@ def add(
 
 
 @command.command("list")
-@data_option
+@server_data_option
 @json_option
 def every(data: str, as_json: bool) -> None:
     """Every key, revoked ones too; never its secret."""
@@ -83,12 +83,12 @@ def every(data: str, as_json: bool) -> None:
         state = f"revoked {key.revoked}" if key.revoked else ""
         limit = str(key.rate or "any")
         rows.append((key.id, key.name, ",".join(key.scopes), ",".join(key.labels), limit, key.made, state))
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
 
 
 @command.command("revoke")
 @click.argument("which", metavar="ID|NAME")
-@data_option
+@server_data_option
 def revoke(which: str, data: str) -> None:
     """Refuse a key from now on; a server that runs does so at the next request."""
     from llmkit.serve.auth.api_keys import KeyStore

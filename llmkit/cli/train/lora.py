@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.common.render import duration, interactive, json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import duration, print_json, stderr_is_terminal
 
 if TYPE_CHECKING:
     from llmkit.training.lora.loop import Progress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @json_option
 def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bool, as_json: bool) -> None:
     """Train a LoRA adapter by a recipe: a file, or `lora`. Run again, a killed training goes on."""
-    from llmkit.cli.common.progress import Bar
+    from llmkit.cli.common.progress import ProgressBar
     from llmkit.training.lora.recipe import load_recipe
     from llmkit.training.lora.train import prepare, train
 
@@ -36,7 +37,7 @@ def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bo
         if as_json:
             print_json({key: value for key, value in vars(found).items() if key != "masks"})
         return
-    with Bar("steps", quiet=as_json) as bar:
+    with ProgressBar("steps", quiet=as_json) as bar:
         done = train(
             prepared,
             fresh=fresh,
@@ -72,7 +73,7 @@ def _show_masks(found: Preflight) -> None:
     for n, mask in enumerate(found.masks, 1):
         text = Text(f"example {n}: ", style="bold")
         for said, learned in mask:
-            marked = said if interactive() or not learned else f"⟦{said}⟧"
+            marked = said if stderr_is_terminal() or not learned else f"⟦{said}⟧"
             text.append(marked, style="black on green" if learned else "dim")
         console.print(text, soft_wrap=True)
 

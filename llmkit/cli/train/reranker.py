@@ -9,7 +9,8 @@ from dataclasses import asdict
 
 import click
 
-from llmkit.cli.common.render import duration, json_option, notes, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import duration, print_json, print_notes
 
 
 @click.command("reranker")
@@ -32,7 +33,7 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(line, err=True)
 
     data = reranker_data.prepare(asked, tell)
-    notes(data.notes)
+    print_notes(data.notes)
     tell(f"{len(data.train)} questions to learn from, {len(data.dev)} for dev, {len(data.test)} for the gate")
     done = train(asked, data.train, data.dev, tell)
     verdict = None
@@ -61,7 +62,7 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
             f"dev MRR@10 {done.before:.3f} → {done.after:.3f} on {len(data.dev)} questions"
         )
         if done.cut:
-            notes([f"{done.cut} pairs were longer than {asked.max_tokens} tokens and cut while training"])
+            print_notes([f"{done.cut} pairs were longer than {asked.max_tokens} tokens and cut while training"])
         click.echo(str(verdict) if verdict else "no verdict: the recipe names no `test` questions")
         click.echo(f"saved in {done.folder}")
     if verdict and not verdict.adopted:

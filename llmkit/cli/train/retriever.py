@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json
 
 if TYPE_CHECKING:
     from llmkit.training.retriever.loop import Told
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 @json_option
 def command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Train a retriever by a recipe: a file, or `train-retriever`. Run again, a killed training goes on."""
-    from llmkit.cli.common.progress import Bar
+    from llmkit.cli.common.progress import ProgressBar
     from llmkit.training.retriever.recipe import load_recipe
     from llmkit.training.retriever.train import train
 
     loaded = load_recipe(recipe, overrides)
-    with Bar("steps", quiet=as_json) as bar:
+    with ProgressBar("steps", quiet=as_json) as bar:
         done = train(
             loaded,
             note=lambda text: click.echo(text, err=True),
