@@ -1,4 +1,4 @@
-"""How often text speaks to the assistant by our rules: false alarms on real text, injected instructions found.
+"""How often text addresses the assistant by our rules: false alarms on real text, injected instructions found.
 
     python benchmarks/addressed.py ../shared/data/qa/nq/corpus.jsonl.gz ../shared/data/documents
     python benchmarks/addressed.py --payloads text_attack_test.json          # of BIPIA, github.com/microsoft/BIPIA
