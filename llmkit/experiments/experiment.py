@@ -72,6 +72,8 @@ class Experiment(Part):
     """Probability with which the decision may be wrong by more than epsilon."""
     block: int = Field(default=4, ge=1)
     """Samples an arm sees at a time."""
+    max_missing: float = Field(default=0.25, ge=0, lt=1)
+    """Share of an arm's samples that may fail or stay unscored; one with more is withdrawn, from eight samples on."""
     seed: int = 0
     """Of the order in which samples are seen."""
     budget: Budget = Field(default_factory=Budget)

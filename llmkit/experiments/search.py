@@ -183,7 +183,7 @@ def _learn(search: Search, workers: int) -> list[Tried]:
     if search.strategy.teacher is not None:
         pipeline = varied(search.experiment, {"model": search.strategy.teacher.config()})
         planned = plan(pipeline, search.task, search.runs)
-    answers = Answers([planned], search.figure, search.spent, workers)
+    answers = Answers([planned], search.figure, search.spent, workers, max_missing=search.experiment.max_missing)
     ids = search.split.learn
     for first in range(0, len(ids), search.experiment.block):
         if why := search.used_up(search.share(1.0)):

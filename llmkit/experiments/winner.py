@@ -103,7 +103,7 @@ def _judge(search: Search, name: str, workers: int) -> tuple[Paired | None, floa
     judged = [one.run["digest"] for one in plans]
     use, level = ledger.level(judged, search.experiment.delta)
     ledger.use(judged)
-    answers = Answers(plans, search.figure, search.spent, workers)
+    answers = Answers(plans, search.figure, search.spent, workers, max_missing=search.experiment.max_missing)
     values: list[list[float]] = [[], []]
     held = search.split.held
     for first in range(0, len(held), search.experiment.block):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
-from llmkit.evaluation.metrics.normal import said
+from llmkit.evaluation.metrics.normalize import strip_marks
 from llmkit.knowledge.verbatim_search import Quotes
 
 Row = dict[str, Any]
@@ -48,11 +48,11 @@ class Ratings:
             "at": trace["at"],
         }
         if rating == "up":
-            right = [] if answer["abstained"] else [said(answer["text"])]
+            right = [] if answer["abstained"] else [strip_marks(answer["text"])]
             supporting = dict.fromkeys(one["document"] for one in cited if one["supported"])
             row |= {"answers": right, "relevant": list(supporting)}
         elif correction:
-            row |= {"answers": [said(correction)], "relevant": []}
+            row |= {"answers": [strip_marks(correction)], "relevant": []}
         if comment:
             row["comment"] = comment
         with self._lock:
