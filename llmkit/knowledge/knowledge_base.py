@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.arguments import one_or_many
+from llmkit.arguments import many_texts, one_or_many, one_or_many_texts
 from llmkit.encoders.load import load_encoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import embedding_spaces, generations
@@ -310,6 +310,7 @@ class KnowledgeBase:
             ConfigError: the pipeline is not there, is wrong, or gives no answer.
             StepError: a step failed; the cause is chained.
         """
+        many_texts(overrides, "overrides")
         chosen = answerer(self._pipelines, pipeline, overrides).with_knowledge(self)
         return ask(chosen if where is None else chosen.with_filter(where), question, options)
 
@@ -420,7 +421,7 @@ class KnowledgeBase:
         from llmkit.knowledge.ingestion.writer import Writer
 
         self.check_writable()
-        ids = one_or_many(ids, "ids")
+        ids = one_or_many_texts(ids, "ids")
         note = f"delete {len(ids)} documents"
         with writer_lock(self.path, note), Writer(self, note) as writer:
             return sum(writer.remove_document(name) for name in ids)
@@ -453,7 +454,7 @@ class KnowledgeBase:
         """
         from llmkit.knowledge.local.maintenance.purge import forget
 
-        return forget(self, one_or_many(ids, "ids"))
+        return forget(self, one_or_many_texts(ids, "ids"))
 
     def delete_source(self, uri: str) -> int:
         """Delete a file's documents and its entry; returns how many documents it had. The file itself stays."""
@@ -488,6 +489,7 @@ class KnowledgeBase:
 
     def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
         """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
+        many_texts(queries, "queries")
         try:
             return self.lexical.search(queries, k, self.allowed(where))
         except KnowledgeError:
@@ -528,10 +530,13 @@ class KnowledgeBase:
 
     def rows_of(self, ids: Sequence[str]) -> list[int]:
         """Rows of the chunks of these documents, in the order of the ids and of the text; unknown ids have none."""
+        many_texts(ids, "ids")
         return self._reads.rows_of(ids)
 
     def documents(self, ids: Sequence[str] | None = None) -> Iterator[Document]:
         """Live documents, without their structure blocks: all of them, or those of `ids` that exist, by id."""
+        if ids is not None:
+            many_texts(ids, "ids")
         return self._reads.documents(ids)
 
     def versions(self) -> dict[str, str]:

@@ -29,10 +29,12 @@ class Dense(Part):
 
     def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first. A query longer than the encoder reads is cut at its limit."""
+        many_texts(queries, "queries")
         return hits(kb, "dense", self.rank(kb, queries, k, where))
 
     def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
         """Rows and cosines."""
+        many_texts(queries, "queries")
         check(queries, k)
         return kb.search_vectors(encoded(kb, queries), k, as_filter(where))
 
@@ -45,10 +47,12 @@ class BM25(Part):
 
     def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first; only chunks that share a word with it."""
+        many_texts(queries, "queries")
         return hits(kb, "bm25", self.rank(kb, queries, k, where))
 
     def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
         """Rows and BM25 scores."""
+        many_texts(queries, "queries")
         check(queries, k)
         return kb.search_text(queries, k, as_filter(where))
 
@@ -79,6 +83,8 @@ def check(queries: Sequence[str], k: int) -> None:
     Raises:
         DataError: says which.
     """
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise DataError(f"k is {k!r}: how many passages to find is a whole number")
     if k < 1:
         raise DataError(f"k is {k}: how many passages to find is 1 or more")
     for position, query in enumerate(many_texts(queries, "queries")):

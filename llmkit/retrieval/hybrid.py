@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from llmkit.arguments import many_texts
 from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.knowledge.local.lexical.index import Found
 from llmkit.part import Part
@@ -52,6 +53,7 @@ class Hybrid(Part):
 
     def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first."""
+        many_texts(queries, "queries")
         from llmkit.retrieval.dense_and_bm25 import check
 
         check(queries, k)

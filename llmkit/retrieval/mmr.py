@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.part import Part
 from llmkit.protocols import Retriever
@@ -37,6 +38,7 @@ class MaximalMarginalRelevance(Part):
 
     def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, in the order picked."""
+        many_texts(queries, "queries")
         from llmkit.retrieval.dense_and_bm25 import check, encoded
 
         check(queries, k)

@@ -51,20 +51,38 @@ def build(
     Raises:
         ModelError: an architecture that is not BERT's, a tensor that is missing, or one too many.
     """
-    config = read_config(folder)
-    if config.get("projection_dim"):
-        raise ModelError(
-            f"{folder}: DPR towers with a projection (projection_dim {config['projection_dim']}) are not read"
-        )
-    graph = BertGraph(folder, config, tensors.load(folder))
+    graph = BertGraph(folder, read_encoder_config(folder), tensors.load(folder))
+    return write_encoder(graph, pooling, unit=unit, whole=whole, words=words)
+
+
+def write_encoder(
+    graph: BertGraph, pooling: Pooling, *, unit: bool = True, whole: bool = False, words: Table | None = None
+) -> bytes:
+    """Write an encoder into an empty graph and serialise it; arguments and errors as for :func:`build`."""
     if words is not None:
         name = f"{graph.prefix}embeddings.word_embeddings.weight"
         graph.tensors[name] = words(graph.tensors[name])
     serialized = graph.encoder(pooling, unit)
     unused = sorted(set(graph.tensors) - graph.used)
     if whole and unused:
-        raise ModelError(f"{tensors.file_of(folder)} has the tensor {unused[0]!r}, which this encoder does not use")
+        file = tensors.file_of(graph.folder)
+        raise ModelError(f"{file} has the tensor {unused[0]!r}, which this encoder does not use")
     return serialized
+
+
+def read_encoder_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of an encoder without a head.
+
+    Raises:
+        ModelError: an architecture that the graph cannot hold, or a DPR encoder with a projection.
+    """
+    config = read_config(folder)
+    if config.get("projection_dim"):
+        raise ModelError(
+            f"{folder} is a DPR encoder with a projection (projection_dim {config['projection_dim']}), which the "
+            f"torch-free runtime does not build"
+        )
+    return config
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.evaluation.metrics.normalize import contains, read_answer, strip_marks, token_f1
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
@@ -47,6 +48,7 @@ class Abstention(Part):
 
 def is_right(text: str, answers: Sequence[str], f1: float = 0.5) -> bool:
     """Whether an answer holds a right one, or shares words with it to this F1."""
+    many_texts(answers, "answers")
     text = strip_marks(text)
     return any(contains(text, gold) or token_f1(text, gold) >= f1 for gold in answers)
 
