@@ -137,12 +137,12 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sentiment": "llmkit.tasks.sentiment:SentimentScore",
     },
     "strategy": {
-        "grid": "llmkit.experiments.strategies:Grid",
-        "successive": "llmkit.experiments.strategies:SuccessiveElimination",
-        "lucb": "llmkit.experiments.strategies:LUCB",
-        "thompson": "llmkit.experiments.strategies:TopTwoThompson",
-        "epsilon-greedy": "llmkit.experiments.strategies:EpsilonGreedy",
-        "optimise": "llmkit.experiments.optimise:Optimise",
+        "grid": "llmkit.experiments.race.strategies:Grid",
+        "successive": "llmkit.experiments.race.strategies:SuccessiveElimination",
+        "lucb": "llmkit.experiments.race.strategies:LUCB",
+        "thompson": "llmkit.experiments.race.strategies:TopTwoThompson",
+        "epsilon-greedy": "llmkit.experiments.race.strategies:EpsilonGreedy",
+        "optimise": "llmkit.experiments.optimise.strategy:Optimise",
     },
 }
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.experiments.evidence import Evidence, interval
-from llmkit.experiments.race import Race
-from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
+from llmkit.experiments.race.evidence import Evidence, interval
+from llmkit.experiments.race.race import Race
+from llmkit.experiments.race.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
 
 STRATEGIES = [SuccessiveElimination(), LUCB(), TopTwoThompson(), EpsilonGreedy()]
 

@@ -17,9 +17,9 @@ from llmkit.evaluation.report.page import write as write_report
 from llmkit.evaluation.runs.plan import plan
 from llmkit.evaluation.runs.run import evaluate
 from llmkit.experiments.experiment import Experiment, arms_of, load_experiment, task_of
+from llmkit.experiments.optimise.search import checked
 from llmkit.experiments.report import render
 from llmkit.experiments.running import as_json, prepare, run
-from llmkit.experiments.search import checked
 from llmkit.pipeline import load_pipeline
 from llmkit.types import Answer
 

@@ -17,7 +17,7 @@ from llmkit import assets, config, prompts
 from llmkit.arguments import many_texts
 from llmkit.errors import ConfigError, LlmkitError, Problem
 from llmkit.evaluation.tasks.task import Task, load_task
-from llmkit.experiments.strategies import Strategy
+from llmkit.experiments.race.strategies import Strategy
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline, load_pipeline
 from llmkit.registry import one_of

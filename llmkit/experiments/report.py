@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from llmkit.errors import DataError
-from llmkit.experiments.race import Decision
+from llmkit.experiments.race.race import Decision
 from llmkit.experiments.running import Standing, describe_state
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 420, 52, 220, 16, 36

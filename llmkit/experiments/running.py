@@ -23,9 +23,9 @@ from llmkit.evaluation.runs.run_digest import digest
 from llmkit.evaluation.runs.run_folder import write_json
 from llmkit.evaluation.tasks.task import chosen
 from llmkit.experiments.answers import Answers, Spent, Unfit, used_up
-from llmkit.experiments.evidence import least_items
 from llmkit.experiments.experiment import Arm, Experiment, arms_of, task_of
-from llmkit.experiments.race import Decision, Race
+from llmkit.experiments.race.evidence import least_items
+from llmkit.experiments.race.race import Decision, Race
 
 
 @dataclass

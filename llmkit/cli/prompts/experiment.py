@@ -12,7 +12,7 @@ from llmkit.cli.common.render import interactive, json_option, print_json
 from llmkit.cli.evaluation.eval import runs_option
 
 if TYPE_CHECKING:
-    from llmkit.experiments.race import Decision
+    from llmkit.experiments.race.race import Decision
     from llmkit.experiments.running import Standing
 
 

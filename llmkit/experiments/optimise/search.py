@@ -24,15 +24,15 @@ from llmkit.evaluation.runs.run_digest import digest
 from llmkit.evaluation.tasks.task import Task, chosen
 from llmkit.experiments import running
 from llmkit.experiments.answers import Answers, Spent, used_up
-from llmkit.experiments.candidates import Candidate
-from llmkit.experiments.edits import Editor
-from llmkit.experiments.evidence import least_items
 from llmkit.experiments.experiment import Arm, Experiment, task_of, varied
-from llmkit.experiments.optimise import Optimise
-from llmkit.experiments.proposals import Proposer
-from llmkit.experiments.race import Race
-from llmkit.experiments.splits import Split, split
-from llmkit.experiments.traces import Tried, check_exemplary, example_set, tried
+from llmkit.experiments.optimise.candidates import Candidate
+from llmkit.experiments.optimise.edits import Editor
+from llmkit.experiments.optimise.proposals import Proposer
+from llmkit.experiments.optimise.splits import Split, split
+from llmkit.experiments.optimise.strategy import Optimise
+from llmkit.experiments.optimise.traces import Tried, check_exemplary, example_set, tried
+from llmkit.experiments.race.evidence import least_items
+from llmkit.experiments.race.race import Race
 from llmkit.overrides import place
 from llmkit.pipeline import Pipeline
 from llmkit.types import Sample

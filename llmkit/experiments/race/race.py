@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.experiments.evidence import Evidence, interval
+from llmkit.experiments.race.evidence import Evidence, interval
 
 Kind = Literal["winner", "tie", "undecided"]
 

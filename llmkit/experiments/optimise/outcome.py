@@ -16,9 +16,9 @@ from llmkit.evaluation.runs.plan import plan
 from llmkit.evaluation.runs.run_folder import write_json
 from llmkit.experiments import running
 from llmkit.experiments.answers import Answers
-from llmkit.experiments.candidates import Candidate
-from llmkit.experiments.search import Search, arm, candidates
-from llmkit.experiments.splits import HeldBack
+from llmkit.experiments.optimise.candidates import Candidate
+from llmkit.experiments.optimise.search import Search, arm, candidates
+from llmkit.experiments.optimise.splits import HeldBack
 from llmkit.version import __version__
 
 
