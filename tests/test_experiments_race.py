@@ -153,7 +153,7 @@ def test_no_arm_is_beaten_with_an_interval_that_holds_nothing():
                     above = race.difference(other, arm)[1] > 0
                     assert above or race.out.get(arm) != other
                     beaten += race.out.get(arm) == other
-    assert beaten > 100
+    assert beaten >= 50
 
 
 def test_whom_only_a_withdrawn_arm_had_beaten_is_in_again():

@@ -156,12 +156,12 @@ class Race:
         beats `second`. Each end is wrong with probability at most δ / (k - 1). A missing score counts as the worst.
         """
         shared = int(min(self.seen[first], self.seen[second]))
-        row = self.scores[:shared, first] - self.scores[:shared, second]
-        known = ~np.isnan(row)
+        one, other = self.scores[:shared, first], self.scores[:shared, second]
+        known = ~(np.isnan(one) | np.isnan(other))
         level = 2 * self.delta / (self.arms - 1)
-        low = interval(np.where(known, row, -1.0), self.items, level)[0]
-        high = interval(np.where(known, row, 1.0), self.items, level)[1]
-        return (float(row[known].mean()) if known.any() else math.nan), low, high
+        low = interval(np.nan_to_num(one, nan=0.0) - np.nan_to_num(other, nan=1.0), self.items, level)[0]
+        high = interval(np.nan_to_num(one, nan=1.0) - np.nan_to_num(other, nan=0.0), self.items, level)[1]
+        return (float((one - other)[known].mean()) if known.any() else math.nan), low, high
 
     def doubt(self, first: int, second: int) -> float:
         """Evidence, as a logarithm, that `second` is not better than `first` by more than ε: low is doubtful."""
