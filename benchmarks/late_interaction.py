@@ -31,7 +31,7 @@ class Tokens:
     """Unit vectors of a text's tokens, special ones left out."""
 
     def __init__(self, encoder: LocalEncoder) -> None:
-        model = onnx.load(str(encoder._graph[0]))
+        model = onnx.load(str(encoder._tower._graph[0]))
         last = max(i for i, node in enumerate(model.graph.node) if node.op_type == "LayerNormalization")
         name = model.graph.node[last].output[0]
         del model.graph.node[last + 1 :]
@@ -42,7 +42,7 @@ class Tokens:
             graph = Path(folder) / "tokens.onnx"
             graph.write_bytes(model.SerializeToString())
             self.run = open_runtime(encoder.choice.runtime, graph, encoder.choice.precision, 2)
-        self.tokenizer = encoder._tokenizer
+        self.tokenizer = encoder._tower.tokenizer
 
     def __call__(self, texts: list[str]) -> list[np.ndarray]:
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]

@@ -77,6 +77,10 @@ class TooLong(ModelError):
     """A prompt that the model's window cannot hold; another one may fit."""
 
 
+class UnsupportedPrecision(ModelError):
+    """A precision that this machine cannot compute in, or computes wrongly; the message names one that works."""
+
+
 class StepError(LlmkitError):
     """A pipeline step that failed; the cause is chained."""
 

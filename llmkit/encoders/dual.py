@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from llmkit import weights
+from llmkit.arguments import many_texts
 from llmkit.encoders.bilingual_dictionary import Dictionaries
 from llmkit.encoders.folder_config import Described, Side, describe
 from llmkit.encoders.identity import identity
@@ -81,10 +82,15 @@ class DualEncoder(Part):
             )
         return self
 
-    @cached_property
+    @property
     def choice(self) -> capabilities.Choice:
-        """The runtime and precision in use, and why."""
-        return capabilities.choose(self.runtime, self.precision)
+        """The runtime and precision in use for passages, and why."""
+        return self._towers[1].selection.choice
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: a faster runtime or precision that failed its check on this machine."""
+        return tuple(dict.fromkeys(note for tower in self._towers for note in tower.selection.notes))
 
     @property
     def dim(self) -> int:
@@ -125,6 +131,7 @@ class DualEncoder(Part):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         vectors = self._towers[0].encode(texts)
         if self.max_norm is None:
             return self._shortened(vectors)
@@ -133,6 +140,7 @@ class DualEncoder(Part):
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens, or a vector longer than max_norm, raises DataError."""
+        many_texts(texts, "texts")
         vectors = self._towers[1].encode(texts)
         if self.max_norm is None:
             return self._shortened(vectors)
@@ -192,7 +200,8 @@ class DualEncoder(Part):
         return Tower(
             side.folder,
             self.max_tokens,
-            self.choice,
+            self.runtime,
+            self.precision,
             self.threads,
             side.pooling if self.pooling == "auto" else self.pooling,
             unit=self.similarity != "dot",

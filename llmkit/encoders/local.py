@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from llmkit import weights
+from llmkit.arguments import many_texts
 from llmkit.encoders.bilingual_dictionary import Dictionaries
 from llmkit.encoders.identity import identity
 from llmkit.encoders.runtime import capabilities
+from llmkit.encoders.runtime.selection import CheckedGraph
 from llmkit.encoders.tower import Tower
 from llmkit.part import Part
 
@@ -50,10 +52,20 @@ class LocalEncoder(Part):
         self._tower_of(folder).check()
         return folder
 
-    @cached_property
+    @property
     def choice(self) -> capabilities.Choice:
         """The runtime and precision in use, and why."""
-        return capabilities.choose(self.runtime, self.precision)
+        return self._tower.selection.choice
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: a faster runtime or precision that failed its check on this machine."""
+        return self._tower.selection.notes
+
+    @property
+    def checked_graph(self) -> CheckedGraph:
+        """The graph with what its self-check needs."""
+        return self._tower.checked_graph
 
     @property
     def dim(self) -> int:
@@ -82,10 +94,12 @@ class LocalEncoder(Part):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._tower.encode(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._tower.encode(texts)
 
     @cached_property
@@ -93,4 +107,4 @@ class LocalEncoder(Part):
         return self._tower_of(self.folder)
 
     def _tower_of(self, folder: Path) -> Tower:
-        return Tower(folder, self.max_tokens, self.choice, self.threads, dictionaries=self.words)
+        return Tower(folder, self.max_tokens, self.runtime, self.precision, self.threads, dictionaries=self.words)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.encoders.identity import identity
 from llmkit.errors import DataError, ModelError
 from llmkit.part import Part
@@ -58,10 +59,12 @@ class OpenAIEncoder(Part):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._encode(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmkit import cpu, weights
 from llmkit.encoders.bilingual_dictionary import Words, read
-from llmkit.encoders.runtime import capabilities, tensors
-from llmkit.encoders.runtime.bert_graph import Pooling, Table, build
-from llmkit.encoders.runtime.runtimes import Runner, batches, open_runtime
+from llmkit.encoders.runtime import tensors
+from llmkit.encoders.runtime.bert_graph import Pooling, Table, build, read_encoder_config, write_encoder
+from llmkit.encoders.runtime.graphs import kept_graph
+from llmkit.encoders.runtime.numpy_graph import NumpyGraph, evaluate
+from llmkit.encoders.runtime.runtimes import Batch, batches
+from llmkit.encoders.runtime.selection import TEXTS, CheckedGraph, Selection, select
 from llmkit.errors import DataError, ModelError
+from llmkit.weights.self_check import compare_vectors
 
 _BUDGET = 1024  # tokens of a batch: measured on two cores, larger ones fall out of the cache
 _MOST = 64
-_GRAPH = 2  # raised when the graph of the same weights changes
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,10 @@ class Tower:
 
     folder: Path
     max_tokens: int
-    choice: capabilities.Choice
+    runtime: str = "auto"
+    """``auto``, ``openvino`` or ``onnxruntime``."""
+    precision: str = "auto"
+    """``auto``, ``f32`` or ``bf16``."""
     threads: int | None = None
     pooling_word: Pooling | None = None
     """None: as the folder says."""
@@ -64,9 +69,7 @@ class Tower:
         """config.json, once the folder and max_tokens are known to fit."""
         self.check()
         config: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-        limit = int(config["max_position_embeddings"])
-        if config.get("model_type") not in ("bert", "dpr"):
-            limit -= 2  # RoBERTa keeps two positions for padding
+        limit = _positions(config)
         if self.max_tokens > limit:
             raise ModelError(f"max_tokens {self.max_tokens} is more than the {limit} positions of {self.folder}")
         return config
@@ -137,31 +140,73 @@ class Tower:
                 )
         vectors = np.empty((len(ids), self.dim), dtype=np.float32)
         if ids:
-            self._run(batches(ids, budget=_BUDGET, most=_MOST), vectors)
+            self.selection.run(batches(ids, budget=_BUDGET, most=_MOST), vectors)
         if self.unit:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # bf16 leaves the norm a little off
         return vectors
 
     @cached_property
-    def _graph(self) -> tuple[Path, str]:
-        """The ONNX graph, built once a model and kept, and the SHA-256 of the weights it was built from."""
-        self.check()
-        file = cast("Path", tensors.file_of(self.folder))
-        stat = file.stat()
-        how = f"{self.pooling} {self.unit} {_GRAPH}"
+    def selection(self) -> Selection:
+        """The runtime and precision in use, checked on this machine.
+
+        Raises:
+            UnsupportedPrecision: the precision that was asked for cannot be had here.
+            ModelError: no runtime works.
+        """
+        return select(self.runtime, self.precision, self.checked_graph)
+
+    @cached_property
+    def checked_graph(self) -> CheckedGraph:
+        """The graph with what its self-check needs."""
+        graph, digest = self._graph
+        return CheckedGraph(
+            name=self.folder.name,
+            file=graph,
+            weights=digest,
+            settings=self._settings,
+            prepare=self._check_inputs,
+            reference=self._check_reference,
+            compare=compare_vectors,
+            threads=self.threads or cpu.threads(),
+        )
+
+    def _check_inputs(self) -> list[Batch]:
+        limit = _positions(self.config)
+        ids = [encoding.ids[:limit] for encoding in self.tokenizer.encode_batch_fast(list(TEXTS))]
+        return list(batches(ids, budget=_BUDGET, most=_MOST))
+
+    def _check_reference(self, work: list[Batch]) -> NDArray[np.float32]:
+        """The vectors that come with the weights; for other weights, those that NumPy computes."""
+        if self.unit and not self.dictionaries:
+            shipped = weights.reference_vectors(self._graph[1], self.pooling)
+            if shipped is not None:
+                return shipped
+
+        def build(inputs: dict[str, NDArray[Any]]) -> NumpyGraph:
+            graph = NumpyGraph(self.folder, read_encoder_config(self.folder), tensors.load(self.folder), inputs)
+            write_encoder(graph, self.pooling, unit=self.unit, words=self._table)
+            return graph
+
+        return evaluate(work, build, self.dim)
+
+    @property
+    def _settings(self) -> str:
+        """What shapes the graph beside the weights."""
         config = hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
-        how += f" {self.words.digest}" if self.words else ""
-        seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {config} {how}"
-        cache = weights.home() / "graphs" / hashlib.sha256(seen.encode()).hexdigest()[:16]
-        digest_file, graph = cache / "sha256", cache / "encoder.onnx"
-        if not digest_file.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            made = cache / f"encoder.{os.getpid()}.tmp"
-            whole = self.trained and file.name == "model.safetensors"
-            made.write_bytes(build(self.folder, self.pooling, unit=self.unit, whole=whole, words=self._table))
-            made.replace(graph)
-            digest_file.write_text(tensors.digest(self.folder), encoding="ascii")
-        return graph, digest_file.read_text(encoding="ascii")
+        return f"{self.pooling} {self.unit} {config}" + (f" {self.words.digest}" if self.words else "")
+
+    @cached_property
+    def _graph(self) -> tuple[Path, str]:
+        """The ONNX graph, built once a model and kept, and the SHA-256 of the weights that it was built from."""
+        self.check()
+        file = tensors.file_of(self.folder)
+        assert file is not None  # check() has looked
+        whole = self.trained and file.name == "model.safetensors"
+        return kept_graph(
+            [file],
+            self._settings,
+            lambda: build(self.folder, self.pooling, unit=self.unit, whole=whole, words=self._table),
+        )
 
     @property
     def _table(self) -> Table | None:
@@ -177,10 +222,11 @@ class Tower:
         tokenizer.no_padding()
         return tokenizer
 
-    @cached_property
-    def _run(self) -> Runner:
-        threads = self.threads or cpu.threads()
-        return open_runtime(self.choice.runtime, self._graph[0], self.choice.precision, threads)
+
+def _positions(config: dict[str, Any]) -> int:
+    """How many tokens the model can place."""
+    limit = int(config["max_position_embeddings"])
+    return limit if config.get("model_type") in ("bert", "dpr") else limit - 2  # RoBERTa keeps two for padding
 
 
 def pooling_named(file: Path) -> Pooling:

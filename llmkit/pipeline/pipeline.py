@@ -14,11 +14,12 @@ from pydantic import Field, model_validator
 
 from llmkit import assets, config
 from llmkit.approval import ApprovalNeeded, Caller, Decision
+from llmkit.arguments import many_texts
 from llmkit.errors import Cancelled, ConfigError, DataError
 from llmkit.knowledge.filters.expression import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
-from llmkit.pipeline.run_context import Listener, Run
+from llmkit.pipeline.run_context import Listener, RunContext
 from llmkit.pipeline.telemetry import spans
 from llmkit.protocols import Step
 from llmkit.registry import one_of
@@ -108,7 +109,7 @@ class Pipeline(Part):
         Raises:
             StepError: a step failed; says which, the cause is chained.
         """
-        run = Run(self, on_event, caller)
+        run = RunContext(self, on_event, caller)
         with spans.run(self.name, len(state.records)) as told:
             for index, step in enumerate(self.steps[start:stop], start):
                 state = run.step(index, step, state)
@@ -119,6 +120,7 @@ class Pipeline(Part):
 
     def batch(self, questions: Sequence[str]) -> list[State]:
         """Answer many questions in order; the first failure is raised."""
+        many_texts(questions, "questions")
         return [self.run(question) for question in questions]
 
     def stream(
@@ -287,6 +289,7 @@ def load_pipeline(name: str | Path, overrides: Sequence[str] = (), *, knowledge:
     Raises:
         ConfigError: with every problem of the file and where it stands.
     """
+    many_texts(overrides, "overrides")
     found = config.read(assets.find("pipelines", str(name))).override(overrides)
     if knowledge is not None:
         found = config.Config({**found.values, "knowledge": str(knowledge)}, found.source, found.places)

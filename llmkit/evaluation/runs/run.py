@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from llmkit.arguments import many_texts
 from llmkit.errors import Cancelled, DataError, LlmkitError, ModelError
 from llmkit.evaluation.runs.run_folder import RunFolder, write_json
 from llmkit.evaluation.runs.run_digest import digest
@@ -76,6 +77,8 @@ def evaluate(
         DataError: too many samples fail, the disk is full, or another process writes to this run. What is done is kept.
         Cancelled: interrupted; what is done is kept.
     """
+    if only is not None:
+        many_texts(only, "only")
     folder = plan.folder()
     with folder.writing() as writing:
         rescored = _rescore(plan, folder, writing)

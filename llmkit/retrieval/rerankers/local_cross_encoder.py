@@ -13,19 +13,29 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmkit import cpu, weights
+from llmkit.arguments import many_texts
 from llmkit.encoders.runtime import capabilities, tensors
-from llmkit.encoders.runtime.bert_graph import Pooling, read_config
+from llmkit.encoders.runtime.bert_graph import BertGraph, Pooling, read_config
 from llmkit.encoders.runtime.graphs import kept_graph
-from llmkit.encoders.runtime.runtimes import Runner, batches, open_runtime
+from llmkit.encoders.runtime.numpy_graph import NumpyGraph, evaluate
+from llmkit.encoders.runtime.runtimes import Batch, batches
+from llmkit.encoders.runtime.selection import CheckedGraph, Selection, select
 from llmkit.errors import ModelError
 from llmkit.part import Part
-from llmkit.retrieval.rerankers.cross_encoder_onnx import build_cross_encoder
+from llmkit.retrieval.rerankers.cross_encoder_onnx import write_cross_encoder
 from llmkit.retrieval.rerankers.pair_tokens import PairTokenizer, typed
 from llmkit.types import Hit
+from llmkit.weights.self_check import compare_scores
 
 _BUDGET = 2048  # tokens of a batch; see benchmarks/reranker.py --latency
 _MOST = 64
 CARD = "reranker.json"
+CHECK_PAIRS = (
+    ("pump", "The seal of the pump must be replaced every 2,000 hours."),
+    ("What does the warranty exclude?", "Cold water in the motor voids the warranty."),
+    ("How many people live in Berlin?", "pump"),
+)
+"""Questions and passages of the check that a runtime passes before its first use."""
 
 
 class Card(BaseModel):
@@ -83,6 +93,7 @@ class LocalCrossEncoder(Part):
 
         ``score`` is the model's and the retriever's together, ``scores["reranker"]`` the model's alone.
         """
+        many_texts(queries, "queries")
         pairs = [(query, hit) for query, found in zip(queries, hits, strict=True) for hit in found]
         scored = self.score([query for query, _ in pairs], [hit.chunk.indexed_text for _, hit in pairs]).scores
         prior, ranked, at = self.card.prior if self.prior is None else self.prior, [], 0
@@ -101,17 +112,20 @@ class LocalCrossEncoder(Part):
 
     def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
         """Of how many pairs something is not read: a long question, or a long passage with ``long: cut``."""
+        many_texts(queries, "queries")
         pairs = [(query, hit.chunk.indexed_text) for query, found in zip(queries, hits, strict=True) for hit in found]
         asked, passages = [query for query, _ in pairs], [text for _, text in pairs]
         return self._pairs.sequences(asked, passages, self.longest, self.long == "window").cut
 
     def score(self, queries: Sequence[str], passages: Sequence[str]) -> PairScores:
         """Score pairs: the first query with the first passage and so on."""
+        many_texts(queries, "queries")
+        many_texts(passages, "passages")
         made = self._pairs.sequences(queries, passages, self.longest, self.long == "window")
         out = np.empty((len(made.ids), 1), dtype=np.float32)
         if made.ids:
             work = batches(made.ids, budget=_BUDGET, most=_MOST)
-            self._run(typed(work, made.types) if self._reads_types else work, out)
+            self.selection.run(typed(work, made.types) if self._reads_types else work, out)
         best = np.full(len(queries), -np.inf, dtype=np.float32)
         np.maximum.at(best, made.pair, out[:, 0])
         return PairScores(best, made.windowed, made.cut)
@@ -142,10 +156,36 @@ class LocalCrossEncoder(Part):
         except ValidationError as error:
             raise ModelError(f"{file}: {error}") from error
 
-    @cached_property
+    @property
     def choice(self) -> capabilities.Choice:
         """The runtime and precision in use, and why."""
-        return capabilities.choose(self.runtime, self.precision)
+        return self.selection.choice
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: a faster runtime or precision that failed its check on this machine."""
+        return self.selection.notes
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The runtime and precision in use, checked on this machine against NumPy in float32.
+
+        Raises:
+            UnsupportedPrecision: the precision that was asked for cannot be had here.
+            ModelError: no runtime works.
+        """
+        graph, digest = self._graph
+        checked = CheckedGraph(
+            name=self.folder.name,
+            file=graph,
+            weights=digest,
+            settings=self._settings,
+            prepare=self._check_inputs,
+            reference=self._check_reference,
+            compare=compare_scores,
+            threads=self.threads or cpu.threads(),
+        )
+        return select(self.runtime, self.precision, checked)
 
     @property
     def identity(self) -> str:
@@ -189,22 +229,38 @@ class LocalCrossEncoder(Part):
         tokenizer.no_padding()
         return PairTokenizer(tokenizer)
 
+    @property
+    def _settings(self) -> str:
+        """What shapes the graph beside the weights."""
+        return f"cross-encoder {self.card.model_dump_json()} {self._base / 'config.json'}"
+
     @cached_property
     def _graph(self) -> tuple[Path, str]:
         names = ["delta.safetensors", "head.safetensors"] if self.card.base else ["model.safetensors"]
-        settings = f"cross-encoder {self.card.model_dump_json()} {self._base / 'config.json'}"
-        return kept_graph([self.folder / name for name in names], settings, self._build)
+        return kept_graph([self.folder / name for name in names], self._settings, self._build)
 
     def _build(self) -> bytes:
+        return write_cross_encoder(BertGraph(self.folder, self._config, self._tensors()), self.card.pooling)
+
+    def _tensors(self) -> dict[str, Any]:
         values = tensors.load(self.folder)
         if self.card.base:
             values |= tensors.read(self.folder / "head.safetensors")
-        return build_cross_encoder(self.folder, self._config, values, self.card.pooling)
+        return values
 
-    @cached_property
-    def _run(self) -> Runner:
-        threads = self.threads or cpu.threads()
-        return open_runtime(self.choice.runtime, self._graph[0], self.choice.precision, threads)
+    def _check_inputs(self) -> list[Batch]:
+        queries, passages = zip(*CHECK_PAIRS, strict=True)
+        made = self._pairs.sequences(queries, passages, self.longest, windows=False)
+        work = batches(made.ids, budget=_BUDGET, most=_MOST)
+        return list(typed(work, made.types) if self._reads_types else work)
+
+    def _check_reference(self, work: list[Batch]) -> NDArray[np.float32]:
+        def build(inputs: dict[str, NDArray[Any]]) -> NumpyGraph:
+            graph = NumpyGraph(self.folder, self._config, self._tensors(), inputs)
+            write_cross_encoder(graph, self.card.pooling)
+            return graph
+
+        return evaluate(work, build, width=1)
 
 
 def scaled(scores: Sequence[float]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.errors import KnowledgeError, ModelError
 from llmkit.extras import need
 from llmkit.part import Part
@@ -49,6 +50,7 @@ class CrossEncoder(Part):
         Raises:
             ModelError: the model does not load, or gives something else than one number a pair.
         """
+        many_texts(queries, "queries")
         pairs = _pairs(queries, hits)
         if not pairs:
             return [[] for _ in hits]
@@ -61,6 +63,7 @@ class CrossEncoder(Part):
 
     def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
         """Of how many pairs the model reads only the beginning of the passage."""
+        many_texts(queries, "queries")
         tokenizer = self._model.tokenizer
         pairs = _pairs(queries, hits)
         if not pairs:
@@ -117,6 +120,7 @@ class LateInteraction(Part):
         Raises:
             ModelError: the model does not load.
         """
+        many_texts(queries, "queries")
         if not any(hits):
             return [[] for _ in hits]
         texts = list(dict.fromkeys(hit.chunk.indexed_text for found in hits for hit in found))
@@ -132,6 +136,7 @@ class LateInteraction(Part):
 
     def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
         """Of how many pairs something is longer than the model reads."""
+        many_texts(queries, "queries")
         tokenizer, first = self._model.tokenizer, self._model[0]
         limit = self._model.max_seq_length or tokenizer.model_max_length
         longest = {"query": getattr(first, "query_length", None), "document": getattr(first, "document_length", None)}

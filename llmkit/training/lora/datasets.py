@@ -9,9 +9,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from llmkit import prompts
 from llmkit.errors import DataError, LlmkitError, unknown
@@ -19,7 +19,7 @@ from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.evaluation.tasks import rows
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, numbered
+from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, format_passages
 from llmkit.training.lora.conversations import (
     ChatTurn,
     Conversation,
@@ -159,13 +159,8 @@ class QuestionRows(Rows):
 
     type: ClassVar[str] = "questions"
 
-    prompt: str = "answer@v1"
+    prompt: Annotated[str, prompts.PromptRef("question", "passages")] = "answer@v1"
     """The prompt of the answer step this is trained for, with the variables ``question`` and ``passages``."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ("passages", "question"))
 
     def columns(self, row: Mapping[str, Any]) -> Collection[str]:
         """The columns that this type reads."""
@@ -270,7 +265,7 @@ def number_passages(passages: Any) -> str:
             raise DataError(f"passages[{n}]: {unknown('key', extra, ('title', 'text', *LABELS))}")
         title, text = str(row.get("title") or ""), row["text"]
         hits.append(Hit(Chunk("", n, 0, len(text), text, 0, title=title), 0.0))
-    return numbered(hits)
+    return format_passages(hits)
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from llmkit.arguments import many_texts
 from llmkit.part import Part
 from llmkit.registry import one_of
 from llmkit.training import recipes
@@ -115,4 +116,5 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> LoraRecipe:
     Raises:
         ConfigError: every problem of the recipe.
     """
+    many_texts(overrides, "overrides")
     return recipes.load(name, overrides, LoraRecipe)

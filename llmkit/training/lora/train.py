@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmkit import __version__, cpu
+from llmkit import cpu
 from llmkit.errors import DataError, ModelError
 from llmkit.models.local.adapter import PROBE_LEAST
 from llmkit.training.adapters.base_model import Base, open_base
@@ -26,6 +26,7 @@ from llmkit.training.lora.objective import CrossEntropy, LoraObjective, finetune
 from llmkit.training.lora.preflight import Preflight, compare_with_serving, consecutive_users, inspect
 from llmkit.training.lora.recipe import LoraRecipe
 from llmkit.training.loss_plot import loss_plot
+from llmkit.version import __version__
 
 _NO_EFFECT = ("name", "out", "data", "dev", "weights_dtype")
 """Settings in which an unfinished training and its continuation may differ; the data is compared by its digest."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.runtime import capabilities
+from llmkit import cpu
 from llmkit.errors import DataError
 from llmkit.training.data.rerank_candidates import Group
 from llmkit.training.loop import LoopSettings, LossPart, linear
@@ -41,7 +41,8 @@ class RerankerObjective:
             )
         self.net = CrossEncoder(recipe)
         self.parameters: dict[str, Any] = dict(self.net.named())
-        self.precision = capabilities.choose("auto", recipe.precision).precision
+        automatic = "bf16" if cpu.has_bfloat16() else "f32"
+        self.precision = automatic if recipe.precision == "auto" else recipe.precision
         self.before = mrr(dev, [group.prior for group in dev])
         """MRR@10 of the retriever alone on the dev questions."""
 

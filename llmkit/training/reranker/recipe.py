@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmkit.arguments import many_texts
 from llmkit.registry import one_of
 from llmkit.training import recipes
 from llmkit.training.recipes import LoraSettings, Section
@@ -108,4 +109,5 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> RerankerRecipe:
     Raises:
         ConfigError: everything that is wrong with it.
     """
+    many_texts(overrides, "overrides")
     return recipes.load(name, overrides, RerankerRecipe)

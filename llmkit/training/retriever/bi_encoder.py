@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit import cpu
 from llmkit.encoders.runtime.bert_graph import Pooling
 from llmkit.encoders.tower import pooling_named
 from llmkit.errors import ModelError
@@ -120,11 +121,9 @@ class BiEncoder:
     @property
     def bf16(self) -> bool:
         """Whether matrices are multiplied in bf16."""
-        from llmkit.encoders.runtime import capabilities
-
         if self.recipe.precision != "auto":
             return self.recipe.precision == "bf16"
-        return self.device != "cpu" or bool(capabilities.cpu_features() & {"avx512_bf16", "amx_bf16"})
+        return self.device != "cpu" or cpu.has_bfloat16()
 
     def vectors(self, side: Side, ids: TokenIds) -> NDArray[np.float32]:
         """Vectors of many texts, without gradients."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmkit import __version__, cpu, weights
+from llmkit import cpu, weights
 from llmkit.encoders.dual import DualEncoder
 from llmkit.encoders.runtime import tensors
 from llmkit.extras import need
@@ -23,6 +23,7 @@ from llmkit.training.retriever.bi_encoder import BiEncoder, Side, SideTokenizer
 from llmkit.training.retriever.dev_eval import DevSet
 from llmkit.training.retriever.objective import RetrieverObjective
 from llmkit.training.retriever.recipe import RetrieverRecipe
+from llmkit.version import __version__
 
 _NO_EFFECT = ("out", "data", "dev", "corpus", "checkpoint_every", "threads", "weights", "weights_dtype", "name")
 """Settings in which an unfinished training and its continuation may differ; the data is compared by its digest."""
