@@ -65,3 +65,12 @@ def one_or_many(items: str | Path | Iterable[Item], name: str) -> list[Item]:
     if not isinstance(items, Iterable):
         raise DataError(f"{name} takes one item or a list of items, not {type(items).__name__}")
     return list(items)
+
+
+def one_or_many_texts(items: str | Iterable[str], name: str) -> list[str]:
+    """Like :func:`one_or_many`; every item must be a string.
+
+    Raises:
+        DataError: an item is something else; the message gives its position.
+    """
+    return list(many_texts(one_or_many(items, name), name))

@@ -108,7 +108,7 @@ def test_from_an_upload_to_the_passage_and_over_a_reload(page, tmp_path):
         assert page.locator(".answer .text").last.inner_text() == said
         assert page.locator('[aria-label="Good answer"][aria-pressed="true"]').count() == 1
         assert page.locator("#history li").count() == 1
-        (row,) = served.service.drawers.of(_local()).ratings.rows()
+        (row,) = served.service.stores.for_caller(_local()).feedback.rows()
         assert (row["rating"], row["question"]) == ("up", f"What? {NASTY}")
 
         page.locator("#history .plain").click()
@@ -126,9 +126,9 @@ def test_from_an_upload_to_the_passage_and_over_a_reload(page, tmp_path):
 
 
 def _local():
-    from llmkit.serve.auth.principal import LOCAL
+    from llmkit.serve.auth.principal import LOCAL_PRINCIPAL
 
-    return LOCAL
+    return LOCAL_PRINCIPAL
 
 
 def test_stop_ends_the_model_and_keeps_no_turn(page, tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_stop_ends_the_model_and_keeps_no_turn(page, tmp_path, monkeypatch):
         page.locator(".draft p").wait_for(state="attached")
         page.click("#stop")
         page.locator("article .hint", has_text="Stopped. This turn is not kept.").wait_for()
-        served.until(lambda: served.service.kitchen.turnstile.busy == 0)
+        served.until(lambda: served.service.runner.admission.busy == 0)
         count = len(spoken)
         hold.wait(0.1)
         assert len(spoken) == count < 20_000
@@ -213,9 +213,9 @@ def test_a_person_decides_on_what_an_agent_wants_done(page, tmp_path):
 
 
 def test_a_key_is_asked_for_and_used(page, tmp_path):
-    from llmkit.serve.auth.api_keys import KeyRing
+    from llmkit.serve.auth.api_keys import KeyStore
 
-    _, text = KeyRing(tmp_path / "serve").add("me", ["ask"])
+    _, text = KeyStore(tmp_path / "serve").add("me", ["ask"])
     with running(tmp_path, keys=True) as served:
         page.goto(served.url)
         page.locator("#key-text").fill("llmkit-wrong")

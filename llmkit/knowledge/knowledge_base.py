@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.arguments import many_texts, one_or_many
+from llmkit.arguments import many_texts, one_or_many, one_or_many_texts
 from llmkit.encoders.load import load_encoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import embedding_spaces, generations
@@ -421,7 +421,7 @@ class KnowledgeBase:
         from llmkit.knowledge.ingestion.writer import Writer
 
         self.check_writable()
-        ids = one_or_many(ids, "ids")
+        ids = one_or_many_texts(ids, "ids")
         note = f"delete {len(ids)} documents"
         with writer_lock(self.path, note), Writer(self, note) as writer:
             return sum(writer.remove_document(name) for name in ids)
@@ -454,7 +454,7 @@ class KnowledgeBase:
         """
         from llmkit.knowledge.local.maintenance.purge import forget
 
-        return forget(self, one_or_many(ids, "ids"))
+        return forget(self, one_or_many_texts(ids, "ids"))
 
     def delete_source(self, uri: str) -> int:
         """Delete a file's documents and its entry; returns how many documents it had. The file itself stays."""

@@ -83,6 +83,8 @@ def check(queries: Sequence[str], k: int) -> None:
     Raises:
         DataError: says which.
     """
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise DataError(f"k is {k!r}: how many passages to find is a whole number")
     if k < 1:
         raise DataError(f"k is {k}: how many passages to find is 1 or more")
     for position, query in enumerate(many_texts(queries, "queries")):

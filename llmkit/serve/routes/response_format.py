@@ -1,4 +1,4 @@
-"""An answer as JSON: what OpenAI's forms have no field for stands beside them under ``llmkit``."""
+"""Answers as JSON. The field ``llmkit`` holds what OpenAI's formats have no field for."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from llmkit.pipeline.citation_json import citation_to_json
-from llmkit.serve.runtime.jobs import Order
-from llmkit.serve.runtime.service import Answered
+from llmkit.serve.runtime.job_runner import Job
+from llmkit.serve.runtime.service import RunResult
 from llmkit.types import Answer, Event, State
 
 Row = dict[str, Any]
 
 
-def answer_of(state: State) -> Answer:
-    """The answer of a run. One that only retrieves answers with its passages."""
+def final_answer(state: State) -> Answer:
+    """Return the answer of a run. The answer of a run that only retrieves is its passages."""
     if state.answer is not None:
         return state.answer
     if not state.hits:
@@ -22,54 +22,59 @@ def answer_of(state: State) -> Answer:
     return Answer("\n\n".join(f"[{n}] {hit.chunk.text}" for n, hit in enumerate(state.hits, 1)))
 
 
-def beside(answered: Answered, notes: Sequence[str] = ()) -> Row:
-    """The field ``llmkit`` of an answer."""
-    answer = answer_of(answered.state)
-    told = [note for record in answered.state.records for note in record.detail.get("notes", ())]
+def extension_fields(result: RunResult, notes: Sequence[str] = ()) -> Row:
+    """Return the value of the field ``llmkit``: trace, citations, abstention, unsupported sentences and notes."""
+    answer = final_answer(result.state)
+    of_steps = [note for record in result.state.records for note in record.detail.get("notes", ())]
     return {
-        "trace": answered.trace,
-        "citations": [citation_to_json(one) for one in answer.citations],
+        "trace": result.trace,
+        "citations": [citation_to_json(citation) for citation in answer.citations],
         "abstained": answer.abstained,
         "unsupported": list(answer.unsupported),
-        "notes": [*notes, *told],
+        "notes": [*notes, *of_steps],
     }
 
 
-def usage(state: State) -> Row:
-    """Tokens as OpenAI counts them."""
-    used = state.usage
+def token_usage(state: State) -> Row:
+    """Return the tokens of a run in OpenAI's format."""
+    usage = state.usage
     return {
-        "prompt_tokens": used.input_tokens,
-        "completion_tokens": used.output_tokens,
-        "total_tokens": used.input_tokens + used.output_tokens,
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
     }
 
 
-async def texts(order: Order[Answered], *, held: bool) -> AsyncIterator[str | Answered]:
-    """The answer in pieces, then what came of the run.
+async def answer_pieces(job: Job[RunResult], *, withhold: bool) -> AsyncIterator[str | RunResult]:
+    """Yield the answer in pieces of text, then the result of the run.
 
     Args:
-        order: the run.
-        held: say nothing before the end, since a later step may change what is said before. Where what was said is not
-            how the answer begins, nobody could take it back.
+        job: the run.
+        withhold: yield no text before the run has ended, because a later step may change the answer and nothing that
+            was sent can be taken back.
 
     Raises:
-        Cancelled: the client has gone.
-        Exception: what went wrong in the run.
+        Cancelled: the client has disconnected.
+        Exception: whatever the run raised.
     """
-    said = ""
-    async for event in order:
-        if event.kind == "token" and event.text and not held:
-            said += event.text
+    sent = ""
+    async for event in job:
+        if event.kind == "token" and event.text and not withhold:
+            sent += event.text
             yield event.text
-    answered = await order.result()
-    text = answer_of(answered.state).text
-    rest = text[len(said) :] if text.startswith(said) else "" if text == said.strip() else f"\n\n{text}"
+    result = await job.result()
+    text = final_answer(result.state).text
+    if text.startswith(sent):
+        rest = text[len(sent) :]
+    elif text == sent.strip():
+        rest = ""
+    else:
+        rest = f"\n\n{text}"
     if rest:
         yield rest
-    yield answered
+    yield result
 
 
 def event_row(event: Event) -> Row:
-    """An event of a run."""
+    """Return an event of a run as a JSON object."""
     return {"kind": event.kind, "step": event.step, "text": event.text}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from llmkit import cpu
 from llmkit.encoders.runtime.bert_graph import Pooling
-from llmkit.encoders.tower import pooling_named
+from llmkit.encoders.tower import read_pooling
 from llmkit.errors import ModelError
 from llmkit.models.local.check_weights import complete
 from llmkit.training.retriever.recipe import RetrieverRecipe
@@ -149,7 +149,7 @@ def micro_batches(ids: TokenIds, budget: int) -> Iterator[list[int]]:
 def pooling_of(folder: Path) -> Pooling:
     """As a sentence-transformers folder says it; mean where nothing does."""
     file = folder / "1_Pooling" / "config.json"
-    return pooling_named(file) if file.is_file() else "mean"
+    return read_pooling(file) if file.is_file() else "mean"
 
 
 def _pooled(state: Any, mask: Any, pooling: str) -> Any:
