@@ -72,7 +72,8 @@ class Served:
 
 
 @contextmanager
-def running(folder, script=SAID, pipelines=PIPELINES, **settings):
+def running(folder, script=SAID, pipelines=PIPELINES, load=None, **settings):
+    """A server whose pipelines ask a scripted model, or the models that `load` loads."""
     model = ScriptedChat((lambda _: script) if isinstance(script, str) else script)
     values = {"port": 0, "knowledge": folder / "kb", "data": folder / "serve", "sessions": folder / "s.sqlite",
               "encoder": "hashing", "grace": 2.0}  # fmt: skip
@@ -80,7 +81,7 @@ def running(folder, script=SAID, pipelines=PIPELINES, **settings):
 
     def registry():
         loaded = [Pipeline.model_validate({"name": name, **one}) for name, one in pipelines.items()]
-        return PipelineRegistry(loaded, KnowledgePool(made.knowledge), lambda _: model)
+        return PipelineRegistry(loaded, KnowledgePool(made.knowledge), load or (lambda _: model))
 
     told = []
     server = create_server(made, registry, told.append)

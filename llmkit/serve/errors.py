@@ -10,11 +10,15 @@ from llmkit.errors import (
     Cancelled,
     ConfigError,
     DataError,
+    EmptyReply,
+    IncompleteReply,
     KnowledgeError,
     LlmkitError,
     MissingExtra,
     ModelError,
+    ModelRefusal,
     PromptError,
+    ReplyError,
     StepError,
     TooLong,
 )
@@ -55,6 +59,8 @@ def to_http_error(error: BaseException) -> HttpError:
         cause = error.__cause__
         of_cause = to_http_error(cause) if isinstance(cause, LlmkitError) else HttpError(500, "")
         return HttpError(of_cause.status, str(error), code=of_cause.code, retry_after=of_cause.retry_after)
+    if isinstance(error, ReplyError):
+        return HttpError(502, str(error), code=_reply_error_code(error))
     if isinstance(error, TooLong):
         return HttpError(400, str(error), code="context_length_exceeded")
     if isinstance(error, ModelError):
@@ -86,8 +92,15 @@ def error_body(error: HttpError, request_id: str, caller: Principal | None = Non
 
 
 def error_headers(error: HttpError) -> dict[str, str]:
-    """Return the headers of an error's response: ``Retry-After`` and ``WWW-Authenticate`` where they apply."""
+    """Return the headers of an error's response: ``Retry-After`` and others, where they apply."""
     headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+    if error.status == 502:
+        headers["X-Should-Retry"] = "false"  # OpenAI's clients repeat every other 5xx, and the reply would be the same
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return headers
+
+
+def _reply_error_code(error: ReplyError) -> str:
+    codes = {ModelRefusal: "model_refusal", EmptyReply: "empty_reply", IncompleteReply: "incomplete_reply"}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), "model_failed")

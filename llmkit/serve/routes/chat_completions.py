@@ -15,10 +15,16 @@ from llmkit.serve.errors import error_body, to_http_error
 from llmkit.serve.routes.dependencies import caller_of, request_id_of, service_of
 from llmkit.serve.routes.json_response import Utf8JsonResponse
 from llmkit.serve.routes.request_schemas import ChatRequest, check_parameters, split_conversation
-from llmkit.serve.routes.response_format import answer_pieces, extension_fields, final_answer, token_usage
-from llmkit.serve.routes.sse import EventStream, format_event, wait_for_first, wait_for_result
+from llmkit.serve.routes.response_format import (
+    Completion,
+    RetryNotice,
+    answer_pieces,
+    is_content,
+    token_usage,
+    wait_for_completion,
+)
+from llmkit.serve.routes.sse import EventStream, format_event, wait_for_first
 from llmkit.serve.runtime.pipeline_registry import revises_answer
-from llmkit.serve.runtime.service import RunResult
 
 router = APIRouter(tags=["OpenAI"])
 _CREATED = int(time.time())
@@ -67,29 +73,28 @@ async def complete(request: Request, body: ChatRequest) -> Response:
     )
     head = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": body.model}
     if not body.stream:
-        result = await wait_for_result(job, request)
-        message = {"role": "assistant", "content": final_answer(result.state).text, "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        done = await wait_for_completion(job, request, notes)
+        message = {"role": "assistant", "content": done.text, "refusal": done.refusal}
+        choice = {"index": 0, "message": message, "finish_reason": done.finish_reason, "logprobs": None}
         return Utf8JsonResponse(
             {
                 **head,
                 "object": "chat.completion",
                 "choices": [choice],
-                "usage": token_usage(result.state),
-                "llmkit": extension_fields(result, notes),
+                "usage": token_usage(done.usage),
+                "llmkit": done.extension,
             }
         )
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     withhold = revises_answer(service.registry.get(body.model))
-    pieces = await wait_for_first(answer_pieces(job, withhold=withhold), job, request)
+    pieces = await wait_for_first(answer_pieces(job, notes, withhold=withhold), job, request, is_content)
     head["object"] = "chat.completion.chunk"
-    return EventStream(_chunks(pieces, head, notes, request, include_usage=include_usage), job)
+    return EventStream(_chunks(pieces, head, request, include_usage=include_usage), job)
 
 
 async def _chunks(
-    pieces: AsyncIterator[str | RunResult],
+    pieces: AsyncIterator[str | RetryNotice | Completion],
     head: dict[str, Any],
-    notes: list[str],
     request: Request,
     *,
     include_usage: bool,
@@ -103,10 +108,14 @@ async def _chunks(
         async for piece in pieces:
             if isinstance(piece, str):
                 yield chunk({"content": piece})
+            elif isinstance(piece, RetryNotice):
+                yield chunk({}, llmkit={"notes": [piece.text], "wait": piece.seconds})
             else:
-                yield chunk({}, "stop", llmkit=extension_fields(piece, notes))
+                if piece.refusal is not None:
+                    yield chunk({"refusal": piece.refusal})
+                yield chunk({}, piece.finish_reason, llmkit=piece.extension)
                 if include_usage:
-                    yield format_event({**head, "choices": [], "usage": token_usage(piece.state)})
+                    yield format_event({**head, "choices": [], "usage": token_usage(piece.usage)})
                 yield b"data: [DONE]\n\n"
     except LlmkitError as error:
         yield format_event(error_body(to_http_error(error), request_id_of(request), caller_of(request)))

@@ -11,7 +11,6 @@ from starlette.requests import Request
 
 from llmkit.errors import unknown
 from llmkit.serve.errors import HttpError
-from llmkit.serve.json_encoding import replace_surrogates
 from llmkit.serve.routes.dependencies import caller_of, service_of
 from llmkit.serve.routes.request_schemas import EmbeddingRequest, check_parameters
 
@@ -27,7 +26,7 @@ def embed(request: Request, body: EmbeddingRequest) -> dict[str, Any]:
     check_parameters(body)
     if body.model != "encoder":
         raise HttpError(404, unknown("embedding model", body.model, ["encoder"]), code="model_not_found")
-    texts = [replace_surrogates(text) for text in ([body.input] if isinstance(body.input, str) else body.input)]
+    texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts:
         raise HttpError(400, "'input' is empty: send at least one text")
     with service_of(request).knowledge.view(caller_of(request).reader) as kb:

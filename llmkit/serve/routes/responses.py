@@ -15,14 +15,20 @@ from llmkit.serve.errors import error_body, to_http_error
 from llmkit.serve.routes.dependencies import caller_of, request_id_of, service_of
 from llmkit.serve.routes.json_response import Utf8JsonResponse
 from llmkit.serve.routes.request_schemas import ChatMessage, ResponseRequest, check_parameters, split_conversation
-from llmkit.serve.routes.response_format import answer_pieces, extension_fields, final_answer
-from llmkit.serve.routes.sse import EventStream, format_event, wait_for_first, wait_for_result
+from llmkit.serve.routes.response_format import (
+    Completion,
+    RetryNotice,
+    answer_pieces,
+    is_content,
+    wait_for_completion,
+)
+from llmkit.serve.routes.sse import EventStream, format_comment, format_event, wait_for_first
 from llmkit.serve.runtime.pipeline_registry import revises_answer
-from llmkit.serve.runtime.service import RunResult
-from llmkit.types import State
+from llmkit.types import Usage
 
 router = APIRouter(tags=["OpenAI"])
 Row = dict[str, Any]
+_INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 @router.post("/v1/responses", response_model=None)
@@ -39,11 +45,10 @@ async def respond(request: Request, body: ResponseRequest) -> Response:
     )
     template = _ResponseTemplate(request_id, body.model, body.instructions)
     if not body.stream:
-        result = await wait_for_result(job, request)
-        return Utf8JsonResponse(template.completed(result, notes))
+        return Utf8JsonResponse(template.finished(await wait_for_completion(job, request, notes)))
     withhold = revises_answer(service.registry.get(body.model))
-    pieces = await wait_for_first(answer_pieces(job, withhold=withhold), job, request)
-    return EventStream(_events(pieces, template, notes, request), job)
+    pieces = await wait_for_first(answer_pieces(job, notes, withhold=withhold), job, request, is_content)
+    return EventStream(_events(pieces, template, request), job)
 
 
 class _ResponseTemplate:
@@ -82,10 +87,18 @@ class _ResponseTemplate:
             "id": self.message_id, "type": "message", "role": "assistant", "status": status, "content": content,
         }  # fmt: skip
 
-    def completed(self, result: RunResult, notes: list[str]) -> Row:
-        """Return the response object of a finished run."""
-        message = self.message("completed", [_output_text(final_answer(result.state).text)])
-        return self.response("completed", [message], usage=_usage(result.state), llmkit=extension_fields(result, notes))
+    def finished(self, done: Completion) -> Row:
+        """Return the response object of a finished run, ``completed`` or ``incomplete``."""
+        status = "completed" if done.finish_reason == "stop" else "incomplete"
+        reason = _INCOMPLETE_REASONS.get(done.finish_reason or "")
+        content = _output_text(done.text) if done.refusal is None else _refusal(done.refusal)
+        return self.response(
+            status,
+            [self.message(status, [content])],
+            incomplete_details=None if reason is None else {"reason": reason},
+            usage=_usage(done.usage),
+            llmkit=done.extension,
+        )
 
 
 def _output_text(text: str) -> Row:
@@ -93,8 +106,12 @@ def _output_text(text: str) -> Row:
     return {"type": "output_text", "text": text, "annotations": []}
 
 
-def _usage(state: State) -> Row:
-    usage = state.usage
+def _refusal(words: str) -> Row:
+    """Return the content of a message in which the model refused to answer."""
+    return {"type": "refusal", "refusal": words}
+
+
+def _usage(usage: Usage) -> Row:
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {"cached_tokens": 0},
@@ -105,7 +122,7 @@ def _usage(state: State) -> Row:
 
 
 async def _events(
-    pieces: AsyncIterator[str | RunResult], template: _ResponseTemplate, notes: list[str], request: Request
+    pieces: AsyncIterator[str | RetryNotice | Completion], template: _ResponseTemplate, request: Request
 ) -> AsyncIterator[bytes]:
     numbers = iter(range(1 << 30))
     position = {"item_id": template.message_id, "output_index": 0, "content_index": 0}
@@ -113,23 +130,41 @@ async def _events(
     def event(kind: str, **values: Any) -> bytes:
         return format_event({"type": kind, "sequence_number": next(numbers), **values}, event=kind)
 
+    def begin(part: Row) -> list[bytes]:
+        item = template.message("in_progress", [])
+        return [
+            event("response.output_item.added", output_index=0, item=item),
+            event("response.content_part.added", **position, part=part),
+        ]
+
     yield event("response.created", response=template.response("in_progress", []))
     yield event("response.in_progress", response=template.response("in_progress", []))
-    yield event("response.output_item.added", output_index=0, item=template.message("in_progress", []))
-    yield event("response.content_part.added", **position, part=_output_text(""))
+    text, started = "", False
     try:
-        text = ""
         async for piece in pieces:
+            if isinstance(piece, RetryNotice):
+                yield format_comment(piece.text)
+                continue
+            if not started:
+                refused = isinstance(piece, Completion) and piece.refusal is not None
+                for opening in begin(_refusal("") if refused else _output_text("")):
+                    yield opening
+                started = True
             if isinstance(piece, str):
                 text += piece
                 yield event("response.output_text.delta", **position, delta=piece, logprobs=[])
                 continue
-            response = template.completed(piece, notes)
-            response["output"][0]["content"] = [_output_text(text)]
-            yield event("response.output_text.done", **position, text=text, logprobs=[])
-            yield event("response.content_part.done", **position, part=_output_text(text))
-            yield event("response.output_item.done", output_index=0, item=response["output"][0])
-            yield event("response.completed", response=response)
+            response = template.finished(piece)
+            (item,) = response["output"]
+            if piece.refusal is None:
+                item["content"] = [_output_text(text)]
+                yield event("response.output_text.done", **position, text=text, logprobs=[])
+            else:
+                yield event("response.refusal.delta", **position, delta=piece.refusal)
+                yield event("response.refusal.done", **position, refusal=piece.refusal)
+            yield event("response.content_part.done", **position, part=item["content"][0])
+            yield event("response.output_item.done", output_index=0, item=item)
+            yield event(f"response.{response['status']}", response=response)
     except LlmkitError as error:
         details = error_body(to_http_error(error), request_id_of(request), caller_of(request))["error"]
         problem = {"code": details["code"] or "server_error", "message": details["message"]}

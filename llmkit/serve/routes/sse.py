@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llmkit.errors import Cancelled
-from llmkit.serve.json_encoding import encode_json
+from llmkit.serve.json_encoding import encode_json, replace_surrogates
 from llmkit.serve.runtime.job_runner import Job
 
 Result = TypeVar("Result")
+Piece = TypeVar("Piece")
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _KEEP_ALIVE = 10.0  # seconds; a stream that is silent for one to two of these gets a comment
 _MAX_SILENCE = 10.0  # seconds before a response begins without its first piece; proxies give up later than that
@@ -23,6 +24,11 @@ def format_event(value: object, event: str | None = None) -> bytes:
     """Return one server-sent event with a JSON value. JSON on one line cannot contain the end of an event."""
     head = f"event: {event}\n" if event else ""
     return head.encode() + b"data: " + encode_json(value) + b"\n\n"
+
+
+def format_comment(text: str) -> bytes:
+    """Return a comment, which clients skip and people who watch the stream can read."""
+    return f": {replace_surrogates(' '.join(text.split()))}\n\n".encode()
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
@@ -50,23 +56,37 @@ async def wait_for_result(job: Job[Result], request: Request) -> Result:
         watcher.cancel()
 
 
-async def wait_for_first(pieces: AsyncIterator[Any], job: Job[Any], request: Request) -> AsyncIterator[Any]:
-    """Wait for the first piece of a stream and return the whole stream.
+async def wait_for_first(
+    pieces: AsyncIterator[Piece], job: Job[Any], request: Request, is_content: Callable[[Piece], bool]
+) -> AsyncIterator[Piece]:
+    """Wait for the first piece of content in a stream, and return the whole stream.
 
     An error before the first piece can so be answered with an HTTP status, and not within the stream. After ten seconds
-    without a piece the stream is returned as it is, so that the client sees a sign of life. A client that leaves
+    without content the stream is returned as it is, so that the client sees a sign of life. A client that leaves
     meanwhile stops the job.
+
+    Args:
+        pieces: the stream.
+        job: the job behind it.
+        request: the request of the client.
+        is_content: whether the response may begin with a piece; earlier pieces are kept and come first.
 
     Raises:
         Cancelled: the client has disconnected.
         Exception: whatever the work raised.
     """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _MAX_SILENCE
     watcher = _stop_on_disconnect(job, request.receive)
-    first = asyncio.ensure_future(anext(pieces))
+    early: list[Piece] = []
+    following: asyncio.Future[Piece] = asyncio.ensure_future(anext(pieces))
     try:
-        done, _ = await asyncio.wait({first}, timeout=_MAX_SILENCE)
-        if done:
-            first.result()
+        while True:
+            done, _ = await asyncio.wait({following}, timeout=max(0.0, deadline - loop.time()))
+            if not done or is_content(following.result()):
+                break
+            early.append(following.result())
+            following = asyncio.ensure_future(anext(pieces))
     except StopAsyncIteration:
         raise Cancelled("the client has disconnected") from None
     except BaseException:
@@ -75,9 +95,11 @@ async def wait_for_first(pieces: AsyncIterator[Any], job: Job[Any], request: Req
     finally:
         watcher.cancel()
 
-    async def stream() -> AsyncIterator[Any]:
+    async def stream() -> AsyncIterator[Piece]:
+        for piece in early:
+            yield piece
         try:
-            yield await first
+            yield await following
         except StopAsyncIteration:
             return
         async for piece in pieces:

@@ -16,7 +16,6 @@ from llmkit.pipeline.telemetry import spans
 from llmkit.serve.auth.api_keys import KeyStore
 from llmkit.serve.auth.principal import Principal
 from llmkit.serve.errors import HttpError
-from llmkit.serve.json_encoding import replace_surrogates
 from llmkit.serve.runtime.job_runner import Job, JobRunner
 from llmkit.serve.runtime.knowledge_pool import NO_DOCUMENTS, KnowledgePool
 from llmkit.serve.runtime.metrics import Metrics
@@ -112,11 +111,10 @@ class Service:
             HttpError: the model is unknown, there are no documents, the question is too long, or the queue is full.
             DataError: the question is empty.
         """
-        question = self._check_question(model, question)
-        messages = tuple(Message(message.role, replace_surrogates(message.content)) for message in history)
+        self._check_question(model, question)
 
         def work(pipeline: Pipeline, listener: Listener) -> _Outcome:
-            return _Outcome(pipeline.run(question, history=messages, on_event=listener))
+            return _Outcome(pipeline.run(question, history=history, on_event=listener))
 
         return self._submit(caller, model, question, work, request_id, discard_events=discard_events)
 
@@ -144,7 +142,7 @@ class Service:
             HttpError: the model is unknown, there are no documents, the question is too long, or the queue is full.
             DataError: the question is empty.
         """
-        question = self._check_question(model, question)
+        self._check_question(model, question)
 
         def work(pipeline: Pipeline, listener: Listener) -> _Outcome:
             store = self.stores.for_caller(caller)
@@ -176,7 +174,8 @@ class Service:
         calls = len(pending.needed.requests)
         if calls != len(decisions):
             raise HttpError(422, f"{calls} calls wait for a decision, but {len(decisions)} decisions were sent")
-        question = self._check_question(pending.pipeline, pending.row()["question"])
+        question = pending.row()["question"]
+        self._check_question(pending.pipeline, question)
 
         def work(pipeline: Pipeline, listener: Listener) -> _Outcome:
             store = self.stores.for_caller(caller)
@@ -221,8 +220,8 @@ class Service:
         if exporter is not None:
             exporter.flush()
 
-    def _check_question(self, model: str, question: str) -> str:
-        """Return the question as encodable text, where it can be answered."""
+    def _check_question(self, model: str, question: str) -> None:
+        """Refuse a question that cannot be answered now."""
         pipeline = self.registry.get(model)
         if self.stopping:
             raise HttpError(503, "the server is being stopped", retry_after=5)
@@ -233,7 +232,6 @@ class Service:
             raise HttpError(413, f"the question has {len(question)} characters, and the limit is {limit}")
         if pipeline.reads_knowledge and not self.knowledge.exists:
             raise HttpError(409, NO_DOCUMENTS)
-        return replace_surrogates(question)
 
     def _pending_approval(self, caller: Principal, session: str, approval: str) -> PendingApproval:
         pending = self.pending_approval(caller, session)
