@@ -447,7 +447,7 @@ def test_qlora_without_a_gpu_is_one_sentence(tiny, tmp_path):
 
 def test_rows_for_the_answer_step_hold_the_answer_where_they_say_and_nowhere_when_they_refuse(tmp_path):
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.evaluation.metrics.normal import contains
+    from llmkit.evaluation.metrics.normalize import contains
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.retrieval.hybrid import Hybrid
     from llmkit.training.synthetic.answer_rows import Counts, question_rows
