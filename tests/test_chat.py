@@ -101,7 +101,7 @@ def test_two_processes_on_one_session_are_told(kb, store):
     made, _ = pipeline(kb)
     one, two = ChatSession(made, store, "s"), ChatSession(made, store, "s")
     one.ask("When is the mill serviced?")
-    with pytest.raises(DataError, match="another process went on with session 's': turn 1"):
+    with pytest.raises(DataError, match="another process continued the session 's': it has turn 1"):
         two.ask("When is the pump serviced?")
     assert len(store.turns("s")) == 1
 
@@ -161,7 +161,7 @@ def test_without_a_model_what_is_not_shown_is_told(kb, store):
         session.ask("When is the mill serviced, in which month?", on_event=events.append)
     told = [event.text for event in events if event.kind == "note" and "history" in event.text]
     assert told
-    assert "were not shown: no model sums them up" in told[-1]
+    assert "were not shown: no model can summarise them" in told[-1]
 
 
 def test_a_writer_killed_at_any_time_leaves_whole_turns(tmp_path):
@@ -218,7 +218,7 @@ def test_what_is_forgotten_is_in_no_conversation(kb, store):
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "x" * 200, "a\nb"])
 def test_names_are_names(kb, store, name):
-    with pytest.raises(ConfigError, match="not a session's name"):
+    with pytest.raises(ConfigError, match="is no name for a session"):
         ChatSession(pipeline(kb)[0], store, name)
 
 

@@ -79,7 +79,7 @@ class ChatSession:
         return state
 
     def stream(self, question: str, *, attended: bool = False) -> Iterator[Event]:
-        """:meth:`ask` as events. The turn is stored at the last event, ``done``, and not if the iterator is closed before."""
+        """:meth:`ask` as events. The last event, ``done``, stores the turn; closing the iterator earlier stores none."""
         notes: list[str] = []
         history = self.history(notes)
         yield from (Event("note", step="chat", text=note) for note in notes)
