@@ -189,14 +189,14 @@ def test_a_writer_killed_at_any_time_leaves_whole_turns(tmp_path):
 
 def test_files_that_are_no_sessions_are_refused(tmp_path):
     (tmp_path / "text").write_text("this is not a database, it is a text that is long enough to be read as one" * 50)
-    with pytest.raises(DataError, match="cannot be kept"):
+    with pytest.raises(DataError, match="cannot be stored"):
         SessionStore(tmp_path / "text")
     old = tmp_path / "old.sqlite"
     sqlite3.connect(old).execute("PRAGMA user_version = 9")
     with pytest.raises(DataError, match="has format 9, this llmkit reads format 1"):
         SessionStore(old)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be kept"):
+    with pytest.raises(DataError, match="cannot be stored"):
         SessionStore(tmp_path / "file" / "s.sqlite")
 
 

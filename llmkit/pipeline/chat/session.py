@@ -79,7 +79,7 @@ class ChatSession:
         return state
 
     def stream(self, question: str, *, attended: bool = False) -> Iterator[Event]:
-        """:meth:`ask` as events. The last event, ``done``, stores the turn; closing the iterator earlier stores none."""
+        """:meth:`ask` as events. The last event, ``done``, stores the turn; closing the iterator before does not."""
         notes: list[str] = []
         history = self.history(notes)
         yield from (Event("note", step="chat", text=note) for note in notes)
