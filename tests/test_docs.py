@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from llmkit import config
 from llmkit.evaluation.tasks.task import Task
 from llmkit.experiments.experiment import Experiment, arms_of
-from llmkit.experiments.search import checked
+from llmkit.experiments.optimise.search import checked
 from llmkit.pipeline import Pipeline
 from llmkit.training.lora.recipe import LoraRecipe
 from llmkit.training.retriever.recipe import RetrieverRecipe

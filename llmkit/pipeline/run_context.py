@@ -13,7 +13,7 @@ from llmkit.approval import ApprovalNeeded, Caller
 from llmkit.errors import Cancelled, LlmkitError, StepError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.pipeline.telemetry.current_model import CURRENT_MODEL
-from llmkit.protocols import Step
+from llmkit.protocols import Step, WithholdsText
 from llmkit.types import Event, State, StepRecord, Usage
 from llmkit.waiting import Wait, listening
 
@@ -120,7 +120,9 @@ class RunContext:
         """
         self._place = place = f"steps[{index}] {getattr(step, 'type', type(step).__name__)}"
         self._usage, self._detail, self._index = Usage(), {}, index
-        self._withheld = any(getattr(later, "withholds", False) for later in self._pipeline.steps[index + 1 :])
+        self._withheld = any(
+            isinstance(later, WithholdsText) and later.withholds for later in self._pipeline.steps[index + 1 :]
+        )
         self.emit(Event("step", text=place))
         started = time.perf_counter() - self.caller.spent.get("step_seconds", 0.0)
         try:

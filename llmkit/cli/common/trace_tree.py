@@ -44,7 +44,7 @@ def _call_lines(call: Mapping[str, Any], result: Mapping[str, Any] | None) -> It
     yield f"│  └─ {_call_text(call)}  {result['status']}, {duration(result['seconds'])}{dropped}"
     yield f"│     {excerpt(result['result'])}"
     for one in result.get("addressed", ()):
-        yield f"│     speaks to the assistant ({one['why']}): {excerpt(one['quote'])}"
+        yield f"│     addresses the assistant ({one['why']}): {excerpt(one['quote'])}"
 
 
 def _call_text(call: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
-from llmkit.evaluation.metrics.normal import said
+from llmkit.evaluation.metrics.normalize import strip_marks
 from llmkit.knowledge.verbatim_search import Quotes
 from llmkit.serve.json_encoding import encode_json
 from llmkit.serve.storage.private_files import make_private_folder, open_private
@@ -63,11 +63,11 @@ class FeedbackStore:
             "at": trace["at"],
         }
         if rating == "up":
-            right = [] if answer["abstained"] else [said(answer["text"])]
+            right = [] if answer["abstained"] else [strip_marks(answer["text"])]
             supporting = dict.fromkeys(citation["document"] for citation in citations if citation["supported"])
             row |= {"answers": right, "relevant": list(supporting)}
         elif correction:
-            row |= {"answers": [said(correction)], "relevant": []}
+            row |= {"answers": [strip_marks(correction)], "relevant": []}
         if comment:
             row["comment"] = comment
         with self._lock:

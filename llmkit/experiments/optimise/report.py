@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+from llmkit.experiments.optimise.outcome import Outcome, Point
+from llmkit.experiments.optimise.search import Search
 from llmkit.experiments.report import page, paths
-from llmkit.experiments.search import Search
-from llmkit.experiments.winner import Outcome, Point
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 320, 60, 200, 16, 40
 

@@ -1,4 +1,4 @@
-"""The strategy ``optimise``: what a search for a better prompt may do; :mod:`llmkit.experiments.search` does it."""
+"""The strategy ``optimise``: what a search for a better prompt may do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from llmkit import prompts
-from llmkit.experiments.edits import PHRASES, REPHRASED
-from llmkit.experiments.race import Race
-from llmkit.experiments.strategies import Strategy
+from llmkit.experiments.optimise.edits import PHRASES, REPHRASED
+from llmkit.experiments.race.race import Race
+from llmkit.experiments.race.strategies import Strategy
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.registry import one_of

@@ -24,15 +24,15 @@ from llmkit.evaluation.runs.run_digest import digest
 from llmkit.evaluation.tasks.task import Task, chosen
 from llmkit.experiments import running
 from llmkit.experiments.answers import Answers, Spent, used_up
-from llmkit.experiments.candidates import Candidate
-from llmkit.experiments.edits import Editor
-from llmkit.experiments.evidence import least_items
 from llmkit.experiments.experiment import Arm, Experiment, task_of, varied
-from llmkit.experiments.optimise import Optimise
-from llmkit.experiments.proposals import Proposer
-from llmkit.experiments.race import Race
-from llmkit.experiments.splits import Split, split
-from llmkit.experiments.traces import Tried, check_exemplary, example_set, tried
+from llmkit.experiments.optimise.candidates import Candidate
+from llmkit.experiments.optimise.edits import Editor
+from llmkit.experiments.optimise.proposals import Proposer
+from llmkit.experiments.optimise.splits import Split, split
+from llmkit.experiments.optimise.strategy import Optimise
+from llmkit.experiments.optimise.traces import Tried, check_exemplary, example_set, tried
+from llmkit.experiments.race.evidence import least_items
+from llmkit.experiments.race.race import Race
 from llmkit.overrides import place
 from llmkit.pipeline import Pipeline
 from llmkit.types import Sample
@@ -183,7 +183,7 @@ def _learn(search: Search, workers: int) -> list[Tried]:
     if search.strategy.teacher is not None:
         pipeline = varied(search.experiment, {"model": search.strategy.teacher.config()})
         planned = plan(pipeline, search.task, search.runs)
-    answers = Answers([planned], search.figure, search.spent, workers)
+    answers = Answers([planned], search.figure, search.spent, workers, max_missing=search.experiment.max_missing)
     ids = search.split.learn
     for first in range(0, len(ids), search.experiment.block):
         if why := search.used_up(search.share(1.0)):

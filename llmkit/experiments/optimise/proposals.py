@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from llmkit import prompts
 from llmkit.errors import PromptError, ReplyError
-from llmkit.experiments.candidates import Candidate, escaped
-from llmkit.experiments.traces import Tried
+from llmkit.experiments.optimise.candidates import Candidate, escaped
+from llmkit.experiments.optimise.traces import Tried
 from llmkit.models.ask import ask_model
 from llmkit.models.response_cache import TAPE, Tape
 from llmkit.types import Usage

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.experiments.evidence import Evidence, interval
+from llmkit.experiments.race.evidence import Evidence, interval
 
 Kind = Literal["winner", "tie", "undecided"]
 
@@ -52,7 +52,6 @@ class Race:
         """NaN where an item was not seen, or could not be scored."""
         self.seen: NDArray[np.int64] = np.zeros(arms, dtype=np.int64)
         """How many items of the order each arm has seen."""
-        self._out: dict[int, int] = {}
         self.withdrawn: set[int] = set()
         """Arms that were taken out for another reason than their scores."""
         self.calls = 0
@@ -64,9 +63,20 @@ class Race:
 
     @property
     def out(self) -> dict[int, int]:
-        """Beaten arms, and by whom."""
+        """Beaten arms, and by whom: the leader, where the evidence for the leader suffices.
+
+        An arm that was withdrawn beats nobody, so that whoever only it had beaten is in again.
+        """
         self._weigh()
-        return self._out
+        beaten = self._better.peak >= self._bar
+        beaten[list(self.withdrawn)] = False
+        out = {}
+        for arm in range(self.arms):
+            if arm not in self.withdrawn and beaten[:, arm].any():
+                evidence = np.where(beaten[:, arm], self._better.peak[:, arm], -np.inf)
+                out[arm] = int(np.argmax(evidence))
+        leader = self._leader([arm for arm in range(self.arms) if arm not in out and arm not in self.withdrawn])
+        return {arm: leader if beaten[leader, arm] else by for arm, by in out.items()}
 
     @property
     def running(self) -> list[int]:
@@ -95,7 +105,7 @@ class Race:
         self.withdrawn.add(arm)
 
     def _weigh(self) -> None:
-        """Bring the evidence up to the items that both arms of a pair have seen, and drop who is beaten."""
+        """Bring the evidence up to the items that both arms of a pair have seen."""
         common = np.minimum.outer(self.seen, self.seen)
         np.fill_diagonal(common, 0)
         fresh = common > self._pairs
@@ -111,12 +121,6 @@ class Race:
             self._better.see(least[:, where], where)
             self._close.see(least[:, where], where)
         self._pairs[fresh] = last
-        beaten = self._better.peak >= self._bar
-        for arm in range(self.arms):
-            if arm not in self._out and arm not in self.withdrawn and beaten[:, arm].any():
-                by = [other for other in range(self.arms) if beaten[other, arm] and other not in self.withdrawn]
-                if by:
-                    self._out[arm] = max(by, key=lambda other: float(self._better.peak[other, arm]))
 
     def means(self) -> NDArray[np.float64]:
         """Mean score of each arm over what it has seen; NaN for an arm that was scored on nothing."""
@@ -127,7 +131,9 @@ class Race:
 
     def leader(self) -> int:
         """The running arm that is behind none of the others, or the least: each pair on the items both have seen."""
-        running = self.running
+        return self._leader(self.running)
+
+    def _leader(self, running: list[int]) -> int:
         if len(running) < 2:
             return running[0] if running else 0
         ahead = self._better.mean[np.ix_(running, running)]
@@ -139,21 +145,23 @@ class Race:
         close = self._close.peak[best] >= self._bar
         return [arm for arm in self.running if arm != best and not close[arm]]
 
-    def difference(self, first: int, second: int, alpha: float | None = None) -> tuple[float, float, float]:
-        """Mean difference of two arms over what both have seen, and where that over all items lies.
+    def missing(self, arm: int) -> int:
+        """Items that the arm has seen without a score."""
+        return int(np.isnan(self.scores[: self.seen[arm], arm]).sum())
 
-        Args:
-            first: an arm.
-            second: another one.
-            alpha: chance of being wrong; none: what the race allows each pair.
+    def difference(self, first: int, second: int) -> tuple[float, float, float]:
+        """Mean difference of two arms over the items both have seen, and an interval of that over all items.
+
+        Each end of the interval rests on the evidence by which arms are beaten: it lies above 0 exactly where `first`
+        beats `second`. Each end is wrong with probability at most δ / (k - 1). A missing score counts as the worst.
         """
         shared = int(min(self.seen[first], self.seen[second]))
-        row = self.scores[:shared, first] - self.scores[:shared, second]
-        known = ~np.isnan(row)
-        level = alpha or self.delta / (self.arms - 1)
-        low = interval(np.where(known, row, -1.0), self.items, level)[0]
-        high = interval(np.where(known, row, 1.0), self.items, level)[1]
-        return (float(row[known].mean()) if known.any() else math.nan), low, high
+        one, other = self.scores[:shared, first], self.scores[:shared, second]
+        known = ~(np.isnan(one) | np.isnan(other))
+        level = 2 * self.delta / (self.arms - 1)
+        low = interval(np.nan_to_num(one, nan=0.0) - np.nan_to_num(other, nan=1.0), self.items, level)[0]
+        high = interval(np.nan_to_num(one, nan=1.0) - np.nan_to_num(other, nan=0.0), self.items, level)[1]
+        return (float((one - other)[known].mean()) if known.any() else math.nan), low, high
 
     def doubt(self, first: int, second: int) -> float:
         """Evidence, as a logarithm, that `second` is not better than `first` by more than ε: low is doubtful."""

@@ -7,7 +7,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmkit.experiments.candidates import Candidate, escaped
+from llmkit.experiments.optimise.candidates import Candidate, escaped
 from llmkit.text.sentences import sentences
 
 PHRASES = (

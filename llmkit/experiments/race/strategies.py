@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from pydantic import Field
 
-from llmkit.experiments.race import Race
+from llmkit.experiments.race.race import Race
 from llmkit.part import Part
 
 

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from llmkit.errors import ConfigError
 from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.evaluation.runs.trace import read_sample, read_state
-from llmkit.experiments.candidates import Candidate
+from llmkit.experiments.optimise.candidates import Candidate
 from llmkit.pipeline import Pipeline
 from llmkit.types import Sample, State
 

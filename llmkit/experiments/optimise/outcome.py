@@ -16,9 +16,9 @@ from llmkit.evaluation.runs.plan import plan
 from llmkit.evaluation.runs.run_folder import write_json
 from llmkit.experiments import running
 from llmkit.experiments.answers import Answers
-from llmkit.experiments.candidates import Candidate
-from llmkit.experiments.search import Search, arm, candidates
-from llmkit.experiments.splits import HeldBack
+from llmkit.experiments.optimise.candidates import Candidate
+from llmkit.experiments.optimise.search import Search, arm, candidates
+from llmkit.experiments.optimise.splits import HeldBack
 from llmkit.version import __version__
 
 
@@ -103,7 +103,7 @@ def _judge(search: Search, name: str, workers: int) -> tuple[Paired | None, floa
     judged = [one.run["digest"] for one in plans]
     use, level = ledger.level(judged, search.experiment.delta)
     ledger.use(judged)
-    answers = Answers(plans, search.figure, search.spent, workers)
+    answers = Answers(plans, search.figure, search.spent, workers, max_missing=search.experiment.max_missing)
     values: list[list[float]] = [[], []]
     held = search.split.held
     for first in range(0, len(held), search.experiment.block):

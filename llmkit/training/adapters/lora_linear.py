@@ -1,12 +1,12 @@
-"""The forward pass of a LoRA layer as one function that keeps little for the way back.
+"""The forward pass of a LoRA layer as one function that keeps little memory for the backward pass.
 
 ::
 
     y = x Wᵀ + scale · (x Aᵀ) Bᵀ            W frozen, A (rank × in) and B (out × rank) learned, in float32
 
-peft computes the same with a float32 copy of x for each layer. Here the products are made in the base's own precision
-and only x, which the layers that share it keep once, and x Aᵀ are kept; the gradients of A and B are summed in float32.
-Layers with DoRA, or with dropout on x, are left to peft.
+peft computes the same with a float32 copy of x for each layer. Here the products are computed in the base's own
+precision. Only x, which layers with the same input share, and x Aᵀ are kept for the backward pass; the gradients of A
+and B are summed in float32. Layers with DoRA, or with dropout on x, keep peft's forward pass.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import types
 from typing import Any
 
 
-def lean(model: Any) -> int:
-    """Give every plain LoRA layer of a peft model the lean forward pass; returns how many have it now."""
+def use_lean_forward(model: Any) -> int:
+    """Give every plain LoRA layer of a peft model the lean forward pass; returns how many layers have it."""
     from peft.tuners.lora import Linear
 
     count = 0
@@ -49,7 +49,7 @@ def _forward(layer: Any, x: Any, *_: Any, **__: Any) -> Any:
 
 
 def _function() -> Any:
-    """The autograd function; made on first use because torch is heavy."""
+    """The autograd function, created on first use because importing torch is slow."""
     global _made
     if _made is None:
         _made = _make()
