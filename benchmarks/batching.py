@@ -122,9 +122,8 @@ def prefix(rounds: int, threads: int) -> None:
                 calls, wall, used = calls + got, wall + a, used + b
             model._engine._body = body
             known = sum(one.cached for one in calls) / sum(one.read for one in calls)
-            print(
-                f"prefix, {turn}, {name}: {known:.0%} of {calls[0].read} tokens cached; {summarize(calls, wall, used)}"
-            )
+            cached = f"{known:.0%} of {calls[0].read} tokens cached"
+            print(f"prefix, {turn}, {name}: {cached}; {summarize(calls, wall, used)}")
 
 
 def call_later(model, text: str) -> Call:

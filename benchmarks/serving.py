@@ -164,10 +164,8 @@ def overhead(folder: Path, rounds: int = 150) -> None:
             python, http_ = (statistics.median(times[name]) for name in ("python", "http"))
             p95 = sorted(times["http"])[int(0.95 * rounds)]
             print(f"overhead {model}: python {python:.2f} ms, http {http_:.2f} ms p50 ({p95:.2f} p95): ", end="")
-            print(
-                f"{http_ - python:+.2f} ms; difference of the minima {min(times['http']) - min(times['python']):+.2f} ms; ",
-                end="",
-            )
+            minima = min(times["http"]) - min(times["python"])
+            print(f"{http_ - python:+.2f} ms; difference of the minima {minima:+.2f} ms; ", end="")
             more = (server.processor() - processor) / rounds - spent / rounds
             print(f"processor time {spent / rounds:.2f} ms, {more:+.2f} ms")
     here.knowledge.close()

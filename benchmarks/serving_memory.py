@@ -1,8 +1,8 @@
 """Memory of the server over thousands of mixed requests by eight clients: resident size and its slope.
 
-Twenty requests in a row are: whole answers and streams, streams that the client leaves, turns of conversations that are
-deleted later, traces, ratings, searches, embeddings, and requests with errors. The first fifth of all requests warms the
-server up and does not count for the slope.
+Twenty requests in a row are: whole answers and streams, streams that the client leaves, turns of conversations that
+are deleted later, traces, ratings, searches, embeddings, and requests with errors. The first fifth of all requests
+warms the server up and does not count for the slope.
 """
 
 from __future__ import annotations
