@@ -19,7 +19,10 @@ pytestmark = pytest.mark.network
 
 def test_a_missing_knowledge_base_is_reported_at_the_start(tmp_path):
     knowledge(tmp_path / "kb")
-    for kb, wanted in (("kb", ["is open; Ctrl-C ends it"]), ("nokb", ["no knowledge base at nokb", "is open"])):
+    for kb, wanted in (
+        ("kb", ["Ctrl-C stops the server"]),
+        ("nokb", ["there is no knowledge base at nokb yet", "serving at http://"]),
+    ):
         run = [sys.executable, "-m", "llmkit", "serve", "--port", "0", "--kb", kb, "--pipeline", "docs-qa"]
         with subprocess.Popen(run, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
             said = [process.stderr.readline() for _ in wanted]
@@ -44,7 +47,7 @@ def test_uploads_of_another_knowledge_base_are_reported_at_the_start(tmp_path):
         said = process.stderr.readline()
         process.terminate()
         process.communicate(timeout=20)
-    assert "the uploads in serve are those of kb: the next one brings them all into other, too" in said
+    assert "the uploads in serve belong to kb: the next upload reads all of them into other as well" in said
 
 
 def test_a_port_in_use_and_refused_options_say_what_to_do(tmp_path, monkeypatch):

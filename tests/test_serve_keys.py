@@ -83,7 +83,7 @@ def test_the_command_refuses_to_listen_beyond_loopback_without_a_key(tmp_path, m
     assert "me" in listed
     assert told["key"] not in listed
     again = CliRunner().invoke(keys, ["add", "me"]).output
-    assert f"me had a key before, which goes on: llmkit keys revoke {told['id']}" in again
+    assert f"me has an older key, which stays valid; to revoke it: llmkit keys revoke {told['id']}" in again
     assert "revoked: me" in CliRunner().invoke(keys, ["revoke", "me"]).output
 
 
