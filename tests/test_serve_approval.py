@@ -52,7 +52,7 @@ def test_a_call_waits_and_is_made_when_it_is_approved(tmp_path):
             {
                 "tool": "write_file",
                 "arguments": {"path": "a.txt", "text": "hello"},
-                "why": "every call of write_file does",
+                "why": "every call of write_file needs approval",
             }
         ]
         assert not (tmp_path / "out" / "a.txt").exists()
