@@ -42,7 +42,7 @@ workers_option = click.option(
 )
 server_data_option = click.option(
     "--data", metavar="DIR", default=".llmkit/serve", show_default=True, envvar="LLMKIT_SERVE",
-    help="Folder where the server keeps API keys, uploads, traces and ratings.",
+    help="Folder for API keys, uploads, traces and feedback.",
 )  # fmt: skip
 
 
