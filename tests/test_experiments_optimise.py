@@ -262,22 +262,22 @@ def test_edits_change_sentences_and_never_variables():
     start = Candidate("d", ("count", "question"), messages)
     kinds, seen = set(), set()
     for seed in range(60):
-        found = Editor(("Costs $5.",)).edited(start, random.Random(seed))
+        found = Editor(("Costs $5.",)).edit(start, random.Random(seed))
         assert found.instruction.count("$count") == 1
         assert found.messages[-1] == ("user", "$question")
         kinds.add(found.made[-1].partition(":")[0])
         seen.add(found.key)
-        assert Editor(("Costs $5.",)).edited(start, random.Random(seed)) == found
+        assert Editor(("Costs $5.",)).edit(start, random.Random(seed)) == found
     assert kinds == {"drop", "swap", "move", "rephrase", "add"}
     assert "Costs $$5." in " ".join(
-        Editor(("Costs $5.",)).edited(start, random.Random(seed)).instruction for seed in range(60)
+        Editor(("Costs $5.",)).edit(start, random.Random(seed)).instruction for seed in range(60)
     )
     bare = Candidate("d", ("question",), (("user", "$question"),))
     assert bare.instruction == ""
-    assert Editor().edited(bare, random.Random(1)).messages[0][0] == "system"
+    assert Editor().edit(bare, random.Random(1)).messages[0][0] == "system"
     led = Candidate("d", ("question",), (("user", "Solve it.\n\nProblem: $question"),))
     assert led.instruction == "Solve it."
-    assert led.instructed("Add it.", "x").messages == (("user", "Add it.\n\nProblem: $question"),)
+    assert led.with_instruction("Add it.", "x").messages == (("user", "Add it.\n\nProblem: $question"),)
 
 
 def test_a_proposal_keeps_the_variables():
