@@ -22,7 +22,7 @@ from llmkit.experiments.experiment import Experiment
 from llmkit.experiments.optimise import outcome as optimise_outcome
 from llmkit.experiments.optimise.candidates import Candidate
 from llmkit.experiments.optimise.edits import Editor
-from llmkit.experiments.optimise.proposals import accepted
+from llmkit.experiments.optimise.proposals import check_instruction
 from llmkit.experiments.optimise.report import render
 from llmkit.experiments.optimise.search import prepare
 from llmkit.experiments.optimise.splits import HeldBack, split
@@ -281,11 +281,14 @@ def test_edits_change_sentences_and_never_variables():
 
 
 def test_a_proposal_keeps_the_variables():
-    assert accepted("Write $count good lines for $$3", "Write $count lines") == "Write ${count} good lines for $$$$3"
+    assert (
+        check_instruction("Write $count good lines for $$3", "Write $count lines")
+        == "Write ${count} good lines for $$$$3"
+    )
     with pytest.raises(PromptError, match=r"lost \$count"):
-        accepted("Write lines", "Write $count lines")
+        check_instruction("Write lines", "Write $count lines")
     with pytest.raises(PromptError, match="as it was"):
-        accepted('"Be kind."', "Be kind.")
+        check_instruction('"Be kind."', "Be kind.")
 
 
 @pytest.mark.parametrize(
