@@ -12,7 +12,7 @@ from llmkit.errors import SandboxError
 from llmkit.evaluation.metrics.normalize import read_answer
 from llmkit.part import Part
 from llmkit.sandbox import Sandbox
-from llmkit.sandbox.unit_tests import code_in, run_tests
+from llmkit.sandbox.unit_tests import extract_code, run_tests
 from llmkit.types import Figure, Sample, Score, State
 
 _SCORED = ("pass@1", "tests_passed")
@@ -55,10 +55,10 @@ class UnitTests(Part):
             return dict.fromkeys(_SCORED, Score.unscored(f"the sample has no list {self.field!r}"))
         before = [str(line) for line in imports] if isinstance(imports, list) else []
         try:
-            tested = run_tests(code_in(answer.text), [str(t) for t in tests], self.sandbox, imports=before)
+            tested = run_tests(extract_code(answer.text), [str(t) for t in tests], self.sandbox, imports=before)
         except SandboxError as error:
             return dict.fromkeys(_SCORED, Score.unscored(str(error)))
-        return {"pass@1": Score(float(tested.all)), "tests_passed": Score(tested.share)}
+        return {"pass@1": Score(float(tested.all_passed)), "tests_passed": Score(tested.share)}
 
     def across(self, values: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
         """Figures of a sample from those of all its repeats: pass@k, where there are k of them."""

@@ -1,4 +1,4 @@
-"""Rules that judge a draft, a file each: what a loop of refinement listens to beside a critic."""
+"""Verifiers: rules that judge a draft in a refinement loop, besides a critic."""
 
 from __future__ import annotations
 
