@@ -45,7 +45,7 @@ def world(tmp_path):
 def test_from_a_run_to_a_decision(run, world):
     out, err = run("eval", "p.yaml", "--task", "task.yaml")
     assert "20 of 20 samples scored" in out
-    assert "points between two pipelines would be found four times out of five" in err
+    assert "points between two pipelines is detected with 80 % power" in err
     assert "p on w: 20 samples" in err
     first = next(line for line in out.splitlines() if line.startswith("runs/w/p-"))
     out, _ = run("eval", "p.yaml", "--task", "task.yaml", "--set", "steps.retrieve.k=1", "--json")
@@ -90,7 +90,7 @@ def test_a_judged_mean_is_corrected(run, world):
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["eval", "--task", "task.yaml"], 2, "give PIPELINES to judge"),
+        (["eval", "--task", "task.yaml"], 2, "give PIPELINES to score"),
         (["eval", "p.yaml", "--task", "nothing"], 2, "nothing"),
         (["eval", "p.yaml", "--task", "p.yaml"], 2, "is a pipeline, not a task"),
         (["eval", "p.yaml", "--task", "task.yaml", "--task-set", "limit=none"], 2, "limit"),

@@ -32,6 +32,8 @@ def open_or_create(path: Path, roots: Sequence[str], **settings: Any) -> Knowled
     for root in roots:
         if not Path(root).expanduser().exists():
             raise DataError(f"there is no file or folder {root}")
+    if path.is_file():
+        raise DataError(f"{path} is a file: name a folder for the knowledge base")
     given = {name: value for name, value in settings.items() if value is not None}
     if "encoder" in given:
         given["encoder"] = _parse_encoder(given["encoder"])
