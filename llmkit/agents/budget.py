@@ -47,6 +47,8 @@ class Meter:
         """Why no tool may be called any more; empty: they may."""
         self.stopped: str = ""
         """Which limit ended the work; empty: the model ended it."""
+        self.empty: str = ""
+        """Why the last reply without text and calls was empty."""
         self.counts: Counter[str] = Counter(kept.get("counts", {}))
         """What went wrong, by kind."""
         self._results: dict[str, list[str]] = dict(kept.get("results", {}))

@@ -24,7 +24,7 @@ from llmkit.agents.budget import Meter
 from llmkit.agents.calling import PROBLEM, UNREAD, called
 from llmkit.agents.tool import Output, Tool
 from llmkit.agents.turn import Turn
-from llmkit.errors import unknown
+from llmkit.errors import EmptyReply, unknown
 from llmkit.protocols import Context
 from llmkit.replies import Reply, read_message
 from llmkit.types import Event, Usage
@@ -123,6 +123,12 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         meter.usage += used
         if reply.refusal and not reply.tool_calls:
             reply.with_text()  # raises with the model's own words
+        for note in reply.notes:
+            self._ctx.note(note)
+        try:
+            reply.with_text()
+        except EmptyReply as error:
+            meter.empty = str(error)
         calls = _calls(reply, request.messages)
         meter.counts["replies cut off at max_tokens"] += reply.finish_reason == "length"
         meter.counts["replies cut off by a content filter"] += reply.finish_reason == "content_filter"
@@ -218,6 +224,8 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         if meter.stalls(name, arguments):
             meter.closing = meter.closing or "stalled"
             return "stalled", "This call gave the same result twice; it is not made again."
+        if name not in self._tools and UNREAD in arguments:
+            return "malformed", f"This call was not made, {arguments[PROBLEM]}: {str(arguments[UNREAD])[:200]}"
         if name not in self._tools:
             return "unknown", f"There is {unknown('tool', name, self._tools).replace('unknown tool', 'no tool')}."
         if name in self._hung:
@@ -262,5 +270,5 @@ def _calls(reply: Reply, before: Sequence[Any]) -> list[Any]:
         name = one.id if one.id and one.id not in taken else f"call_{len(before)}_{n}"
         taken.add(name)
         arguments = {UNREAD: one.raw, PROBLEM: one.problem} if one.problem else dict(one.arguments)
-        calls.append({"name": one.name, "args": arguments, "id": name, "type": "tool_call"})
+        calls.append({"name": one.name or "unknown", "args": arguments, "id": name, "type": "tool_call"})
     return calls

@@ -109,7 +109,7 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
     text = text or _last_result(meter)
     agent.saver.delete_thread(thread)
     if not text and meter.stopped == "empty replies":
-        raise EmptyReply("the model answered twice with no text and no call, and no tool had given a result")
+        raise EmptyReply(f"{meter.empty}. It was asked twice, and no tool had given a result")
     if not once:  # only the end of a turn is kept: what was in between has served
         graph.update_state(config, {"messages": [*messages[:-1], AIMessage(text)]}, as_node="model")
     return Finished(text, hits_of(messages), meter, ending)
