@@ -29,9 +29,9 @@ from pathlib import Path
 
 from llmkit import config, weights
 from llmkit.evaluation.analysis.statistics import mean_interval, paired
-from llmkit.experiments import winner
 from llmkit.experiments.experiment import Experiment
-from llmkit.experiments.search import prepare
+from llmkit.experiments.optimise import outcome as optimise_outcome
+from llmkit.experiments.optimise.search import prepare
 
 BEST = "Work from the innermost brackets outwards."
 OTHERS = [
@@ -170,7 +170,7 @@ def ours(folder: Path, given: argparse.Namespace, seed: int, server: Server) -> 
     budget = {"calls": given.calls + held}  # the end, on held-back samples, is no part of the search
     search = prepare(config.Config({**values, "budget": budget}).build(Experiment), folder / f"runs-{seed}")
     before, began = server.calls, time.perf_counter()
-    outcome = winner.optimise(search, folder=folder / f"prompts-{seed}")
+    outcome = optimise_outcome.optimise(search, folder=folder / f"prompts-{seed}")
     judged = held if outcome.paired else 0
     scores = {"before": [], "after": []}
     plans = {"before": search.plan, "after": search.plan}

@@ -16,8 +16,8 @@ import numpy as np
 
 from llmkit.evaluation.analysis.statistics import wilson
 from llmkit.evaluation.runs.run_folder import RunFolder
-from llmkit.experiments.race import Race
-from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
+from llmkit.experiments.race.race import Race
+from llmkit.experiments.race.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
 
 
 def replay(scores, strategy, seed, block, epsilon, delta):

@@ -49,18 +49,22 @@ def pipelines():
     return [Pipeline.model_validate({"name": name, **one}) for name, one in PIPELINES.items()]
 
 
-def menu(folder: Path, text: str = SAID):
+def registry(folder: Path, text: str = SAID):
     from llmkit.models.chat import load_chat
     from llmkit.models.scripted import ScriptedChat
-    from llmkit.serve.runtime.knowledge_pool import Shelf
-    from llmkit.serve.runtime.pipeline_registry import Menu
+    from llmkit.serve.runtime.knowledge_pool import KnowledgePool
+    from llmkit.serve.runtime.pipeline_registry import PipelineRegistry
 
     def said(_) -> str:
         scripted.calls.clear()  # it would remember every one
         return text
 
     scripted = ScriptedChat(said)
-    return Menu(pipelines(), Shelf(folder / "kb"), lambda spec: load_chat(spec) if spec.model == LOCAL else scripted)
+    return PipelineRegistry(
+        pipelines(),
+        KnowledgePool(folder / "kb"),
+        lambda spec: load_chat(spec) if spec.model == LOCAL else scripted,
+    )
 
 
 def knowledge(folder: Path) -> None:
@@ -98,14 +102,14 @@ class Running:
 
 
 def serve(folder: Path, text: str) -> None:
-    from llmkit.serve.runtime.log import to_stderr
-    from llmkit.serve.server import make_server
+    from llmkit.serve.runtime.log import log_to_stderr
+    from llmkit.serve.server import create_server
     from llmkit.serve.settings import Settings
 
-    to_stderr()
+    log_to_stderr()
     settings = Settings(port=0, knowledge=folder / "kb", data=folder / "serve", sessions=folder / "s.sqlite", grace=1,
                         kept=500)  # fmt: skip
-    make_server(settings, lambda: menu(folder, text), lambda url: print(url, flush=True)).run()
+    create_server(settings, lambda: registry(folder, text), lambda url: print(url, flush=True)).run()
 
 
 class Client:
@@ -135,7 +139,7 @@ def body(model: str, stream: bool = False, question: str = QUESTION) -> dict:
 
 def overhead(folder: Path, rounds: int = 150) -> None:
     """Milliseconds a call, in Python and over HTTP."""
-    here = menu(folder)
+    here = registry(folder)
     server = Running(folder)
     with server as url, Client(url) as post:
         for model in ("free", "look"):
@@ -165,12 +169,12 @@ def overhead(folder: Path, rounds: int = 150) -> None:
             )
             more = (server.processor() - processor) / rounds - spent / rounds
             print(f"processor time {spent / rounds:.2f} ms, {more:+.2f} ms")
-    here.shelf.close()
+    here.knowledge.close()
 
 
 def first(folder: Path) -> None:
     """Milliseconds to the first token, with a model that needs none, and with the one that is shipped."""
-    here = menu(folder)
+    here = registry(folder)
     with Running(folder) as url:
         for model, rounds, pause in (("look", 100, PAUSE), ("local", 24, 1.0)):
             if model == "local" and not _weights():
@@ -205,7 +209,7 @@ def first(folder: Path) -> None:
                 end="",
             )
             print(f"least of each {least:+.2f} ms; {rounds} rounds")
-    here.shelf.close()
+    here.knowledge.close()
 
 
 def _weights() -> bool:

@@ -16,9 +16,9 @@ from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline.pipeline import Pipeline
-from llmkit.serve.runtime.knowledge_pool import Shelf
-from llmkit.serve.runtime.pipeline_registry import Menu
-from llmkit.serve.server import make_server
+from llmkit.serve.runtime.knowledge_pool import KnowledgePool
+from llmkit.serve.runtime.pipeline_registry import PipelineRegistry
+from llmkit.serve.server import create_server
 from llmkit.serve.settings import Settings
 from llmkit.types import Document
 
@@ -72,18 +72,19 @@ class Served:
 
 
 @contextmanager
-def running(folder, script=SAID, pipelines=PIPELINES, **settings):
+def running(folder, script=SAID, pipelines=PIPELINES, load=None, **settings):
+    """A server whose pipelines ask a scripted model, or the models that `load` loads."""
     model = ScriptedChat((lambda _: script) if isinstance(script, str) else script)
     values = {"port": 0, "knowledge": folder / "kb", "data": folder / "serve", "sessions": folder / "s.sqlite",
               "encoder": "hashing", "grace": 2.0}  # fmt: skip
     made = Settings(**{**values, **settings})
 
-    def menu():
+    def registry():
         loaded = [Pipeline.model_validate({"name": name, **one}) for name, one in pipelines.items()]
-        return Menu(loaded, Shelf(made.knowledge), lambda _: model)
+        return PipelineRegistry(loaded, KnowledgePool(made.knowledge), load or (lambda _: model))
 
     told = []
-    server = make_server(made, menu, told.append)
+    server = create_server(made, registry, told.append)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     end = time.monotonic() + 20

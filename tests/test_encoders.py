@@ -98,7 +98,7 @@ def test_missing_or_foreign_folders_say_what_is_missing(tmp_path):
 def test_batches_hold_every_text_once_within_the_budget():
     ids = [[1] * length for length in (3, 50, 7, 7, 1, 20, 0)]
     seen = []
-    for rows, tokens, mask in batches(ids, budget=60, most=3):
+    for rows, tokens, mask in batches(ids, budget=60, max_texts=3):
         assert tokens.size <= 60
         assert len(rows) <= 3
         assert mask.sum() == sum(len(ids[row]) for row in rows)

@@ -7,7 +7,7 @@ import json
 import pytest
 from serving import events, knowledge, running
 
-from llmkit.serve.auth.api_keys import KeyRing
+from llmkit.serve.auth.api_keys import KeyStore
 
 pytestmark = pytest.mark.network
 WRITE = {"content": "", "tool_calls": [
@@ -52,7 +52,7 @@ def test_a_call_waits_and_is_made_when_it_is_approved(tmp_path):
             {
                 "tool": "write_file",
                 "arguments": {"path": "a.txt", "text": "hello"},
-                "why": "every call of write_file does",
+                "why": "every call of write_file needs approval",
             }
         ]
         assert not (tmp_path / "out" / "a.txt").exists()
@@ -100,7 +100,9 @@ def test_another_question_an_undo_and_a_deletion_give_it_up(tmp_path):
     with running(tmp_path, outputs, pipelines(tmp_path)) as served:
         first = turn(served)[-1][1]["wait"]
         told = turn(served, "Write it again.")
-        assert ("note", "calls that waited for a decision were given up") in [(k, d.get("text")) for k, d in told]
+        assert ("note", "the calls that waited for your decision were given up") in [
+            (k, d.get("text")) for k, d in told
+        ]
         second = told[-1][1]["wait"]
         assert decide(served, first, {"kind": "approve"})[0] == 404
         assert turn(served, "Hello?", pipeline="free")[-1][1]["text"] == "Never mind."
@@ -121,7 +123,7 @@ def test_it_waits_over_a_restart_where_the_agent_has_a_memory(tmp_path, memory, 
         kind, done = decide(served, told["wait"], {"kind": "approve"})
         if memory is None:
             assert (found, kind) == (None, 404)
-            assert "keeps no memory over a restart" in done
+            assert "the server was restarted and their agent has no memory on disk" in done
             return
         assert found == told
         assert (kind, done["text"]) == ("done", "It is written.")
@@ -131,7 +133,7 @@ def test_it_waits_over_a_restart_where_the_agent_has_a_memory(tmp_path, memory, 
 
 
 def test_another_key_neither_sees_nor_decides(tmp_path):
-    ring = KeyRing(tmp_path / "serve")
+    ring = KeyStore(tmp_path / "serve")
     a, b = ({"Authorization": f"Bearer {ring.add(name, ['ask'])[1]}"} for name in "ab")
     with running(tmp_path, [WRITE, "It is written."], pipelines(tmp_path), keys=True) as served:
         told = turn(served, head=a)[-1][1]

@@ -12,7 +12,7 @@ from serving import knowledge, running
 
 from llmkit.cli.answering.serve import command
 from llmkit.serve.settings import Settings
-from llmkit.serve.storage.uploads import of_another
+from llmkit.serve.storage.uploads import mismatched_knowledge_base
 
 pytestmark = pytest.mark.network
 
@@ -36,7 +36,7 @@ def test_uploads_of_another_knowledge_base_are_told_at_the_start(tmp_path):
         served.upload("note.txt", "The gate is shut at nine.")
         served.until(lambda: [one for one in served.files() if one["status"] == "parsed"])
     (tmp_path / "a").rename(tmp_path / "b")  # moved together they still belong together
-    assert of_another(Settings(knowledge=tmp_path / "b" / "kb", data=tmp_path / "b" / "serve")) is None
+    assert mismatched_knowledge_base(Settings(knowledge=tmp_path / "b" / "kb", data=tmp_path / "b" / "serve")) is None
     run = [sys.executable, "-m", "llmkit", "serve", "--port", "0", "--kb", "other", "--data", "serve"]
     with subprocess.Popen(
         [*run, "--pipeline", "docs-qa"], cwd=tmp_path / "b", stderr=subprocess.PIPE, text=True
@@ -52,6 +52,8 @@ def test_a_port_that_is_taken_and_keys_that_are_refused_say_what_to_do(tmp_path,
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = CliRunner().invoke(command, ["--port", port, "--pipeline", "docs-qa"])
-    assert f"127.0.0.1:{port} cannot be listened on: is it taken? Give another --port" in str(done.exception)
+    assert f"cannot listen on 127.0.0.1:{port}; if another program uses the port, choose another --port" in str(
+        done.exception
+    )
     done = CliRunner().invoke(command, ["--host", "0.0.0.0", "--no-keys"])
     assert "leave out --no-keys" in str(done.exception)

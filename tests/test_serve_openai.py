@@ -46,13 +46,13 @@ def test_an_answer_has_its_citations_and_its_trace_beside_it(client, served):
     done = client.chat.completions.create(model="quote", messages=said(QUESTION), temperature=0.2)
     assert done.choices[0].message.content == "The mill is serviced in August. [1]"
     assert done.choices[0].finish_reason == "stop"
-    beside = done.model_extra["llmkit"]
-    (citation,) = beside["citations"]
+    extension = done.model_extra["llmkit"]
+    (citation,) = extension["citations"]
     assert citation["document"] == "mill"
     assert citation["supported"]
     assert citation["quote"] == "The mill is serviced in August."
-    assert beside["notes"] == ["'temperature' has no effect: the pipeline settles it"]
-    trace = served.http.get(f"/api/traces/{beside['trace']}").json()
+    assert extension["notes"] == ["'temperature' has no effect: the pipeline sets it"]
+    trace = served.http.get(f"/api/traces/{extension['trace']}").json()
     assert trace["asked"] == QUESTION
     assert [record["step"] for record in trace["records"]][-1] == "steps[2] extract"
 
@@ -151,11 +151,11 @@ def test_curl(served):
     [
         ({"model": "gpt-5"}, 404, "unknown model 'gpt-5'"),
         ({"messages": []}, 422, "messages"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "the last message must be the user's"),
-        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "the role 'wizard' is not known"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 400, "only text is read"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "the last message must have the role 'user'"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "the role 'wizard' is unknown"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 400, "only text is accepted"),
         ({"messages": [{"role": "user", "content": " "}]}, 400, "the question is empty"),
-        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 413, "at most 20000"),
+        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 413, "the limit is 20000"),
         ({"n": 2}, 400, "'n' is not supported"),
         ({"tools": [{"type": "function"}]}, 400, "'tools' is not supported"),
         ({"response_format": {"type": "json_object"}}, 400, "'response_format' is not supported"),
@@ -234,7 +234,7 @@ def test_a_client_that_goes_away_stops_the_model(tmp_path, stream):
 
                 with pytest.raises(httpx.ReadTimeout):
                     served.http.post("/v1/chat/completions", json=body, timeout=0.5)
-            served.until(lambda: served.service.kitchen.turnstile.busy == 0)
+            served.until(lambda: served.service.runner.admission.busy == 0)
             count = len(spoken)
             go.wait(0.1)
             assert len(spoken) == count < 5000

@@ -51,7 +51,7 @@ def collector(monkeypatch):
     endpoint = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     yield spans, bodies, metrics
-    told = telemetry._made.pop(endpoint, None)
+    told = telemetry._exporters.pop(endpoint, None)
     if told is not None:
         told.close()
     server.shutdown()
@@ -196,7 +196,7 @@ def test_an_endpoint_without_opentelemetry_is_said_once_and_stops_nothing(monkey
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9/nowhere")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    monkeypatch.setattr(telemetry, "_made", {})
+    monkeypatch.setattr(telemetry, "_exporters", {})
     made = Pipeline.model_validate({"name": "p", "model": "scripted:x", "steps": ["generate"]})
     with pytest.warns(RuntimeWarning, match="nothing is sent there: .*otel"):
         assert made.run("Hi?").answer.text == "x"

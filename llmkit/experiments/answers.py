@@ -20,8 +20,8 @@ from llmkit.evaluation.runs.summary import summarise
 if TYPE_CHECKING:
     from llmkit.experiments.experiment import Budget
 
-_ALIKE = 5  # an arm that has failed this often and never succeeded is withdrawn
-_ENOUGH = 8  # samples after which an arm that is mostly unscored is withdrawn
+_ALWAYS = 5  # samples after which an arm that has failed on every one is withdrawn
+_ENOUGH = 8  # samples from which the share of missing scores is looked at
 
 
 @dataclass
@@ -42,6 +42,17 @@ class Unfit(LlmkitError):
     """The figure cannot be raced on."""
 
 
+@dataclass
+class _Missing:
+    """Samples of one arm that have no score."""
+
+    seen: int = 0
+    errors: int = 0
+    unscored: int = 0
+    last: str = ""
+    """Why the last one has no score."""
+
+
 class Answers:
     """Scores of an arm on samples, from its run folder where they are there."""
 
@@ -52,12 +63,23 @@ class Answers:
         spent: Spent,
         workers: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        max_missing: float = 0.25,
     ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            plans: one for each arm.
+            figure: whose scores are wanted.
+            spent: what is used is added to it.
+            workers: samples at a time.
+            clock: monotonic seconds.
+            max_missing: share of an arm's samples that may fail or stay unscored.
+        """
         self.plans, self.figure, self.spent, self.workers, self.clock = plans, figure, spent, workers, clock
+        self.max_missing = max_missing
         self.folders: dict[int, RunFolder] = {}
-        self.seen: dict[int, int] = {}
-        self.failed: dict[int, int] = {}
-        self.unscored: dict[int, int] = {}
+        self.missing: dict[int, _Missing] = {}
         self.applies: dict[str, bool] = {}
         """Whether the figure says anything of a sample; it must be the same for every arm."""
 
@@ -65,7 +87,7 @@ class Answers:
         """(ids,) scores in [0, 1]; NaN where the sample failed or could not be scored.
 
         Raises:
-            DataError: an arm that always fails, or more often than its task allows, or is hardly ever scored.
+            DataError: an arm that always fails, fails more often than its task allows, or has too few scores.
             Unfit: the figure depends on what an arm answers.
         """
         planned, began = self.plans[arm], self.clock()
@@ -112,19 +134,25 @@ class Answers:
         return float(row["scores"][figure]) if applies else 0.5  # the same for every arm: no difference
 
     def _count(self, arm: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Withdraw an arm that always fails, or more often than the task allows, or is never scored."""
-        errors = [row["error"] for row in rows if row["status"] != "ok"]
-        reasons = [row["unscored"][self.figure] for row in rows if self.figure in row.get("unscored", {})]
-        self.seen[arm] = self.seen.get(arm, 0) + len(rows)
-        self.failed[arm] = self.failed.get(arm, 0) + len(errors)
-        self.unscored[arm] = self.unscored.get(arm, 0) + len(reasons)
-        planned, seen = self.plans[arm], self.seen[arm]
-        always = self.failed[arm] == seen >= _ALIKE
-        if errors and (always or self.failed[arm] > planned.task.fail_on_error * planned.samples):
-            raise DataError(f"{self.failed[arm]} of {seen} samples failed, the last: {errors[-1]}")
-        if reasons and seen >= _ENOUGH and self.unscored[arm] > seen / 2:
+        """Count what has no score; an arm with too much of it cannot be compared.
+
+        Raises:
+            DataError: the arm is to be withdrawn; the message says why.
+        """
+        missing, planned = self.missing.setdefault(arm, _Missing()), self.plans[arm]
+        missing.seen += len(rows)
+        for row in rows:
+            if row["status"] != "ok":
+                missing.errors, missing.last = missing.errors + 1, row["error"]
+            elif self.figure in row["unscored"]:
+                missing.unscored, missing.last = missing.unscored + 1, row["unscored"][self.figure]
+        seen, without = missing.seen, missing.errors + missing.unscored
+        if missing.errors == seen >= _ALWAYS or missing.errors > planned.task.fail_on_error * planned.samples:
+            raise DataError(f"{missing.errors} of {seen} samples failed, the last: {missing.last}")
+        if seen >= _ENOUGH and without > self.max_missing * seen:
             raise DataError(
-                f"{self.figure} could not be scored on {self.unscored[arm]} of {seen} samples: {reasons[-1]}"
+                f"{without} of {seen} samples have no {self.figure} ({missing.errors} failed, {missing.unscored} "
+                f"unscored), more than max_missing: {self.max_missing:g} allows; the last: {missing.last}"
             )
 
     def _spend(self, row: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from llmkit import assets, config, prompts
 from llmkit.arguments import many_texts
 from llmkit.errors import ConfigError, LlmkitError, Problem
 from llmkit.evaluation.tasks.task import Task, load_task
-from llmkit.experiments.strategies import Strategy
+from llmkit.experiments.race.strategies import Strategy
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline, load_pipeline
 from llmkit.registry import one_of
@@ -73,6 +73,8 @@ class Experiment(Part):
     """Probability with which the decision may be wrong by more than epsilon."""
     block: int = Field(default=4, ge=1)
     """Samples an arm sees at a time."""
+    max_missing: float = Field(default=0.25, ge=0, lt=1)
+    """Share of an arm's samples that may fail or stay unscored; one with more is withdrawn, from eight samples on."""
     seed: int = 0
     """Of the order in which samples are seen."""
     budget: Budget = Field(default_factory=Budget)

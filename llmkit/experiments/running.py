@@ -23,9 +23,9 @@ from llmkit.evaluation.runs.run_digest import digest
 from llmkit.evaluation.runs.run_folder import write_json
 from llmkit.evaluation.tasks.task import chosen
 from llmkit.experiments.answers import Answers, Spent, Unfit, used_up
-from llmkit.experiments.evidence import least_items
 from llmkit.experiments.experiment import Arm, Experiment, arms_of, task_of
-from llmkit.experiments.race import Decision, Race
+from llmkit.experiments.race.evidence import least_items
+from llmkit.experiments.race.race import Decision, Race
 
 
 @dataclass
@@ -110,7 +110,9 @@ def run(
     """
     experiment, race = standing.experiment, standing.race
     chance = np.random.default_rng(experiment.seed)
-    answers = Answers(standing.plans, standing.figure, standing.spent, workers, clock)
+    answers = Answers(
+        standing.plans, standing.figure, standing.spent, workers, clock, max_missing=experiment.max_missing
+    )
     whole = experiment.strategy.type == "grid"  # type: ignore[attr-defined]
     while whole or race.decision().kind == "undecided":
         going = [] if standing.stopped else experiment.strategy.next(race, chance)
@@ -159,6 +161,20 @@ def _write(standing: Standing, decision: Decision) -> None:
     (standing.path / "path.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def describe_state(standing: Standing, arm: int, best: int) -> str:
+    """What has become of an arm, in words: withdrawn and why, or beaten by whom; empty where neither."""
+    race, names = standing.race, [one.name for one in standing.arms]
+    if arm in standing.why:
+        return f"withdrawn: {standing.why[arm]}"
+    if arm not in race.out:
+        return ""
+    by = race.out[arm]
+    if by == best:
+        return f"beaten by {names[by]}"
+    value, low, high = race.difference(arm, by)
+    return f"beaten by {names[by]}: {value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def as_json(standing: Standing, decision: Decision) -> dict[str, Any]:
     """The decision and how it was reached, as plain values."""
     race = standing.race
@@ -181,9 +197,11 @@ def as_json(standing: Standing, decision: Decision) -> dict[str, Any]:
                 "values": arm.values,
                 "run": str(planned.path),
                 "seen": int(race.seen[n]),
+                "missing": race.missing(n),
                 "mean": None if math.isnan(means[n]) else float(means[n]),
                 "beaten_by": standing.arms[race.out[n]].name if n in race.out else None,
                 "withdrawn": standing.why.get(n),
+                "behind_beater": race.difference(n, race.out[n]) if n in race.out else None,
                 "behind_best": None if n == decision.best else race.difference(n, decision.best),
             }
             for n, (arm, planned) in enumerate(zip(standing.arms, standing.plans, strict=True))

@@ -12,7 +12,7 @@ from llmkit.arguments import many_texts
 from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.knowledge.local.lexical.index import Found
 from llmkit.part import Part
-from llmkit.protocols import Retriever
+from llmkit.protocols import RanksRows, Retriever
 from llmkit.registry import one_of
 from llmkit.retrieval.fusion import ordered, reciprocal_rank, weighted
 from llmkit.retrieval.vocabulary_coverage import dense_weight
@@ -99,10 +99,8 @@ def _readable(
 
 def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int, where: Where) -> list[Found]:
     """Rows and scores of a part: asked for directly where it can tell them without fetching any text."""
-    rank = getattr(part, "rank", None)
-    if rank is not None:
-        found: list[Found] = rank(kb, queries, depth, where)
-        return found
+    if isinstance(part, RanksRows):
+        return list(part.rank(kb, queries, depth, as_filter(where)))
     return [
         (
             np.array([hit.chunk.row for hit in hits], dtype=np.int64),

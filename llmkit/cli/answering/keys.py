@@ -38,17 +38,17 @@ def add(
 ) -> None:
     """Make a key and show it, this once."""
     from llmkit.knowledge.access_labels import labels
-    from llmkit.serve.auth.api_keys import KeyRing
+    from llmkit.serve.auth.api_keys import KeyStore
 
     most = None if max_upload_mb is None else int(max_upload_mb * 1e6)
-    ring = KeyRing(Path(data).expanduser())
+    ring = KeyStore(Path(data).expanduser())
     key, text = ring.add(name, scopes, labels=labels(access or None), rate=rate, max_upload=most)
     if as_json:
         print_json({"id": key.id, "name": key.name, "scopes": list(key.scopes), "key": text})
         return
     click.echo(text)
     click.echo(f"{name} may {', '.join(key.scopes)}; the key is kept as a hash and cannot be shown again", err=True)
-    for older in ring.every():
+    for older in ring.all_keys():
         if older.name == name and older.id != key.id and not older.revoked:
             click.echo(f"{name} had a key before, which goes on: llmkit keys revoke {older.id}", err=True)
 
@@ -58,9 +58,9 @@ def add(
 @json_option
 def every(data: str, as_json: bool) -> None:
     """Every key, revoked ones too; never its secret."""
-    from llmkit.serve.auth.api_keys import KeyRing
+    from llmkit.serve.auth.api_keys import KeyStore
 
-    found = KeyRing(Path(data).expanduser()).every()
+    found = KeyStore(Path(data).expanduser()).all_keys()
     if as_json:
         print_json(
             [
@@ -91,7 +91,7 @@ def every(data: str, as_json: bool) -> None:
 @data_option
 def revoke(which: str, data: str) -> None:
     """Refuse a key from now on; a server that runs does so at the next request."""
-    from llmkit.serve.auth.api_keys import KeyRing
+    from llmkit.serve.auth.api_keys import KeyStore
 
-    gone = KeyRing(Path(data).expanduser()).revoke(which)
+    gone = KeyStore(Path(data).expanduser()).revoke(which)
     click.echo(f"revoked: {', '.join(f'{key.name} ({key.id})' for key in gone)}" if gone else "it was revoked before")

@@ -64,11 +64,11 @@ def command(
 ) -> None:
     """Serve an OpenAI-compatible interface, and a page to talk with your documents."""
     from llmkit.errors import ConfigError
-    from llmkit.serve.auth.api_keys import KeyRing
-    from llmkit.serve.runtime.knowledge_pool import Shelf
+    from llmkit.serve.auth.api_keys import KeyStore
+    from llmkit.serve.runtime.knowledge_pool import KnowledgePool
     from llmkit.serve.server import serve
     from llmkit.serve.settings import LOOPBACK, PIPELINES, Settings
-    from llmkit.serve.storage.uploads import of_another
+    from llmkit.serve.storage.uploads import mismatched_knowledge_base
 
     elsewhere = host not in LOOPBACK
     if elsewhere and keys is False:
@@ -76,12 +76,12 @@ def command(
             f"listening on {host} needs keys: anybody who reaches it could read the documents; leave out --no-keys"
         )
     guarded = bool(keys) or elsewhere
-    if guarded and not any(not key.revoked for key in KeyRing(Path(data).expanduser()).every()):
+    if guarded and not any(not key.revoked for key in KeyStore(Path(data).expanduser()).all_keys()):
         raise ConfigError(f"there is no API key yet: llmkit keys add NAME --scope ask --data {data}")
     settings = Settings(
         host=host,
         port=port,
-        hosts=hosts,
+        allowed_hosts=hosts,
         pipelines=pipelines or PIPELINES,
         overrides=overrides,
         knowledge=Path(kb),
@@ -89,16 +89,16 @@ def command(
         sessions=Path(sessions),
         keys=guarded,
         slots=slots,
-        waiting=waiting,
+        max_waiting=waiting,
         max_upload=int(max_upload_mb * 1e6),
         max_stored=int(quota_mb * 1e6),
         grace=grace,
     )
 
     def tell(address: str) -> None:
-        if not Shelf(settings.knowledge).there:
+        if not KnowledgePool(settings.knowledge).exists:
             click.echo(f"no knowledge base at {kb}: the first upload makes one; another is named by --kb", err=True)
-        other = of_another(settings)
+        other = mismatched_knowledge_base(settings)
         if other is not None:
             told = f"the uploads in {data} are those of {other}: the next one brings them all into {kb}, too"
             click.echo(f"{told}; another --data keeps them apart", err=True)

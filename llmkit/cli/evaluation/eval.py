@@ -118,10 +118,12 @@ def _announce(planned: Plan) -> None:
 
 
 def _counts(summary: dict[str, Any]) -> str:
-    words = [f"{summary['ok']} of {summary['n']} samples scored"]
+    figure = summary["metrics"].get(summary["decides"]) or {"unscored": 0, "reasons": {}}
+    words = [f"{summary['ok'] - figure['unscored']} of {summary['n']} samples scored"]
     words += [f"{summary[kind]} {kind}" for kind in ("errors", "timeouts") if summary[kind]]
+    words += [f"{figure['unscored']} without {summary['decides']}"] if figure["unscored"] else []
     lines = [", ".join(words)]
-    lines += [f"  {count} x {error}" for error, count in summary["failures"].items()]
+    lines += [f"  {count} x {reason}" for reason, count in (summary["failures"] | figure["reasons"]).items()]
     return "\n".join(lines)
 
 

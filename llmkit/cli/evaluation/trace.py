@@ -64,7 +64,7 @@ def _call(call: Mapping[str, Any], result: Mapping[str, Any] | None) -> Iterator
     yield f"│  └─ {_said(call)}  {result['status']}, {duration(result['seconds'])}{dropped}"
     yield f"│     {excerpt(result['result'], _WIDTH)}"
     for one in result.get("addressed", ()):
-        yield f"│     speaks to the assistant ({one['why']}): {excerpt(one['quote'], _WIDTH)}"
+        yield f"│     addresses the assistant ({one['why']}): {excerpt(one['quote'], _WIDTH)}"
 
 
 def _said(call: Mapping[str, Any]) -> str:

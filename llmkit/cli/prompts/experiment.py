@@ -12,7 +12,7 @@ from llmkit.cli.common.render import interactive, json_option, print_json
 from llmkit.cli.evaluation.eval import runs_option
 
 if TYPE_CHECKING:
-    from llmkit.experiments.race import Decision
+    from llmkit.experiments.race.race import Decision
     from llmkit.experiments.running import Standing
 
 
@@ -105,18 +105,20 @@ def _announce(standing: Standing) -> None:
 
 def _rows(standing: Standing, decision: Decision) -> list[tuple[str, ...]]:
     race, means = standing.race, standing.race.means()
+    from llmkit.experiments.running import describe_state
+
+    missing = any(race.missing(n) for n in range(race.arms))
     rows: list[tuple[str, ...]] = [("arm", standing.figure, "seen", "against the best", "")]
     for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_known(means[arm]))):
         mean = "" if means[n] != means[n] else f"{means[n]:.3f}"
-        state = "withdrawn" if n in standing.why else ""
-        if n in race.out:
-            state = f"beaten by {standing.arms[race.out[n]].name}"
+        seen = f"{race.seen[n]}, {race.missing(n)} without a score" if missing else str(race.seen[n])
         if n == decision.best:
-            rows.append((standing.arms[n].name, mean, str(race.seen[n]), "", "leads"))
+            rows.append((standing.arms[n].name, mean, seen, "", "leads"))
             continue
         value, low, high = race.difference(n, decision.best)
         against = "" if value != value else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-        rows.append((standing.arms[n].name, mean, str(race.seen[n]), against, state))
+        state = "withdrawn" if n in standing.why else describe_state(standing, n, decision.best)
+        rows.append((standing.arms[n].name, mean, seen, against, state))
     return rows
 
 

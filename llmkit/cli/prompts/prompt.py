@@ -28,7 +28,7 @@ def command() -> None:
 def list_prompts(as_json: bool) -> None:
     """Every prompt and version that is found here, and what it is for."""
     from llmkit import prompts
-    from llmkit.lint.prompt import tokens_of
+    from llmkit.lint.prompt import estimate_tokens
 
     found, rows = [], [("", "tokens", "output", "")]
     for ref in prompts.references():
@@ -38,7 +38,7 @@ def list_prompts(as_json: bool) -> None:
             click.echo(f"{ref} cannot be used: {error}", err=True)
             continue
         found.append(one)
-        rows.append((one.ref, str(tokens_of(one)), one.output or "-", one.description))
+        rows.append((one.ref, str(estimate_tokens(one)), one.output or "-", one.description))
     if as_json:
         keys = ("description", "variables", "output", "parent", "digest")
         print_json([{"ref": one.ref, **{key: getattr(one, key) for key in keys}} for one in found])

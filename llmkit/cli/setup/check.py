@@ -39,7 +39,7 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
         experiment = load_experiment(file, overrides)
         task_of(experiment)
         if experiment.optimises:
-            from llmkit.experiments.search import checked
+            from llmkit.experiments.optimise.search import checked
 
             step, ref = checked(experiment)
             return f"experiment {experiment.name} is fine: it works on {ref} of steps[{step}]"

@@ -33,14 +33,14 @@ class NumpyGraph(BertGraph):
         """What the graph gives, once it is finished."""
 
     def const(self, value: Any) -> str:
-        """A constant; its name."""
+        """Keep a constant; returns its name."""
         array = np.asarray(value)
         name = self.fresh("c")
         self.values[name] = array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Compute an operator; the name of its result."""
+        """Compute an operator; returns the name of its result."""
         name = self.fresh(kind)
         self.values[name] = _OPERATORS[kind](*(self.values[one] for one in inputs), **attributes)
         return name

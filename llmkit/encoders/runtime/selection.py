@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.encoders.runtime.capabilities import Choice, candidates, every_candidate
+from llmkit.encoders.runtime.graph_cache import GRAPH_VERSION
 from llmkit.encoders.runtime.runtimes import Batch, Runner, open_runtime
 from llmkit.errors import ModelError, UnsupportedPrecision
 from llmkit.weights.self_check import Agreement, Subject, Verdict, read_verdict, run_check
@@ -137,7 +138,9 @@ def check(choice: Choice, graph: CheckedGraph) -> tuple[Verdict, Runner | None]:
             raise _failure(choice, error) from error
         return graph.compare(results, graph.expected, choice.precision)
 
-    subject = Subject(choice.runtime, choice.version, choice.precision, graph.weights, graph.settings)
+    subject = Subject(
+        choice.runtime, choice.version, choice.precision, graph.weights, f"{graph.settings} {GRAPH_VERSION}"
+    )
     kept = read_verdict(subject)
     if kept is not None:
         return kept, None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.evaluation.tasks.corpus import passages_of
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.types import Chunk, Document, Hit, Sample

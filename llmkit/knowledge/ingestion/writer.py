@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.bilingual_dictionary import unread_words
+from llmkit.encoders.bilingual_dictionary import missing_dictionary_note
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import access_labels, embedding_spaces
 from llmkit.knowledge.analyzers import AUTO, guess
@@ -184,7 +184,7 @@ class Writer:
         found = guess([chunk.indexed_text for chunk in public or chunks])
         if found.note:
             self.kb.notes.append(f"{found.note}; --language names another, for a new knowledge base")
-        if missing := unread_words(self.kb.encoder, found.code):
+        if missing := missing_dictionary_note(self.kb.encoder, found.code):
             self.kb.notes.append(missing)
         return found.code
 

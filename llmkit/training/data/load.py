@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmkit.errors import DataError
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.evaluation.tasks.datasets import Documents
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.training.data.examples import Example, Passage, key

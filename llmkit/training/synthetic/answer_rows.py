@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.evaluation.tasks.corpus import passages_of
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.protocols import Retriever
