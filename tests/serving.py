@@ -1,4 +1,4 @@
-"""A server of the test's own, in a thread, over a small knowledge base and a scripted model."""
+"""Runs a server in a thread of the test, over a small knowledge base and a scripted model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def knowledge(path, texts=TEXTS, source="api"):
 
 
 class Served:
-    """A running server: `url`, `http` (a client), `model` (what it asks), `service` behind it."""
+    """A running server, with its `url`, an `http` client, the scripted `model`, and the `service` behind it."""
 
     def __init__(self, url, model, server):
         self.url, self.model, self.server = url, model, server
@@ -63,7 +63,7 @@ class Served:
         return self.http.post("/api/knowledge/files", files=files, data=data, headers=headers)
 
     def until(self, check, seconds=20):
-        """Wait until something is true; returns it."""
+        """Wait until `check` returns something true, and return that."""
         end = time.monotonic() + seconds
         while not (found := check()):
             assert time.monotonic() < end, "it did not come true"
@@ -73,7 +73,7 @@ class Served:
 
 @contextmanager
 def running(folder, script=SAID, pipelines=PIPELINES, load=None, **settings):
-    """A server whose pipelines ask a scripted model, or the models that `load` loads."""
+    """Run a server whose pipelines use a scripted model, or the models that `load` loads."""
     model = ScriptedChat((lambda _: script) if isinstance(script, str) else script)
     values = {"port": 0, "knowledge": folder / "kb", "data": folder / "serve", "sessions": folder / "s.sqlite",
               "encoder": "hashing", "grace": 2.0}  # fmt: skip
@@ -103,7 +103,7 @@ def running(folder, script=SAID, pipelines=PIPELINES, load=None, **settings):
 
 
 def events(response):
-    """(event, data) of server-sent events, as they come."""
+    """Yield (event, data) of server-sent events as they come."""
     import json
 
     kind = None

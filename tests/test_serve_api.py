@@ -1,4 +1,4 @@
-"""The server's own interface: files, conversations, ratings, traces, numbers."""
+"""llmkit's own HTTP interface: files, conversations, feedback, traces and metrics."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ready(served, count=1):
         ("", None), (None, None), ("\x00", None), ("noend", "noend"),
     ],
 )  # fmt: skip
-def test_names_are_made_fit_for_a_folder(name, kept):
+def test_unsafe_file_names_become_safe_paths(name, kept):
     if kept is None:
         with pytest.raises(HttpError, match="a file needs a name"):
             safe_relative_path(name)
@@ -59,7 +59,7 @@ def test_names_are_made_fit_for_a_folder(name, kept):
         assert all(len(part.encode()) <= 150 for part in parts)
 
 
-def test_files_come_in_are_asked_about_replaced_and_taken_out(tmp_path):
+def test_files_are_uploaded_answered_from_replaced_and_deleted(tmp_path):
     with running(tmp_path) as served:
         assert served.files() == []
         reply = served.upload("../pump.md", "# Pump\n\nThe pump is serviced in May.")
@@ -87,7 +87,7 @@ def test_files_come_in_are_asked_about_replaced_and_taken_out(tmp_path):
         assert served.http.delete("/api/knowledge/files", params={"name": "uploads/pump.md"}).status_code == 404
 
 
-def test_a_passage_is_opened_where_code_points_count(tmp_path):
+def test_document_offsets_count_code_points(tmp_path):
     with running(tmp_path) as served:
         served.upload("山.txt", "🌾🌾 Before it. The mill is serviced in August. After it 🌾.")
         ready(served)
@@ -112,7 +112,7 @@ def test_search_takes_filters_and_refuses_bad_ones(tmp_path):
         assert bad.status_code == 400
 
 
-def test_a_conversation_goes_on_is_undone_and_deleted(tmp_path):
+def test_a_conversation_is_continued_undone_and_deleted(tmp_path):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         status, told = turn(served, "my talk")
@@ -139,7 +139,7 @@ def test_a_conversation_goes_on_is_undone_and_deleted(tmp_path):
         assert turn(served, "s", "x", pipeline="nope")[0] == 404
 
 
-def test_thumbs_land_in_a_data_set_that_a_task_reads(tmp_path):
+def test_feedback_is_a_data_set_that_a_task_reads(tmp_path):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         traces = [turn(served, f"s{n}")[1][-1][1]["trace"] for n in range(4)]
@@ -159,7 +159,7 @@ def test_thumbs_land_in_a_data_set_that_a_task_reads(tmp_path):
     assert (samples[2].answers, samples[2].relevant) == (("Never.",), {})
 
 
-def test_the_task_of_the_documentation_finds_a_praised_answer_right(tmp_path, monkeypatch):
+def test_the_task_of_the_documentation_scores_an_approved_answer_as_right(tmp_path, monkeypatch):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         name = turn(served, "s")[1][-1][1]["trace"]
@@ -191,7 +191,7 @@ def test_a_body_that_cannot_be_read_says_what_it_needs(tmp_path):
             assert "/openapi.json lists the paths and methods of this server" in reply.json()["error"]["message"]
 
 
-def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
+def test_forgotten_documents_are_in_no_file_of_the_server(tmp_path):
     with running(tmp_path) as served:
         served.upload("cave.txt", "The dragon sleeps in cave QX7041 under the hill.")
         served.upload("mill.txt", "The mill is serviced in August.")
@@ -217,7 +217,7 @@ def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
             assert b"QX7041" not in path.read_bytes(), path
 
 
-def test_a_reader_keeps_its_generation_while_files_come_in(tmp_path):
+def test_a_running_answer_keeps_its_generation_during_an_upload(tmp_path):
     knowledge(tmp_path / "kb")
     entered, go = threading.Event(), threading.Event()
 
@@ -256,7 +256,7 @@ def test_an_upload_waits_for_another_writer(tmp_path):
         ready(served, 2)
 
 
-def test_traces_are_kept_up_to_a_number(tmp_path):
+def test_only_the_latest_traces_are_kept(tmp_path):
     knowledge(tmp_path / "kb")
     with running(tmp_path, max_traces=5) as served:
         store = served.service.stores.for_caller(LOCAL_PRINCIPAL).traces
@@ -271,7 +271,7 @@ def test_traces_are_kept_up_to_a_number(tmp_path):
         assert store.get("tr-129") is not None
 
 
-def test_numbers_and_readiness(tmp_path):
+def test_metrics_and_readiness(tmp_path):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         turn(served, "s", pipeline="write")

@@ -1,4 +1,4 @@
-"""Who may do what: keys, scopes, limits, and that nothing of one key is seen with another."""
+"""Access control: keys, scopes, limits, and isolation between keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ring(tmp_path):
     return KeyStore(tmp_path / "serve")
 
 
-def test_keys_are_kept_as_hashes_and_revoked_at_once(ring, tmp_path):
+def test_keys_are_stored_as_hashes_and_revoked_at_once(ring, tmp_path):
     key, text = ring.add("reader", ["ask"], labels=["hr"], rate=7)
     assert text not in ring.path.read_text()
     assert text.split("-", 2)[2] not in ring.path.read_text()
@@ -59,13 +59,13 @@ def test_keys_are_kept_as_hashes_and_revoked_at_once(ring, tmp_path):
         ring.authenticate(text)
 
 
-def test_listening_elsewhere_needs_keys():
+def test_listening_beyond_loopback_requires_keys():
     with pytest.raises(ValueError, match="requires API keys: without them, anybody who reaches"):
         Settings(host="0.0.0.0")
     assert Settings(host="0.0.0.0", keys=True).known_hosts == {"localhost", "127.0.0.1", "::1"}
 
 
-def test_the_command_refuses_to_listen_elsewhere_without_a_key(tmp_path, monkeypatch):
+def test_the_command_refuses_to_listen_beyond_loopback_without_a_key(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
     from llmkit.cli.answering.keys import command as keys
@@ -83,7 +83,7 @@ def test_the_command_refuses_to_listen_elsewhere_without_a_key(tmp_path, monkeyp
     assert "me" in listed
     assert told["key"] not in listed
     again = CliRunner().invoke(keys, ["add", "me"]).output
-    assert f"me had a key before, which goes on: llmkit keys revoke {told['id']}" in again
+    assert f"me has an older key, which stays valid; to revoke it: llmkit keys revoke {told['id']}" in again
     assert "revoked: me" in CliRunner().invoke(keys, ["revoke", "me"]).output
 
 
@@ -101,7 +101,7 @@ ROUTES = [
 ]  # fmt: skip
 
 
-def test_every_route_asks_for_its_scope(ring, tmp_path):
+def test_every_route_requires_its_scope(ring, tmp_path):
     knowledge(tmp_path / "kb")
     keys = {scope: ring.add(scope, [scope])[1] for scope in ("ask", "ingest", "admin")}
     with running(tmp_path, keys=True) as served:
@@ -244,7 +244,7 @@ def test_limits_of_a_key(ring, tmp_path):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "a@localhost", "[::1"]
 )
-def test_other_names_than_its_own_are_refused(tmp_path, host):
+def test_unknown_host_names_are_refused(tmp_path, host):
     with running(tmp_path) as served:
         reply = served.http.get("/healthz", headers={"Host": host})
         assert reply.status_code in (400, 421)
@@ -289,7 +289,7 @@ def test_logs_and_metrics_hold_no_words_and_no_keys(ring, tmp_path, caplog):
     assert SAID not in told
 
 
-def test_paths_of_the_machine_are_not_told_to_keys(tmp_path):
+def test_error_messages_for_keys_hide_paths_of_the_server(tmp_path):
     from llmkit.errors import KnowledgeError
     from llmkit.serve.auth.principal import LOCAL_PRINCIPAL, Principal
     from llmkit.serve.errors import error_body, to_http_error

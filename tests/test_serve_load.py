@@ -1,4 +1,4 @@
-"""Too many, too slow, too large, gone, and told to stop."""
+"""Load and limits: full queues, slow and large requests, clients that leave, and shutdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def body(model="write", stream=True):
 
 
 class Gate:
-    """A script that waits until it is let on; counts how many are in it."""
+    """A scripted model that waits for `go`; `inside` counts its calls."""
 
     def __init__(self):
         self.go, self.inside = threading.Event(), 0
@@ -40,7 +40,7 @@ class Gate:
 
 
 def raw(served, *pieces, pause=0.0):
-    """Send bytes as they are; returns what came back until the server closed, and how long that took."""
+    """Send bytes as they are; return what came back until the server closed, and the seconds that took."""
     host, port = served.url.removeprefix("http://").split(":")
     begun = time.monotonic()
     with socket.create_connection((host, int(port)), timeout=30) as one:
@@ -56,7 +56,7 @@ def raw(served, *pieces, pause=0.0):
         return got, time.monotonic() - begun
 
 
-def test_the_line_is_bounded_and_moves_on(tmp_path):
+def test_the_admission_queue_is_bounded_and_moves_on(tmp_path):
     knowledge(tmp_path / "kb")
     gate = Gate()
     with running(tmp_path, gate, slots=2, max_waiting=3) as served, ThreadPoolExecutor(20) as pool:
@@ -76,7 +76,7 @@ def test_the_line_is_bounded_and_moves_on(tmp_path):
         assert post().status_code == 200
 
 
-def test_who_leaves_the_line_frees_the_place(tmp_path):
+def test_a_client_that_leaves_the_queue_frees_its_place(tmp_path):
     knowledge(tmp_path / "kb")
     gate = Gate()
     with running(tmp_path, gate, slots=1, max_waiting=1) as served, ThreadPoolExecutor(4) as pool:
@@ -206,7 +206,7 @@ def test_a_stop_lets_running_answers_end_within_the_grace(tmp_path, works, grace
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_memory_does_not_grow_with_requests(tmp_path):
-    """A short one of `python benchmarks/serving.py memory`, in which a kept answer or stream each would be seen."""
+    """A short form of `python benchmarks/serving.py memory`; it would show an answer or stream that stays in memory."""
 
     def resident():
         return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

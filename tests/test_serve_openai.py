@@ -1,4 +1,4 @@
-"""What clients of OpenAI's interface find: the official client, LangChain's, and plain HTTP."""
+"""OpenAI's interface, used by the official client, by LangChain and by curl."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_models_are_the_pipelines_and_the_encoder(client):
         client.models.retrieve("wriet")
 
 
-def test_an_answer_has_its_citations_and_its_trace_beside_it(client, served):
+def test_an_answer_has_citations_and_a_trace_in_the_extension_field(client, served):
     done = client.chat.completions.create(model="quote", messages=said(QUESTION), temperature=0.2)
     assert done.choices[0].message.content == "The mill is serviced in August. [1]"
     assert done.choices[0].finish_reason == "stop"
@@ -57,7 +57,7 @@ def test_an_answer_has_its_citations_and_its_trace_beside_it(client, served):
     assert [record["step"] for record in trace["records"]][-1] == "steps[2] extract"
 
 
-def test_a_stream_says_what_the_answer_says(client):
+def test_a_stream_adds_up_to_the_answer(client):
     with client.chat.completions.create(
         model="write", messages=said(QUESTION), stream=True, stream_options={"include_usage": True}
     ) as stream:
@@ -70,7 +70,7 @@ def test_a_stream_says_what_the_answer_says(client):
     assert chunks[-1].usage.completion_tokens == 7
 
 
-def test_what_a_later_step_takes_out_is_never_streamed(tmp_path):
+def test_text_that_a_later_step_removes_is_never_streamed(tmp_path):
     knowledge(tmp_path / "kb")
     script = "The mill is serviced in August [1]. Dragons live in the mill and eat the miller's sheep [1]."
     with running(tmp_path, script) as served, openai.OpenAI(base_url=f"{served.url}/v1", api_key="x") as client:
@@ -162,7 +162,7 @@ def test_curl(served):
         ({"tempreature": 1}, 400, "unknown parameters: tempreature"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_obeyed_is_refused_in_words(served, change, status, says):
+def test_unsupported_requests_are_refused_with_a_reason(served, change, status, says):
     reply = served.http.post("/v1/chat/completions", json={"model": "quote", "messages": said("x"), **change})
     assert reply.status_code == status
     assert says in reply.json()["error"]["message"]
@@ -241,7 +241,7 @@ def test_a_client_that_goes_away_stops_the_model(tmp_path, stream):
     assert served.service.metrics.runs.labels("write", "stopped")._value.get() == 1
 
 
-def test_without_documents_it_says_what_to_do(tmp_path):
+def test_without_documents_the_error_says_what_to_do(tmp_path):
     with running(tmp_path) as served:
         reply = served.http.post("/v1/chat/completions", json={"model": "quote", "messages": said(QUESTION)})
         assert reply.status_code == 409

@@ -165,7 +165,7 @@ def test_stop_ends_the_model_and_keeps_no_turn(page, tmp_path, monkeypatch):
         assert page.problems == []
 
 
-def test_a_person_decides_on_what_an_agent_wants_done(page, tmp_path):
+def test_a_person_decides_on_the_calls_of_an_agent(page, tmp_path):
     def wants(path):
         arguments = {"path": path, "text": NASTY}
         return {"tool_calls": [{"name": "write_file", "args": arguments, "id": path, "type": "tool_call"}]}
@@ -212,7 +212,7 @@ def test_a_person_decides_on_what_an_agent_wants_done(page, tmp_path):
         assert page.problems == []
 
 
-def test_a_key_is_asked_for_and_used(page, tmp_path):
+def test_the_page_asks_for_a_key_and_uses_it(page, tmp_path):
     from llmkit.serve.auth.api_keys import KeyStore
 
     _, text = KeyStore(tmp_path / "serve").add("me", ["ask"])

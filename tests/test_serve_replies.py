@@ -1,4 +1,4 @@
-"""How the model's reply ended reaches the client: cut off, filtered, refused, empty, broken, tried again."""
+"""How a model's reply ended reaches the client: replies cut off, filtered, refused, empty, broken, and retries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FREE = {"free": {"steps": ["generate"], "model": "scripted:x"}}
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A server whose model is told by `served.reply` what to answer."""
+    """A server whose model answers with the reply that `served.reply` names."""
     with running(tmp_path_factory.mktemp("replies"), lambda _: REPLIES[served.reply], FREE) as served:
         yield served
 
@@ -111,7 +111,7 @@ def test_no_reply_is_an_error_that_is_not_repeated(served, client):
     assert len(served.model.calls) == calls + 2
 
 
-def test_the_page_is_told_the_words_of_a_refusal(served):
+def test_a_conversation_shows_the_words_of_a_refusal(served):
     served.reply = "refused"
     with served.http.stream("POST", "/api/sessions/talk/turns", json={"question": "What does it cost?"}) as reply:
         *_, (kind, data) = events(reply)

@@ -1,4 +1,4 @@
-"""Traces are written a moment after their answer, and seen at once."""
+"""Traces are written in the background, and readers see them at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def state(text="It is August [1].", **detail):
     return State("When?", answer=Answer(text), records=(StepRecord("steps[0] answer", 0.1, detail=detail),))
 
 
-def test_who_reads_sees_what_is_not_written_yet(tmp_path, writer):
+def test_readers_see_traces_that_are_not_written_yet(tmp_path, writer):
     store = TraceStore(tmp_path / "t.sqlite", 100, BackgroundWriter(delay=60))
     name = new_trace_id()
     store.add(name, "p", state(), question="When?", session="talk", turn=1)
@@ -41,7 +41,7 @@ def test_who_reads_sees_what_is_not_written_yet(tmp_path, writer):
     assert on_disk(store.path) == [name, last]
 
 
-def test_it_is_written_soon_in_order_and_the_oldest_go(tmp_path, writer):
+def test_traces_are_written_in_order_and_the_oldest_are_deleted(tmp_path, writer):
     store = TraceStore(tmp_path / "t.sqlite", 10, writer)
     names = [new_trace_id() for _ in range(200)]
     for name in names:
@@ -56,7 +56,7 @@ def test_it_is_written_soon_in_order_and_the_oldest_go(tmp_path, writer):
     store.close()
 
 
-def test_what_json_cannot_hold_is_written_as_text(tmp_path, writer):
+def test_values_that_json_cannot_hold_are_written_as_text(tmp_path, writer):
     store = TraceStore(tmp_path / "t.sqlite", 10, writer)
     for text, detail in (("half a pair \ud800", {}), ("fine", {"odd": {1, 2}, "path": tmp_path, 3: float("inf")})):
         store.add(name := new_trace_id(), "p", state(text, **{str(k): v for k, v in detail.items()}), question="When?")
