@@ -78,11 +78,11 @@ def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from llmkit.evaluation.analysis.judge_calibration import calibrate
-    from llmkit.evaluation.runs.plan import remembering
+    from llmkit.evaluation.runs.plan import caching_loader
     from llmkit.models.response_cache import ResponseCache
 
     responses = ResponseCache(runs / ".cache" / "responses.sqlite")
-    found = calibrate(task.with_models(remembering(responses)))
+    found = calibrate(task.with_models(caching_loader(responses)))
     if as_json:
         print_json([asdict(one) for one in found])
         return

@@ -50,16 +50,16 @@ def command(
         click.echo(aligned(_rows(standing, decision)))
         for arm, why in standing.why.items():
             click.echo(f"{standing.arms[arm].name} was withdrawn: {why}")
-        click.echo(told(standing, decision))
+        click.echo(describe_decision(standing, decision))
         click.echo(standing.path)
     if html:  # last: a page that cannot be written loses no decision
         from llmkit.experiments.report import render, write
 
-        write(render(standing, decision, told(standing, decision)), Path(html))
+        write(render(standing, decision, describe_decision(standing, decision)), Path(html))
         click.echo(f"the page is {html}", err=True)
 
 
-def told(standing: Standing, decision: Decision) -> str:
+def describe_decision(standing: Standing, decision: Decision) -> str:
     """The decision as a sentence or two."""
     race, name = standing.race, standing.arms[decision.best].name
     grid = race.items * race.arms
