@@ -177,10 +177,10 @@ def ours(folder: Path, given: argparse.Namespace, seed: int, server: Server) -> 
     if outcome.best != "incumbent":
         arm = next(p for s in search.rounds for a, p in zip(s.arms, s.plans, strict=True) if a.name == outcome.best)
         plans["after"] = arm
-    from llmkit.experiments.answers import Answers, Spent
+    from llmkit.experiments.answers import Answers, Spending
 
     for name, planned in plans.items():
-        scores[name] = [float(one) for one in Answers([planned], search.figure, Spent()).of(0, search.split.held)]
+        scores[name] = [float(one) for one in Answers([planned], search.figure, Spending()).of(0, search.split.held)]
     found = {
         **scores, "calls": search.spent.calls - judged, "asked": server.calls - before,
         "seconds": time.perf_counter() - began, "written": outcome.file is not None, "why": outcome.why,

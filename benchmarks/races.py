@@ -31,7 +31,7 @@ def replay(scores, strategy, seed, block, epsilon, delta):
             break
         for arm in arms:
             seen = int(race.seen[arm])
-            race.tell(arm, shuffled[seen : seen + block, arm])
+            race.add_scores(arm, shuffled[seen : seen + block, arm])
     return decision, int(places[decision.best])
 
 

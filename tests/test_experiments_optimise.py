@@ -22,7 +22,7 @@ from llmkit.experiments.experiment import Experiment
 from llmkit.experiments.optimise import outcome as optimise_outcome
 from llmkit.experiments.optimise.candidates import Candidate
 from llmkit.experiments.optimise.edits import Editor
-from llmkit.experiments.optimise.proposals import accepted
+from llmkit.experiments.optimise.proposals import check_instruction
 from llmkit.experiments.optimise.report import render
 from llmkit.experiments.optimise.search import prepare
 from llmkit.experiments.optimise.splits import HeldBack, split
@@ -262,30 +262,33 @@ def test_edits_change_sentences_and_never_variables():
     start = Candidate("d", ("count", "question"), messages)
     kinds, seen = set(), set()
     for seed in range(60):
-        found = Editor(("Costs $5.",)).edited(start, random.Random(seed))
+        found = Editor(("Costs $5.",)).edit(start, random.Random(seed))
         assert found.instruction.count("$count") == 1
         assert found.messages[-1] == ("user", "$question")
         kinds.add(found.made[-1].partition(":")[0])
         seen.add(found.key)
-        assert Editor(("Costs $5.",)).edited(start, random.Random(seed)) == found
+        assert Editor(("Costs $5.",)).edit(start, random.Random(seed)) == found
     assert kinds == {"drop", "swap", "move", "rephrase", "add"}
     assert "Costs $$5." in " ".join(
-        Editor(("Costs $5.",)).edited(start, random.Random(seed)).instruction for seed in range(60)
+        Editor(("Costs $5.",)).edit(start, random.Random(seed)).instruction for seed in range(60)
     )
     bare = Candidate("d", ("question",), (("user", "$question"),))
     assert bare.instruction == ""
-    assert Editor().edited(bare, random.Random(1)).messages[0][0] == "system"
+    assert Editor().edit(bare, random.Random(1)).messages[0][0] == "system"
     led = Candidate("d", ("question",), (("user", "Solve it.\n\nProblem: $question"),))
     assert led.instruction == "Solve it."
-    assert led.instructed("Add it.", "x").messages == (("user", "Add it.\n\nProblem: $question"),)
+    assert led.with_instruction("Add it.", "x").messages == (("user", "Add it.\n\nProblem: $question"),)
 
 
 def test_a_proposal_keeps_the_variables():
-    assert accepted("Write $count good lines for $$3", "Write $count lines") == "Write ${count} good lines for $$$$3"
+    assert (
+        check_instruction("Write $count good lines for $$3", "Write $count lines")
+        == "Write ${count} good lines for $$$$3"
+    )
     with pytest.raises(PromptError, match=r"lost \$count"):
-        accepted("Write lines", "Write $count lines")
+        check_instruction("Write lines", "Write $count lines")
     with pytest.raises(PromptError, match="as it was"):
-        accepted('"Be kind."', "Be kind.")
+        check_instruction('"Be kind."', "Be kind.")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def run(scores, strategy, seed=0, block=4, epsilon=0.02, budget=None):
             break
         for arm in arms:
             seen = int(race.seen[arm])
-            race.tell(arm, scores[order[seen : seen + block], arm])
+            race.add_scores(arm, scores[order[seen : seen + block], arm])
     return race
 
 
@@ -126,7 +126,7 @@ def test_a_withdrawn_arm_neither_wins_nor_beats():
     race = Race(3, 80)
     race.withdraw(1)
     for arm in (0, 2):
-        race.tell(arm, scores[:, arm])
+        race.add_scores(arm, scores[:, arm])
     assert race.decision().best == 0
     assert race.out == {2: 0}
 
@@ -134,9 +134,9 @@ def test_a_withdrawn_arm_neither_wins_nor_beats():
 def test_scores_outside_the_unit_are_refused():
     race = Race(2, 5)
     with pytest.raises(ValueError, match="not in"):
-        race.tell(0, np.array([2.0]))
+        race.add_scores(0, np.array([2.0]))
     with pytest.raises(ValueError, match="after 0 of 5"):
-        race.tell(0, np.zeros(6))
+        race.add_scores(0, np.zeros(6))
 
 
 def test_no_arm_is_beaten_with_an_interval_that_holds_nothing():
@@ -160,7 +160,7 @@ def test_whom_only_a_withdrawn_arm_had_beaten_is_in_again():
     scores = matrix(np.random.default_rng(10), 80, [0.5, 1.0, 0.45])
     race = Race(3, 80)
     for arm in range(3):
-        race.tell(arm, scores[:60, arm])
+        race.add_scores(arm, scores[:60, arm])
     assert set(race.out.values()) == {1}
     race.withdraw(1)
     assert race.running == [0, 2]
@@ -169,5 +169,5 @@ def test_whom_only_a_withdrawn_arm_had_beaten_is_in_again():
 
 def test_samples_without_a_score_are_counted():
     race = Race(2, 5)
-    race.tell(0, np.array([1.0, np.nan, np.nan]))
+    race.add_scores(0, np.array([1.0, np.nan, np.nan]))
     assert (race.missing(0), race.missing(1)) == (2, 0)

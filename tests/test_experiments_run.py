@@ -17,7 +17,7 @@ from llmkit.evaluation.report.page import write as write_report
 from llmkit.evaluation.runs.plan import plan
 from llmkit.evaluation.runs.run import evaluate
 from llmkit.experiments.experiment import Experiment, arms_of, load_experiment, task_of
-from llmkit.experiments.optimise.search import checked
+from llmkit.experiments.optimise.search import check_search
 from llmkit.experiments.report import render
 from llmkit.experiments.running import as_json, prepare, run
 from llmkit.pipeline import load_pipeline
@@ -335,7 +335,7 @@ def test_shipped_experiments_are_fine(path, monkeypatch):
     monkeypatch.setenv("LLMKIT_DATA", "data")
     shipped = load_experiment(path.stem)
     if shipped.optimises:
-        checked(shipped)
+        check_search(shipped)
     else:
         assert len(arms_of(shipped)) >= 2
     task_of(shipped)

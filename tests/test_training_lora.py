@@ -468,6 +468,18 @@ class TestExport:
             export(on_gguf, "gguf", tmp_path / "x.gguf", kind="q4_0", limit=0.01)
         assert list(tmp_path.glob("x.*")) == []
 
+    def test_answers_that_differ_are_refused_by_default_and_accepted_when_asked(self, on_gguf, tmp_path, monkeypatch):
+        from llmkit.training.adapters import export as module
+        from llmkit.training.adapters.parity import Parity
+
+        measured = module.parity
+        monkeypatch.setattr(module, "parity", lambda *given: Parity(8, 0.74, 5, measured(*given).difference))
+        with pytest.raises(ModelError, match=r"5 of 8 greedy answers equal and 74% of their text \(at least 75%\)"):
+            export(on_gguf, "gguf-adapter", tmp_path / "x.gguf")
+        assert list(tmp_path.glob("x.*")) == []
+        record = export(on_gguf, "gguf-adapter", tmp_path / "x.gguf", min_agreement=0.7)
+        assert record["parity"]["greedy_agreement"] == 0.74
+
     def test_what_a_merge_does_not_touch_is_copied_byte_for_byte(self, made, on_gguf, tmp_path):
         import gguf
 

@@ -25,7 +25,7 @@ _ENOUGH = 8  # samples from which the share of missing scores is looked at
 
 
 @dataclass
-class Spent:
+class Spending:
     """What was used in this session."""
 
     calls: int = 0
@@ -38,7 +38,7 @@ class Spent:
     """Answers that were there from before, and cost nothing."""
 
 
-class Unfit(LlmkitError):
+class UnsuitableFigure(LlmkitError):
     """The figure cannot be raced on."""
 
 
@@ -60,7 +60,7 @@ class Answers:
         self,
         plans: Sequence[Plan],
         figure: str,
-        spent: Spent,
+        spent: Spending,
         workers: int = 1,
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -88,7 +88,7 @@ class Answers:
 
         Raises:
             DataError: an arm that always fails, fails more often than its task allows, or has too few scores.
-            Unfit: the figure depends on what an arm answers.
+            UnsuitableFigure: the figure depends on what an arm answers.
         """
         planned, began = self.plans[arm], self.clock()
         if arm not in self.folders:  # what is there may have been scored by other metrics: then it is scored anew
@@ -125,12 +125,12 @@ class Answers:
             return math.nan
         applies = figure in row["scores"]
         if self.applies.setdefault(row["id"], applies) != applies:
-            raise Unfit(
+            raise UnsuitableFigure(
                 f"the figure {figure} says something of sample {row['id']} for one arm and nothing for another: it "
                 "depends on what was answered and cannot decide a race"
             )
         if len(self.applies) >= _ENOUGH and not any(self.applies.values()):
-            raise Unfit(f"the figure {figure} says nothing of any of the first {len(self.applies)} samples")
+            raise UnsuitableFigure(f"the figure {figure} says nothing of any of the first {len(self.applies)} samples")
         return float(row["scores"][figure]) if applies else 0.5  # the same for every arm: no difference
 
     def _count(self, arm: int, rows: Sequence[dict[str, Any]]) -> None:
@@ -168,7 +168,7 @@ class Answers:
             spent.money += row["cost"]
 
 
-def used_up(budget: Budget, spent: Spent, share: float = 1.0) -> str:
+def exhausted_budget(budget: Budget, spent: Spending, share: float = 1.0) -> str:
     """Which part of the budget has run out, in words; empty while there is some left.
 
     Args:

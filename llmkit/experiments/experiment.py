@@ -159,7 +159,7 @@ def arms_of(experiment: Experiment) -> list[Arm]:
     found, problems = [], []
     for name, values in _named(experiment):
         try:
-            arm = Arm(name, values, varied(experiment, values))
+            arm = Arm(name, values, vary_pipeline(experiment, values))
             found.append(arm)
             if arm.of_task:
                 task_of(experiment, arm)
@@ -178,7 +178,7 @@ def arms_of(experiment: Experiment) -> list[Arm]:
     return found
 
 
-def varied(experiment: Experiment, values: dict[str, Any]) -> Pipeline:
+def vary_pipeline(experiment: Experiment, values: dict[str, Any]) -> Pipeline:
     """The experiment's pipeline with values by dotted path.
 
     Raises:

@@ -21,10 +21,10 @@ from llmkit.errors import Cancelled, ConfigError, DataError, LlmkitError
 from llmkit.evaluation.runs.plan import Plan, plan
 from llmkit.evaluation.runs.run_digest import digest
 from llmkit.evaluation.runs.run_folder import write_json
-from llmkit.evaluation.tasks.task import chosen
-from llmkit.experiments.answers import Answers, Spent, Unfit, used_up
+from llmkit.evaluation.tasks.task import chosen_samples
+from llmkit.experiments.answers import Answers, Spending, UnsuitableFigure, exhausted_budget
 from llmkit.experiments.experiment import Arm, Experiment, arms_of, task_of
-from llmkit.experiments.race.evidence import least_items
+from llmkit.experiments.race.evidence import min_items
 from llmkit.experiments.race.race import Decision, Race
 
 
@@ -41,7 +41,7 @@ class Standing:
     """Folder of the experiment."""
     order: tuple[str, ...] = ()
     """Ids of the samples, in the order every arm sees them."""
-    spent: Spent = field(default_factory=Spent)
+    spent: Spending = field(default_factory=Spending)
     share: float = 1.0
     """Of the budget, that may be used up when this ends."""
     why: dict[int, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Standing:
     @property
     def least(self) -> int:
         """Calls without which no pair of arms can be told apart, even if one is always right and the others wrong."""
-        return len(self.arms) * least_items(self.race.items, self.race.delta / (self.race.arms - 1))
+        return len(self.arms) * min_items(self.race.items, self.race.delta / (self.race.arms - 1))
 
     def decision(self) -> Decision:
         """How it stands."""
@@ -80,7 +80,7 @@ def prepare(experiment: Experiment, runs: Path, note: Callable[[str], None] = la
             raise ConfigError(
                 f"arm {arm.name} is asked other questions than arm {arms[0].name}: they cannot be compared"
             )
-    order = [sample.id for sample in chosen(plans[0].task, plans[0].selection)]
+    order = [sample.id for sample in chosen_samples(plans[0].task, plans[0].selection)]
     random.Random(experiment.seed).shuffle(order)  # noqa: S311
     race = Race(len(arms), len(order), epsilon=experiment.epsilon, delta=experiment.delta)
     shapes = {"experiment": experiment.config(), "runs": [one.run["digest"] for one in plans]}
@@ -119,7 +119,7 @@ def run(
         if not going:
             break
         for arm in going:
-            standing.stopped = used_up(experiment.budget, standing.spent, standing.share)
+            standing.stopped = exhausted_budget(experiment.budget, standing.spent, standing.share)
             if standing.stopped:
                 break
             size = experiment.block
@@ -142,9 +142,9 @@ def _step(standing: Standing, answers: Answers, arm: int, ids: Sequence[str]) ->
     """One block of samples for one arm; an arm that cannot run is withdrawn, with the reason."""
     race = standing.race
     try:
-        race.tell(arm, answers.of(arm, ids))
+        race.add_scores(arm, answers.of(arm, ids))
     except LlmkitError as error:
-        if isinstance(error, Unfit):
+        if isinstance(error, UnsuitableFigure):
             raise DataError(str(error)) from error
         if isinstance(error, Cancelled):
             raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.figures import aligned
+from llmkit.cli.common.figures import align_columns
 from llmkit.cli.common.render import print_json
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def optimise(
         return
     outcome = optimise_outcome.optimise(search, workers=workers, on_step=on_step)
     if html:
-        write(render(search, outcome, told(search, outcome)), Path(html))
+        write(render(search, outcome, describe_outcome(search, outcome)), Path(html))
     if as_json:
         print_json(optimise_outcome.as_json(search, outcome))
         return
@@ -48,14 +48,14 @@ def optimise(
         made = "; ".join(search.made[point.name].made)
         cells = (f"{point.mean:.3f}", str(point.seen), f"{point.tokens:.0f}", "*" if point.front else "", made[:80])
         rows.append((point.name, *cells))
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
     for note in search.notes:
         click.echo(note)
-    click.echo(told(search, outcome))
+    click.echo(describe_outcome(search, outcome))
     click.echo(f"{search.path}" + (f"; the page is {html}" if html else ""))
 
 
-def told(search: Search, outcome: Outcome) -> str:
+def describe_outcome(search: Search, outcome: Outcome) -> str:
     """The outcome in a sentence or two."""
     spent = search.spent
     cost = f"{spent.calls} answers and {spent.tokens} tokens were asked for, {spent.known} answers were known"

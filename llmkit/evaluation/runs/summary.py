@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from llmkit.evaluation.runs.run_folder import RunFolder
-from llmkit.evaluation.metrics.abstention import risk_coverage
 from llmkit.evaluation.analysis.statistics import detectable, flake_rate, mean_interval
+from llmkit.evaluation.metrics.abstention import risk_coverage
+from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.evaluation.tasks.task import Task
 from llmkit.protocols import ScoresAcrossRepeats
 

@@ -182,7 +182,7 @@ def select(task: Task) -> Selection:
     return Selection(tuple(positions), len(digests), clusters, whole, tuple(bad), bad_count)
 
 
-def chosen(task: Task, selection: Selection) -> Iterator[Sample]:
+def chosen_samples(task: Task, selection: Selection) -> Iterator[Sample]:
     """The selected samples; in file order one at a time, shuffled ones from memory."""
     wanted = set(selection.positions)
     usable = _usable(task)

@@ -49,7 +49,7 @@ class Candidate:
         place, end = _place(self.messages)
         return self.messages[place][1][:end].strip() if place >= 0 else ""
 
-    def instructed(self, instruction: str, made: str) -> Candidate:
+    def with_instruction(self, instruction: str, made: str) -> Candidate:
         """The same with another instruction, a template."""
         place, end = _place(self.messages)
         changed = list(self.messages)
@@ -61,7 +61,7 @@ class Candidate:
             changed[place] = (role, "\n\n".join(part for part in (instruction, rest) if part))
         return replace(self, messages=tuple(one for one in changed if one[1]), made=(*self.made, made))
 
-    def shown(self, examples: tuple[Mapping[str, str], ...], made: str) -> Candidate:
+    def with_examples(self, examples: tuple[Mapping[str, str], ...], made: str) -> Candidate:
         """The same with other examples."""
         return replace(self, examples=examples, made=(*self.made, made))
 
@@ -121,7 +121,7 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def escaped(text: str) -> str:
+def escape_template(text: str) -> str:
     """Text that is no template, as a template."""
     return text.replace("$", "$$")
 

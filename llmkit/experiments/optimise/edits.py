@@ -7,7 +7,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmkit.experiments.optimise.candidates import Candidate, escaped
+from llmkit.experiments.optimise.candidates import Candidate, escape_template
 from llmkit.text.sentences import sentences
 
 PHRASES = (
@@ -34,31 +34,31 @@ class Editor:
     rephrased: Mapping[str, Sequence[str]] = field(default_factory=lambda: REPHRASED)
     """Words of an instruction, and what may stand in their place."""
 
-    def edited(self, candidate: Candidate, chance: random.Random) -> Candidate | None:
+    def edit(self, candidate: Candidate, chance: random.Random) -> Candidate | None:
         """One edit; None where none applies."""
         operators: list[_Operator] = [_drop, _swap, _move, self._rephrase, self._add]
         chance.shuffle(operators)
         for operator in operators:
             found = operator(_units(candidate.instruction), chance)
             if found is not None and found[0].strip() != candidate.instruction:
-                return candidate.instructed(found[0].strip(), found[1])
+                return candidate.with_instruction(found[0].strip(), found[1])
         return None
 
     def _rephrase(self, units: _Units, chance: random.Random) -> tuple[str, str] | None:
         whole = _joined(units)
-        pairs = [(old, new) for old, news in self.rephrased.items() for new in news if escaped(old) in whole]
+        pairs = [(old, new) for old, news in self.rephrased.items() for new in news if escape_template(old) in whole]
         if not pairs:
             return None
         old, new = chance.choice(pairs)
-        return whole.replace(escaped(old), escaped(new)), f"rephrase: {old!r} as {new!r}"
+        return whole.replace(escape_template(old), escape_template(new)), f"rephrase: {old!r} as {new!r}"
 
     def _add(self, units: _Units, chance: random.Random) -> tuple[str, str] | None:
         whole = _joined(units)
-        fresh = [phrase for phrase in self.phrases if escaped(phrase) not in whole]
+        fresh = [phrase for phrase in self.phrases if escape_template(phrase) not in whole]
         if not fresh:
             return None
         phrase = chance.choice(fresh)
-        return f"{whole.rstrip()} {escaped(phrase)}".strip(), f"add: {phrase}"
+        return f"{whole.rstrip()} {escape_template(phrase)}".strip(), f"add: {phrase}"
 
 
 _Units = list[tuple[str, str]]

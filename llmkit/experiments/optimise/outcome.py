@@ -107,7 +107,7 @@ def _judge(search: Search, name: str, workers: int) -> tuple[Paired | None, floa
     values: list[list[float]] = [[], []]
     held = search.split.held
     for first in range(0, len(held), search.experiment.block):
-        if why := search.used_up():
+        if why := search.exhausted_budget():
             return None, level, use, f"{why} before the end: nothing is decided, and nothing written"
         for n, worst in ((0, 1.0), (1, 0.0)):
             scores = answers.of(n, held[first : first + search.experiment.block])

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from llmkit import prompts
 from llmkit.errors import PromptError, ReplyError
-from llmkit.experiments.optimise.candidates import Candidate, escaped
-from llmkit.experiments.optimise.traces import Tried
+from llmkit.experiments.optimise.candidates import Candidate, escape_template
+from llmkit.experiments.optimise.traces import Attempt
 from llmkit.models.ask import ask_model
 from llmkit.models.response_cache import TAPE, Tape
 from llmkit.types import Usage
@@ -44,7 +44,7 @@ class Proposer:
     refused: list[str] = field(default_factory=list)
     """Why proposals were not taken."""
 
-    def propose(self, candidate: Candidate, failures: Sequence[Tried], number: int) -> Candidate | None:
+    def propose(self, candidate: Candidate, failures: Sequence[Attempt], number: int) -> Candidate | None:
         """One proposal, the same one for the same number; None where it is refused.
 
         Raises:
@@ -61,17 +61,17 @@ class Proposer:
         if not all(call["cached"] for call in tape.calls):
             self.usage += reply.usage
         try:
-            instruction = accepted(reply.as_whole().text, candidate.instruction)
+            instruction = check_instruction(reply.as_whole().text, candidate.instruction)
         except ReplyError as error:
             self.refused.append(str(error))
             return None
         except PromptError as error:
             self.refused.append(str(error))
             return None
-        return candidate.instructed(instruction, f"proposed by a model: {tip}")
+        return candidate.with_instruction(instruction, f"proposed by a model: {tip}")
 
 
-def accepted(said: str, before: str) -> str:
+def check_instruction(said: str, before: str) -> str:
     """What a model wrote, as the template of an instruction.
 
     Raises:
@@ -85,7 +85,7 @@ def accepted(said: str, before: str) -> str:
     if len(text) > _LONGEST:
         raise PromptError(f"the proposal has {len(text)} characters, more than {_LONGEST}")
     variables = string.Template(before).get_identifiers()
-    template = escaped(text)
+    template = escape_template(text)
     for name in variables:
         template = re.sub(rf"\$\$(?:{name}\b|\{{{name}\}})", f"${{{name}}}", template)
     missing = [name for name in variables if name not in string.Template(template).get_identifiers()]
@@ -96,10 +96,10 @@ def accepted(said: str, before: str) -> str:
     return template
 
 
-def _told(failures: Sequence[Tried]) -> str:
+def _told(failures: Sequence[Attempt]) -> str:
     return "\n\n".join(_one(failure) for failure in failures[:_SHOWN]) or "(none: it was right each time)"
 
 
-def _one(failure: Tried) -> str:
+def _one(failure: Attempt) -> str:
     right = " / ".join(failure.sample.answers)
     return f"Question: {failure.sample.question[:_CUT]}\nReply: {failure.raw[:_CUT]}\nRight: {right[:_CUT]}"

@@ -19,19 +19,19 @@ from pathlib import Path
 from llmkit import prompts
 from llmkit.errors import ConfigError, DataError, PromptError
 from llmkit.evaluation.analysis.statistics import detectable
-from llmkit.evaluation.runs.plan import Plan, plan, remembering
+from llmkit.evaluation.runs.plan import Plan, caching_loader, plan
 from llmkit.evaluation.runs.run_digest import digest
-from llmkit.evaluation.tasks.task import Task, chosen
+from llmkit.evaluation.tasks.task import Task, chosen_samples
 from llmkit.experiments import running
-from llmkit.experiments.answers import Answers, Spent, used_up
-from llmkit.experiments.experiment import Arm, Experiment, task_of, varied
+from llmkit.experiments.answers import Answers, Spending, exhausted_budget
+from llmkit.experiments.experiment import Arm, Experiment, task_of, vary_pipeline
 from llmkit.experiments.optimise.candidates import Candidate
 from llmkit.experiments.optimise.edits import Editor
 from llmkit.experiments.optimise.proposals import Proposer
 from llmkit.experiments.optimise.splits import Split, split
 from llmkit.experiments.optimise.strategy import Optimise
-from llmkit.experiments.optimise.traces import Tried, check_exemplary, example_set, tried
-from llmkit.experiments.race.evidence import least_items
+from llmkit.experiments.optimise.traces import Attempt, check_exemplary, example_set, read_attempts
+from llmkit.experiments.race.evidence import min_items
 from llmkit.experiments.race.race import Race
 from llmkit.overrides import place
 from llmkit.pipeline import Pipeline
@@ -56,7 +56,7 @@ class Search:
     runs: Path
     path: Path
     """Folder of the search."""
-    spent: Spent = field(default_factory=Spent)
+    spent: Spending = field(default_factory=Spending)
     rounds: list[running.Standing] = field(default_factory=list)
     """Races so far."""
     made: dict[str, Candidate] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Search:
     @property
     def least(self) -> int:
         """Answers without which nothing can be decided: to learn from, of one race of two arms, and of the end."""
-        race = 2 * least_items(len(self.split.raced), self.experiment.delta)
+        race = 2 * min_items(len(self.split.raced), self.experiment.delta)
         return len(self.split.learn) + race + 2 * len(self.split.held)
 
     @property
@@ -80,9 +80,9 @@ class Search:
         """Smallest difference that the held-back samples find four times out of five."""
         return detectable(self.split.clusters)
 
-    def used_up(self, share: float = 1.0) -> str:
+    def exhausted_budget(self, share: float = 1.0) -> str:
         """Which part of the budget has run out."""
-        return used_up(self.experiment.budget, self.spent, share)
+        return exhausted_budget(self.experiment.budget, self.spent, share)
 
     def share(self, done: float) -> float:
         """Of the budget, what may be used when this much of the search is done: enough is kept for the end."""
@@ -100,10 +100,10 @@ def prepare(experiment: Experiment, runs: Path, note: Callable[[str], None] = la
     strategy = experiment.strategy
     if not isinstance(strategy, Optimise):
         raise ConfigError("strategy: a search needs optimise")
-    task, pipeline = task_of(experiment), varied(experiment, {})
+    task, pipeline = task_of(experiment), vary_pipeline(experiment, {})
     step, ref = _worked_on(pipeline, strategy)
     planned = plan(pipeline, task, runs, note=note)
-    samples = {sample.id: sample for sample in chosen(planned.task, planned.selection)}
+    samples = {sample.id: sample for sample in chosen_samples(planned.task, planned.selection)}
     parts = split(list(samples.values()), planned.selection.digest, strategy.learn, strategy.held_back, experiment.seed)
     path = runs / "experiments" / f"{experiment.name}-{digest([experiment.config(), planned.run['digest']])[:8]}"
     search = Search(
@@ -118,7 +118,7 @@ def prepare(experiment: Experiment, runs: Path, note: Callable[[str], None] = la
     return search
 
 
-def checked(experiment: Experiment) -> tuple[int, str]:
+def check_search(experiment: Experiment) -> tuple[int, str]:
     """Position of the step whose prompt is worked on, and the prompt's reference.
 
     Raises:
@@ -126,7 +126,7 @@ def checked(experiment: Experiment) -> tuple[int, str]:
     """
     if not isinstance(experiment.strategy, Optimise):
         raise ConfigError("strategy: a search needs optimise")
-    return _worked_on(varied(experiment, {}), experiment.strategy)
+    return _worked_on(vary_pipeline(experiment, {}), experiment.strategy)
 
 
 def _worked_on(pipeline: Pipeline, strategy: Optimise) -> tuple[int, str]:
@@ -156,7 +156,7 @@ def candidates(search: Search, *, workers: int = 1, on_step: running.Listener = 
     search.made["incumbent"] = incumbent
     names, best = ["incumbent"], "incumbent"
     for number in range(1, strategy.rounds + 1):
-        if search.used_up(search.share(1.0)):
+        if search.exhausted_budget(search.share(1.0)):
             break
         children = _children(search, [search.made[name] for name in names], done, number, chance)
         if not children:
@@ -177,25 +177,25 @@ def candidates(search: Search, *, workers: int = 1, on_step: running.Listener = 
     return None if best == "incumbent" else search.made[best]
 
 
-def _learn(search: Search, workers: int) -> list[Tried]:
+def _learn(search: Search, workers: int) -> list[Attempt]:
     """What the pipeline, or its teacher, makes of the samples that are set aside for that."""
     pipeline, planned = search.plan.pipeline, search.plan
     if search.strategy.teacher is not None:
-        pipeline = varied(search.experiment, {"model": search.strategy.teacher.config()})
+        pipeline = vary_pipeline(search.experiment, {"model": search.strategy.teacher.config()})
         planned = plan(pipeline, search.task, search.runs)
     answers = Answers([planned], search.figure, search.spent, workers, max_missing=search.experiment.max_missing)
     ids = search.split.learn
     for first in range(0, len(ids), search.experiment.block):
-        if why := search.used_up(search.share(1.0)):
+        if why := search.exhausted_budget(search.share(1.0)):
             search.notes.append(f"only {first} of {len(ids)} samples were learnt from: {why}")
             ids = ids[:first]
             break
         answers.of(0, ids[first : first + search.experiment.block])
-    return tried(planned.folder(), planned.pipeline, search.step, search.figure, ids)
+    return read_attempts(planned.folder(), planned.pipeline, search.step, search.figure, ids)
 
 
 def _children(
-    search: Search, parents: list[Candidate], done: list[Tried], number: int, chance: random.Random
+    search: Search, parents: list[Candidate], done: list[Attempt], number: int, chance: random.Random
 ) -> dict[str, Candidate]:
     """New candidates by name, each made of one of the parents, none of them there already."""
     known = {candidate.key for candidate in search.made.values()}
@@ -208,7 +208,7 @@ def _children(
 
 
 def _made(
-    search: Search, parents: list[Candidate], done: list[Tried], number: int, chance: random.Random
+    search: Search, parents: list[Candidate], done: list[Attempt], number: int, chance: random.Random
 ) -> Iterator[Candidate | None]:
     strategy = search.strategy
     for n in range(strategy.sets if strategy.examples else 0):
@@ -217,19 +217,19 @@ def _made(
         yield example_set(parent, done, strategy.examples, strategy.good, labels=labels, chance=chance)
     editor = Editor(strategy.phrases, strategy.rephrase)
     for n in range(strategy.edits):
-        yield editor.edited(parents[n % len(parents)], chance)
+        yield editor.edit(parents[n % len(parents)], chance)
     if strategy.proposals:
         yield from _proposed(search, parents, done, number)
 
 
-def _proposed(search: Search, parents: list[Candidate], done: list[Tried], number: int) -> Iterator[Candidate | None]:
+def _proposed(search: Search, parents: list[Candidate], done: list[Attempt], number: int) -> Iterator[Candidate | None]:
     spec = search.strategy.model or search.plan.pipeline.model
     if spec is None:
         raise ConfigError("strategy.model: name the model that writes proposals")
-    proposer = Proposer(remembering(search.plan.cache)(spec), search.strategy.propose)
+    proposer = Proposer(caching_loader(search.plan.cache)(spec), search.strategy.propose)
     failures = [one for one in done if one.score < search.strategy.good]
     for n in range(search.strategy.proposals):
-        if search.used_up(search.share(1.0)):
+        if search.exhausted_budget(search.share(1.0)):
             break
         turn = (number - 1) * search.strategy.proposals + n
         yield proposer.propose(parents[n % len(parents)], failures[turn % max(len(failures), 1) :], turn)
@@ -255,7 +255,7 @@ def arm(search: Search, name: str) -> Arm:
     values: dict[str, object] = {search.strategy.prompt: str(file)}
     if hasattr(search.plan.pipeline.steps[search.step], "examples"):
         values[".".join([*search.strategy.prompt.split(".")[:-1], "examples"])] = None
-    return Arm(name, values, varied(search.experiment, values))
+    return Arm(name, values, vary_pipeline(search.experiment, values))
 
 
 def _standing(search: Search, number: int, names: list[str]) -> running.Standing | None:

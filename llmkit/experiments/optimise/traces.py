@@ -29,7 +29,7 @@ class Exemplary(Protocol):
 
 
 @dataclass(frozen=True)
-class Tried:
+class Attempt:
     """What became of one question set aside."""
 
     sample: Sample
@@ -41,7 +41,7 @@ class Tried:
     """What its prompt's variables were filled with; empty where the step does not tell."""
 
 
-def tried(folder: RunFolder, pipeline: Pipeline, step: int, figure: str, ids: Sequence[str]) -> list[Tried]:
+def read_attempts(folder: RunFolder, pipeline: Pipeline, step: int, figure: str, ids: Sequence[str]) -> list[Attempt]:
     """What a run did on these samples, in their order; those that failed are left out."""
     wanted = set(ids)
     scores = {row["id"]: row["scores"].get(figure, 0.0) for row in folder.scores() if row["id"] in wanted}
@@ -55,7 +55,7 @@ def tried(folder: RunFolder, pipeline: Pipeline, step: int, figure: str, ids: Se
                 (str(r.detail.get("raw", "")) for r in state.records if r.step.startswith(f"steps[{step}] ")), ""
             )
             values = part.prompt_variables(state) if isinstance(part, Exemplary) else {}
-            found[trace["id"]] = Tried(read_sample(trace["sample"]), scores.get(trace["id"], 0.0), raw, values)
+            found[trace["id"]] = Attempt(read_sample(trace["sample"]), scores.get(trace["id"], 0.0), raw, values)
     return [found[name] for name in ids if name in found]
 
 
@@ -73,7 +73,7 @@ def check_exemplary(pipeline: Pipeline, step: int) -> None:
 
 
 def example_set(
-    candidate: Candidate, done: Sequence[Tried], most: int, good: float, *, labels: bool, chance: random.Random
+    candidate: Candidate, done: Sequence[Attempt], most: int, good: float, *, labels: bool, chance: random.Random
 ) -> Candidate | None:
     """The candidate with a drawn set of examples; None where nothing was done well enough.
 
@@ -98,4 +98,4 @@ def example_set(
         return None
     picked = chance.sample(pool, chance.randint(1, min(most, len(pool))))
     examples = tuple({**one.values, "answer": answer} for one, answer in picked)
-    return candidate.shown(examples, f"{told}: {', '.join(one.sample.id for one, _ in picked)}")
+    return candidate.with_examples(examples, f"{told}: {', '.join(one.sample.id for one, _ in picked)}")

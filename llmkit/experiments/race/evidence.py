@@ -122,7 +122,7 @@ def _mixed(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def least_items(items: int, alpha: float) -> int:
+def min_items(items: int, alpha: float) -> int:
     """How many items it takes at least to tell two arms apart: one is always right and the other never."""
     evidence = Evidence((1,), items)
     for seen in range(1, items + 1):

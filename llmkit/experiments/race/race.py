@@ -84,7 +84,7 @@ class Race:
         out = self.out
         return [arm for arm in range(self.arms) if arm not in out and arm not in self.withdrawn]
 
-    def tell(self, arm: int, scores: NDArray[np.float64]) -> None:
+    def add_scores(self, arm: int, scores: NDArray[np.float64]) -> None:
         """The scores of an arm on its next items, in [0, 1]; NaN where an item could not be scored.
 
         Raises:
@@ -140,7 +140,7 @@ class Race:
         np.fill_diagonal(ahead, np.inf)
         return running[int(np.argmax(ahead.min(axis=1)))]
 
-    def open_to(self, best: int) -> list[int]:
+    def rivals_of(self, best: int) -> list[int]:
         """Running arms that may still be better than `best` by more than ε."""
         close = self._close.peak[best] >= self._bar
         return [arm for arm in self.running if arm != best and not close[arm]]
@@ -178,7 +178,7 @@ class Race:
         if not others:
             return Decision("winner", best, (best,), self.calls)
         left = (best, *others)
-        if self.open_to(best):
+        if self.rivals_of(best):
             return Decision("undecided", best, left, self.calls)
         tie = (self._close.peak[others, best] >= self._bar).all()
         return Decision("tie" if tie else "winner", best, left, self.calls)

@@ -27,7 +27,7 @@ class Grid(Part):
 
     def next(self, race: Race, chance: np.random.Generator) -> list[int]:
         """Everyone that has seen least."""
-        return behind(race, [arm for arm in range(race.arms) if arm not in race.withdrawn])
+        return least_seen(race, [arm for arm in range(race.arms) if arm not in race.withdrawn])
 
 
 class SuccessiveElimination(Part):
@@ -42,7 +42,7 @@ class SuccessiveElimination(Part):
     def next(self, race: Race, chance: np.random.Generator) -> list[int]:
         """Of those that are open, who has seen least."""
         best = race.leader()
-        return behind(race, [best, *race.open_to(best)])
+        return least_seen(race, [best, *race.rivals_of(best)])
 
 
 class LUCB(Part):
@@ -60,8 +60,8 @@ class LUCB(Part):
         if fresh:
             return fresh
         best = race.leader()
-        for rival in sorted(race.open_to(best), key=lambda arm: race.doubt(best, arm)):
-            if going := behind(race, [best, rival]):
+        for rival in sorted(race.rivals_of(best), key=lambda arm: race.doubt(best, arm)):
+            if going := least_seen(race, [best, rival]):
                 return going
         return []
 
@@ -82,14 +82,14 @@ class TopTwoThompson(Part):
         fresh = [arm for arm in race.running if race.seen[arm] < min(self.start, race.items)]
         if fresh:
             return fresh
-        drawn = drawn_best(race, race.running, chance)
+        drawn = draw_best(race, race.running, chance)
         if chance.random() < self.swap:
             for _ in range(100):
-                other = drawn_best(race, race.running, chance)
+                other = draw_best(race, race.running, chance)
                 if other != drawn:
                     drawn = other
                     break
-        return behind(race, [race.leader(), drawn]) or behind(race, race.running)
+        return least_seen(race, [race.leader(), drawn]) or least_seen(race, race.running)
 
 
 class EpsilonGreedy(Part):
@@ -112,7 +112,7 @@ class EpsilonGreedy(Part):
         return [open_[int(chance.integers(len(open_)))]]
 
 
-def behind(race: Race, arms: list[int]) -> list[int]:
+def least_seen(race: Race, arms: list[int]) -> list[int]:
     """Of these arms, those that have seen least and have items left."""
     open_ = [arm for arm in arms if race.seen[arm] < race.items]
     if not open_:
@@ -121,7 +121,7 @@ def behind(race: Race, arms: list[int]) -> list[int]:
     return [arm for arm in open_ if race.seen[arm] == least]
 
 
-def drawn_best(race: Race, arms: list[int], chance: np.random.Generator) -> int:
+def draw_best(race: Race, arms: list[int], chance: np.random.Generator) -> int:
     """The best of one draw of every arm's mean, from Beta(1 + sum, 1 + n - sum) (Thompson 1933)."""
     scored = ~np.isnan(race.scores[:, arms])
     sums, counts = np.nansum(race.scores[:, arms], axis=0), scored.sum(axis=0)
