@@ -33,7 +33,7 @@ class CheckedSentence:
     """The sentence as it will be shown, with its marks."""
     citations: tuple[Citation, ...]
     sentence: Sentence
-    """Where it stands in the answer."""
+    """Its place in the answer."""
     added: int | None = None
     """Number of the passage whose mark is to be inserted; None: the sentence keeps its own marks."""
 
