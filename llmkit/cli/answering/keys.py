@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.answering.serve import data_option
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option, server_data_option
+from llmkit.cli.common.render import print_json
 
 
 @click.group("keys")
@@ -27,7 +27,7 @@ def command() -> None:
 @click.option(
     "--max-upload-mb", type=click.FloatRange(0.001), help="Size of the largest upload. [default: the server's]"
 )
-@data_option
+@server_data_option
 @json_option
 def add(
     name: str,
@@ -60,7 +60,7 @@ def add(
 
 
 @command.command("list")
-@data_option
+@server_data_option
 @json_option
 def list_keys(data: str, as_json: bool) -> None:
     """List every key, revoked ones included, without its secret."""
@@ -89,12 +89,12 @@ def list_keys(data: str, as_json: bool) -> None:
         state = f"revoked {key.revoked}" if key.revoked else ""
         limit = str(key.rate or "any")
         rows.append((key.id, key.name, ",".join(key.scopes), ",".join(key.labels), limit, key.made, state))
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
 
 
 @command.command("revoke")
 @click.argument("which", metavar="ID|NAME")
-@data_option
+@server_data_option
 def revoke(which: str, data: str) -> None:
     """Revoke a key; a running server refuses it at the next request."""
     from llmkit.serve.auth.api_keys import KeyStore

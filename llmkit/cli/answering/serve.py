@@ -6,16 +6,7 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.common.render import kb_option, sessions_option
-
-data_option = click.option(
-    "--data",
-    metavar="DIR",
-    default=".llmkit/serve",
-    show_default=True,
-    envvar="LLMKIT_SERVE",
-    help="Folder for API keys, uploads, traces and feedback.",
-)
+from llmkit.cli.common.options import kb_option, server_data_option, sessions_option
 
 
 @click.command("serve")
@@ -45,7 +36,7 @@ data_option = click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="Another host name of this server; repeatable."
 )
 @click.option("--keys/--no-keys", default=None, help="Require API keys (llmkit keys). [default: not on loopback]")
-@data_option
+@server_data_option
 @sessions_option
 @click.option("--slots", default=8, show_default=True, type=click.IntRange(1, 1000), help="Answers at the same time.")
 @click.option(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import interactive, json_option, print_json
-from llmkit.cli.evaluation.eval import runs_option
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option, runs_option
+from llmkit.cli.common.render import print_json, stderr_is_terminal
+from llmkit.cli.prompts.optimise import optimise
 
 if TYPE_CHECKING:
     from llmkit.experiments.race.race import Decision
@@ -33,8 +34,6 @@ def command(
 
     experiment = load_experiment(file, overrides)
     if experiment.optimises:
-        from llmkit.cli.prompts.optimise import optimise
-
         with _Board(quiet=as_json) as board:
             optimise(experiment, Path(runs), workers, html, board.show, dry_run=dry_run, as_json=as_json)
         return
@@ -47,7 +46,7 @@ def command(
     if as_json:
         print_json(running.as_json(standing, decision))
     else:
-        click.echo(aligned(_rows(standing, decision)))
+        click.echo(align_columns(_rows(standing, decision)))
         for arm, why in standing.why.items():
             click.echo(f"{standing.arms[arm].name} was withdrawn: {why}")
         click.echo(describe_decision(standing, decision))
@@ -133,7 +132,7 @@ class _Board:
 
     def __init__(self, *, quiet: bool) -> None:
         self._live: Any = None
-        if interactive() and not quiet:
+        if stderr_is_terminal() and not quiet:
             from rich.console import Console
             from rich.live import Live
 

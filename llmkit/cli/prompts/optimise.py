@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.figures import aligned
+from llmkit.cli.common.figures import align_columns
 from llmkit.cli.common.render import print_json
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def optimise(
         made = "; ".join(search.made[point.name].made)
         cells = (f"{point.mean:.3f}", str(point.seen), f"{point.tokens:.0f}", "*" if point.front else "", made[:80])
         rows.append((point.name, *cells))
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
     for note in search.notes:
         click.echo(note)
     click.echo(describe_outcome(search, outcome))

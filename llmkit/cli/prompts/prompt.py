@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import excerpt, json_option, print_json
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import excerpt, print_json
 from llmkit.errors import ConfigError, PromptError, unknown
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def list_prompts(as_json: bool) -> None:
         keys = ("description", "variables", "output", "parent", "digest")
         print_json([{"ref": one.ref, **{key: getattr(one, key) for key in keys}} for one in found])
         return
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
 
 
 @command.command("show")

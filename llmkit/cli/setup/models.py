@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 import click
 
-from llmkit.cli.common.render import interactive, json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json, stderr_is_terminal
 
 
 @click.group("models")
@@ -69,7 +70,7 @@ def path(name: str) -> None:
 def _progress() -> Callable[[str, int, int], None]:
     """Report progress on stderr: a line that is overwritten in a terminal, a line every ten seconds elsewhere."""
     last = time.monotonic()
-    live = interactive()
+    live = stderr_is_terminal()
 
     def report(name: str, done: int, total: int) -> None:
         nonlocal last

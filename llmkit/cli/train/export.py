@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json
 
 
 @click.command("export")

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from llmkit.cli.common.render import duration, interactive, json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import duration, print_json, stderr_is_terminal
 
 
 @click.command("lora")
@@ -22,7 +23,7 @@ def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bo
 
     If the training is killed, the same command continues it.
     """
-    from llmkit.cli.common.progress import Bar
+    from llmkit.cli.common.progress import ProgressBar
     from llmkit.cli.train.step_line import step_line
     from llmkit.training.lora.recipe import load_recipe
     from llmkit.training.lora.train import prepare, train
@@ -36,7 +37,7 @@ def command(recipe: str, overrides: tuple[str, ...], only_check: bool, fresh: bo
         if as_json:
             print_json({key: value for key, value in vars(preflight).items() if key != "masks"})
         return
-    with Bar("steps", quiet=as_json) as bar:
+    with ProgressBar("steps", quiet=as_json) as bar:
         done = train(
             prepared,
             fresh=fresh,
@@ -71,7 +72,7 @@ def _show_masks(masks: list[list[tuple[str, bool]]]) -> None:
     for n, mask in enumerate(masks, 1):
         line = Text(f"example {n}: ", style="bold")
         for text, learned in mask:
-            marked = text if interactive() or not learned else f"⟦{text}⟧"
+            marked = text if stderr_is_terminal() or not learned else f"⟦{text}⟧"
             line.append(marked, style="black on green" if learned else "dim")
         console.print(line, soft_wrap=True)
 

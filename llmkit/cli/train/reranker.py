@@ -9,7 +9,8 @@ from dataclasses import asdict
 
 import click
 
-from llmkit.cli.common.render import duration, json_option, notes, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import duration, print_json, print_notes
 
 
 @click.command("reranker")
@@ -23,7 +24,7 @@ def command(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool)
     If the training is killed, the same command continues it. Exit code 1: the reranker does not improve the ranking
     beyond chance.
     """
-    from llmkit.cli.common.progress import Bar
+    from llmkit.cli.common.progress import ProgressBar
     from llmkit.cli.train.step_line import step_line
     from llmkit.training.reranker import data as reranker_data
     from llmkit.training.reranker.objective import MEASURE
@@ -38,9 +39,9 @@ def command(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool)
         click.echo(line, err=True)
 
     data = reranker_data.prepare(loaded, note)
-    notes(data.notes)
+    print_notes(data.notes)
     note(f"{len(data.train)} questions to learn from, {len(data.dev)} for dev, {len(data.test)} for the gate")
-    with Bar("steps", quiet=as_json) as bar:
+    with ProgressBar("steps", quiet=as_json) as bar:
         done = train(
             loaded,
             data.train,
@@ -76,7 +77,7 @@ def command(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool)
             f"dev MRR@10 {done.before:.3f} → {done.after:.3f} on {len(data.dev)} questions"
         )
         if done.cut:
-            notes([f"{done.cut} pairs were longer than {loaded.max_tokens} tokens and cut while training"])
+            print_notes([f"{done.cut} pairs were longer than {loaded.max_tokens} tokens and cut while training"])
         click.echo(str(verdict) if verdict else "no verdict: the recipe names no `test` questions")
         click.echo(f"saved in {done.folder}; the curve is in loss.svg")
     if verdict and not verdict.adopted:

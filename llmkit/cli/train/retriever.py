@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json
 
 
 @click.command("retriever")
@@ -19,13 +20,13 @@ def command(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool)
 
     If the training is killed, the same command continues it.
     """
-    from llmkit.cli.common.progress import Bar
+    from llmkit.cli.common.progress import ProgressBar
     from llmkit.cli.train.step_line import step_line
     from llmkit.training.retriever.recipe import load_recipe
     from llmkit.training.retriever.train import train
 
     loaded = load_recipe(recipe, overrides)
-    with Bar("steps", quiet=as_json) as bar:
+    with ProgressBar("steps", quiet=as_json) as bar:
         done = train(
             loaded,
             fresh=fresh,
