@@ -22,7 +22,7 @@ def stream_answer(model: Any, messages: Sequence[Message], ctx: Context) -> Repl
     A reply that was cut off is returned, and a note says so.
 
     Raises:
-        ModelRefusal: the model refused; the message holds its words.
+        ModelRefusal: the model refused; the message has its words.
         EmptyReply: there is no answer.
         ModelError: the model failed.
     """
