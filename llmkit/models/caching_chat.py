@@ -149,7 +149,10 @@ def _response(message: Any) -> Response:
         "tool_calls": [dict(call) for call in message.tool_calls],
         "invalid_tool_calls": [dict(call) for call in message.invalid_tool_calls],
         "usage_metadata": dict(message.usage_metadata) if message.usage_metadata else None,
-        "response_metadata": {"finish_reason": unknown_word or reason},
+        "response_metadata": {
+            "finish_reason": unknown_word or reason,
+            **({"model_name": name} if (name := (message.response_metadata or {}).get("model_name")) else {}),
+        },
         "additional_kwargs": {name: extra[name] for name in _KEPT if extra.get(name)},
     }
 

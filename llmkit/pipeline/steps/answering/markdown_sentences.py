@@ -57,6 +57,8 @@ class Sentence:
     markup: tuple[_Pair, ...] = ()
     """All inline markup of the block."""
     in_table: bool = False
+    label: str = ""
+    """The first cell of its row, where the sentence is a short table cell that means nothing without it."""
 
 
 @dataclass(slots=True)
@@ -179,8 +181,9 @@ def _sentence(region: _Region, start: int, end: int) -> Sentence:
     text = region.text[start:end]
     numbers = _unique([n for mark in MARK.finditer(text) for n in _numbers(mark)])
     claim = " ".join(MARK.sub("", text).split())
-    if region.label and not numbers and len(words(claim)) <= _MAX_LABEL:
-        claim = f"{region.label} {claim}"
+    label = region.label if not numbers and len(words(claim)) <= _MAX_LABEL else ""
+    if label:
+        claim = f"{label} {claim}"
     first, last = region.starts[start], region.ends[end - 1]
     mark_at = last
     for pair in sorted(region.markup, key=lambda pair: pair.inner_end):
@@ -190,7 +193,7 @@ def _sentence(region: _Region, start: int, end: int) -> Sentence:
             last = pair.closes
         if pair.inner_start == first and pair.closes <= last:
             first = pair.opens
-    return Sentence(first, last, claim, numbers, mark_at, region.block, region.markup, region.in_table)
+    return Sentence(first, last, claim, numbers, mark_at, region.block, region.markup, region.in_table, label)
 
 
 def _numbers(mark: re.Match[str]) -> list[int]:
