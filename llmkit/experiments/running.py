@@ -131,8 +131,8 @@ def run(
         on_step(standing)
     answers.summarise()
     if not race.running:
-        told = "; ".join(f"{standing.arms[arm].name}: {why}" for arm, why in standing.why.items())
-        raise DataError(f"no arm can run: {told}")
+        reasons = "; ".join(f"{standing.arms[arm].name}: {why}" for arm, why in standing.why.items())
+        raise DataError(f"no arm can run: {reasons}")
     decision = race.decision()
     _write(standing, decision)
     return decision

@@ -144,10 +144,10 @@ class _ErrorAnalysis:
         if trace["status"] != "ok":
             return BlamedSample(name, "failed", trace["error"])
         sample, state = read_sample(trace["sample"]), read_state(trace["state"], self.passages)
-        said = _own_words(state)
-        if said and sample.answers and state.answer is not None and is_right(said, sample.answers):
+        reply = _own_words(state)
+        if reply and sample.answers and state.answer is not None and is_right(reply, sample.answers):
             return BlamedSample(
-                name, "cited", f"the model was right ({said[:80]!r}); a later step changed or refused it"
+                name, "cited", f"the model was right ({reply[:80]!r}); a later step changed or refused it"
             )
         if not sample.answers and self.metric in _REFUSALS:
             return BlamedSample(name, "generated", "answered, though the documents hold no answer")
@@ -230,5 +230,5 @@ class _ErrorAnalysis:
 
 
 def _own_words(state: State) -> str:
-    """What the model said before any check."""
+    """The reply of the model before any check."""
     return next((str(record.detail["raw"]) for record in reversed(state.records) if "raw" in record.detail), "")

@@ -51,7 +51,7 @@ class _Job:
     began: float = 0.0
     """Monotonic time at which a worker took it; 0 before."""
     given_up: bool = False
-    """Its time was up: another worker has taken the place of its own."""
+    """Its time was up, and another worker replaces the one that ran it."""
 
 
 Failure = TypeVar("Failure", bound=BaseException)
@@ -175,7 +175,7 @@ class _Session:
                 return
 
     def stop_overdue(self) -> None:
-        """End the jobs whose time is up: told to stop, and no longer waited for."""
+        """Stop the jobs whose time is up, and wait for them no longer."""
         deadline = self.plan.task.deadline
         if deadline is None:
             return

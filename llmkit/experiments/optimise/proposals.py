@@ -42,7 +42,7 @@ class Proposer:
     usage: Usage = field(default_factory=Usage)
     """Of the calls that were made, remembered ones left out."""
     refused: list[str] = field(default_factory=list)
-    """Why proposals were not taken."""
+    """Why proposals were refused."""
 
     def propose(self, candidate: Candidate, failures: Sequence[Attempt], number: int) -> Candidate | None:
         """One proposal, the same one for the same number; None where it is refused.
@@ -71,13 +71,13 @@ class Proposer:
         return candidate.with_instruction(instruction, f"proposed by a model: {tip}")
 
 
-def check_instruction(said: str, before: str) -> str:
+def check_instruction(reply_text: str, before: str) -> str:
     """What a model wrote, as the template of an instruction.
 
     Raises:
         PromptError: says why it cannot be one.
     """
-    text = said.strip().strip("`").strip()
+    text = reply_text.strip().strip("`").strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
     if not text:
