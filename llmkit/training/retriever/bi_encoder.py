@@ -20,7 +20,7 @@ from llmkit import cpu
 from llmkit.encoders.runtime.bert_graph import Pooling
 from llmkit.encoders.tower import read_pooling
 from llmkit.errors import ModelError
-from llmkit.models.local.check_weights import complete
+from llmkit.models.local.check_weights import require_all_weights
 from llmkit.training.retriever.recipe import RetrieverRecipe
 
 Side = Literal["query", "passage"]
@@ -186,7 +186,7 @@ def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
             model, found = AutoModel.from_pretrained(
                 folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **pooler
             )
-            complete(folder, found)
+            require_all_weights(folder, found)
     except (OSError, ValueError) as error:
         raise ModelError(f"transformers cannot load {folder}: {str(error).splitlines()[0]}") from error
     if not torch.cuda.is_available() and recipe.max_tokens <= 256:
