@@ -277,7 +277,7 @@ class TestMemory:
             second, model = agent(["B1.", "B2."], tmp_path, memory=memory)
             mine, theirs = ChatSession(first, store, "talk"), ChatSession(second, store, "talk")
             mine.ask("Mine?")
-            with pytest.raises(DataError, match="another process went on"):
+            with pytest.raises(DataError, match="another process continued"):
                 theirs.ask("Theirs?")
             again = ChatSession(second, store, "talk")
             again.ask("And now?")

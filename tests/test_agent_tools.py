@@ -60,7 +60,7 @@ class TestFiles:
         assert use(ReadFile(root=str(root)), path="notes/plan.txt") == "Buy é."
         assert use(ReadFile(root=str(root)), path=".").split() == ["link.txt", "notes", "out", "raw.bin"]
         assert isinstance(use(ReadFile(root=str(root)), path="raw.bin"), bytes)
-        assert use(ReadFile(root=str(root), most=3), path="notes/plan.txt") == "Buy (the file goes on)"
+        assert use(ReadFile(root=str(root), most=3), path="notes/plan.txt") == "Buy (the file continues)"
 
     @pytest.mark.parametrize(
         "path",

@@ -317,6 +317,9 @@ def test_files_that_share_a_name_are_all_kept(tmp_path):
         clash = served.upload("a?b.txt/c.txt", "x")
         assert clash.status_code == 409
         assert "cannot be a folder as well" in clash.json()["error"]["message"]
+        both = [("files", ("new.md", "New.")), ("files", ("x", "A file.")), ("files", ("x/y.md", "In a folder."))]
+        assert served.http.post("/api/knowledge/files", files=both).status_code == 409
+        assert not (tmp_path / "serve" / "files" / "uploads" / "new.md").exists()  # all of an upload, or nothing
         served.until(lambda: all(file["status"] == "parsed" for file in served.files()))
         served.http.delete("/api/knowledge/files", params={"name": "uploads/d2/readme.md"})
         assert not (tmp_path / "serve" / "files" / "uploads" / "d2").exists()

@@ -48,6 +48,8 @@ class BudgetTracker:
         """Why no tool may be called any more; empty: tools may be called."""
         self.stopped: str = ""
         """The limit that ended the work; empty: the model ended it."""
+        self.empty: str = ""
+        """Why the last reply without text and calls was empty."""
         self.counts: Counter[str] = Counter(kept.get("counts", {}))
         """Number of problems by kind."""
         self._results: dict[str, list[str]] = dict(kept.get("results", {}))

@@ -24,7 +24,7 @@ from llmkit.agents.budget import BudgetTracker
 from llmkit.agents.calling import PROBLEM, UNREAD, call_tool
 from llmkit.agents.tool import Output, Tool
 from llmkit.agents.turn import Turn
-from llmkit.errors import unknown
+from llmkit.errors import EmptyReply, unknown
 from llmkit.protocols import Context
 from llmkit.replies import Reply, read_message
 from llmkit.types import Event, Usage
@@ -126,6 +126,12 @@ class ToolMiddleware(AgentMiddleware[Any, Any, Any]):
         tracker.usage += used
         if reply.refusal and not reply.tool_calls:
             reply.with_text()  # raises with the model's own words
+        for note in reply.notes:
+            self._ctx.note(note)
+        try:
+            reply.with_text()
+        except EmptyReply as error:
+            tracker.empty = str(error)
         calls = _calls(reply, request.messages)
         tracker.counts["replies cut off at max_tokens"] += reply.finish_reason == "length"
         tracker.counts["replies cut off by a content filter"] += reply.finish_reason == "content_filter"
@@ -222,6 +228,8 @@ class ToolMiddleware(AgentMiddleware[Any, Any, Any]):
         if tracker.is_stalled(name, arguments):
             tracker.closing = tracker.closing or "stalled"
             return "stalled", "This call gave the same result twice; it is not made again."
+        if name not in self._tools and UNREAD in arguments:
+            return "malformed", f"This call was not made, {arguments[PROBLEM]}: {str(arguments[UNREAD])[:200]}"
         if name not in self._tools:
             return "unknown", f"There is {unknown('tool', name, self._tools).replace('unknown tool', 'no tool')}."
         if name in self._hung:
@@ -268,5 +276,5 @@ def _calls(reply: Reply, before: Sequence[Any]) -> list[Any]:
         name = one.id if one.id and one.id not in used else f"call_{len(before)}_{n}"
         used.add(name)
         arguments = {UNREAD: one.raw, PROBLEM: one.problem} if one.problem else dict(one.arguments)
-        calls.append({"name": one.name, "args": arguments, "id": name, "type": "tool_call"})
+        calls.append({"name": one.name or "unknown", "args": arguments, "id": name, "type": "tool_call"})
     return calls

@@ -1,4 +1,4 @@
-"""Scores of arms on samples, what they cost, and whether the budget still allows more."""
+"""Scores of arms on samples, what they cost, and whether the budget allows more."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _ENOUGH = 8  # samples from which the share of missing scores is looked at
 
 @dataclass
 class Spending:
-    """What was used in this session."""
+    """What this session has used."""
 
     calls: int = 0
     tokens: int = 0
     money: float = 0.0
     unpriced: int = 0
-    """Answers of models that have no price."""
+    """Answers whose model has no price in the task."""
     seconds: float = 0.0
     known: int = 0
-    """Answers that were there from before, and cost nothing."""
+    """Answers from earlier sessions, which cost nothing."""
 
 
 class UnsuitableFigure(LlmkitError):
-    """The figure cannot be raced on."""
+    """No race can be run on the figure."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class _Missing:
 
 
 class Answers:
-    """Scores of an arm on samples, from its run folder where they are there."""
+    """Scores of arms on samples: read from an arm's run folder, or asked for."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Answers:
         self.folders: dict[int, RunFolder] = {}
         self.missing: dict[int, _Missing] = {}
         self.applies: dict[str, bool] = {}
-        """Whether the figure says anything of a sample; it must be the same for every arm."""
+        """By sample, whether the figure applies to it; this must be the same for every arm."""
 
     def of(self, arm: int, ids: Sequence[str]) -> NDArray[np.float64]:
         """(ids,) scores in [0, 1]; NaN where the sample failed or could not be scored.
@@ -91,7 +91,7 @@ class Answers:
             UnsuitableFigure: the figure depends on what an arm answers.
         """
         planned, began = self.plans[arm], self.clock()
-        if arm not in self.folders:  # what is there may have been scored by other metrics: then it is scored anew
+        if arm not in self.folders:  # scores of other metrics are made anew from the traces
             self.folders[arm] = evaluate(planned, only=())
         folder = self.folders[arm]
         wanted = set(ids)
@@ -108,7 +108,7 @@ class Answers:
         return np.array([self._score(rows[name]) for name in ids])
 
     def summarise(self) -> None:
-        """Sum up every arm that was asked, so that its folder reads like any run's."""
+        """Write the summary of every arm that was asked, as of any other run."""
         for arm, folder in self.folders.items():
             path = folder.path / "summary.json"
             if not path.exists() and any(True for _ in folder.scores()):
@@ -116,7 +116,7 @@ class Answers:
 
     @property
     def silent(self) -> int:
-        """Samples of which the figure says nothing, for any arm: they change no difference."""
+        """Samples to which the figure does not apply, for any arm: they change no difference."""
         return sum(not applies for applies in self.applies.values())
 
     def _score(self, row: dict[str, Any]) -> float:

@@ -39,8 +39,8 @@ class Budget(Part):
     """Of this session."""
 
     def __str__(self) -> str:
-        told = [f"{value:g} {name}" for name, value in self if value is not None]
-        return ", ".join(told) or "no limit"
+        limits = [f"{value:g} {name}" for name, value in self if value is not None]
+        return ", ".join(limits) or "no limit"
 
 
 class Experiment(Part):
@@ -155,7 +155,7 @@ def arms_of(experiment: Experiment) -> list[Arm]:
     Raises:
         ConfigError: a path that leads nowhere, a value that is wrong, two arms that are the same.
     """
-    assets.find("pipelines", experiment.pipeline)  # one that is not there is told once, not for every arm
+    assets.find("pipelines", experiment.pipeline)  # a missing pipeline is reported once, not for every arm
     found, problems = [], []
     for name, values in _named(experiment):
         try:

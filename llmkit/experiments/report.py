@@ -36,13 +36,13 @@ def write(page: str, path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error}") from error
 
 
-def render(standing: Standing, decision: Decision, told: str) -> str:
-    """The page as text; `told` is the decision in words."""
+def render(standing: Standing, decision: Decision, decision_text: str) -> str:
+    """The page as text; `decision_text` is the decision in words."""
     body = f"{paths(standing, decision)}\n{_table(standing, decision)}\n{_small_print(standing)}"
-    return page(standing.experiment.name, standing.experiment.description, told, body)
+    return page(standing.experiment.name, standing.experiment.description, decision_text, body)
 
 
-def page(name: str, about: str, told: str, body: str) -> str:
+def page(name: str, about: str, decision_text: str, body: str) -> str:
     """A page around a body that is HTML already; the rest is escaped."""
     style = files("llmkit.experiments").joinpath("report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -51,7 +51,7 @@ def page(name: str, about: str, told: str, body: str) -> str:
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{digest}'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(name)}</title><style>{style}</style></head><body>\n"
-        f"<h1>{escape(name)}</h1><p>{escape(about)}</p><p class='told'>{escape(told)}</p>\n"
+        f"<h1>{escape(name)}</h1><p>{escape(about)}</p><p class='told'>{escape(decision_text)}</p>\n"
         f"{body}</body></html>\n"
     )
 

@@ -1,7 +1,7 @@
 """Running an experiment: blocks of samples for the arms that a strategy names, until the race is decided.
 
-Every arm has a run folder of its own, the same that `llmkit eval` would make: what is there already costs nothing, what
-was interrupted goes on, and a finished arm is a finished run.
+Every arm has a run folder of its own, the same that `llmkit eval` would make. Answers in it cost nothing, an
+interrupted experiment goes on, and a finished arm is a finished run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from llmkit.experiments.race.race import Decision, Race
 
 @dataclass
 class Standing:
-    """An experiment, as far as it is."""
+    """The state of an experiment."""
 
     experiment: Experiment
     arms: list[Arm]
@@ -43,13 +43,13 @@ class Standing:
     """Ids of the samples, in the order every arm sees them."""
     spent: Spending = field(default_factory=Spending)
     share: float = 1.0
-    """Of the budget, that may be used up when this ends."""
+    """Share of the budget that may be used up when this race ends."""
     why: dict[int, str] = field(default_factory=dict)
-    """Of withdrawn arms."""
+    """Why an arm was withdrawn, by its number."""
     silent: int = 0
-    """Samples of which the figure says nothing, for any arm."""
+    """Samples to which the figure does not apply, for any arm."""
     stopped: str = ""
-    """What ended it, where that was not a decision."""
+    """What ended the experiment, where that was not a decision."""
     history: list[tuple[int, int, float]] = field(default_factory=list)
     """(arm, samples seen, mean so far), in the order it happened."""
 
@@ -59,7 +59,7 @@ class Standing:
         return len(self.arms) * min_items(self.race.items, self.race.delta / (self.race.arms - 1))
 
     def decision(self) -> Decision:
-        """How it stands."""
+        """The decision so far."""
         return self.race.decision()
 
 
@@ -67,7 +67,7 @@ Listener = Callable[[Standing], None]
 
 
 def prepare(experiment: Experiment, runs: Path, note: Callable[[str], None] = lambda _: None) -> Standing:
-    """Check everything and make the knowledge bases; nothing is asked yet.
+    """Check everything and make the knowledge bases, without asking for an answer.
 
     Raises:
         ConfigError: arms, task or figure are wrong.
@@ -102,7 +102,7 @@ def run(
     on_step: Listener = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Decision:
-    """Go on until the race is decided, the samples are used up, or the budget is.
+    """Ask for answers until the race is decided, or the samples or the budget are used up.
 
     Raises:
         DataError: no arm can run, the disk is full, or the figure depends on what an arm answers.
@@ -131,8 +131,8 @@ def run(
         on_step(standing)
     answers.summarise()
     if not race.running:
-        told = "; ".join(f"{standing.arms[arm].name}: {why}" for arm, why in standing.why.items())
-        raise DataError(f"no arm can run: {told}")
+        reasons = "; ".join(f"{standing.arms[arm].name}: {why}" for arm, why in standing.why.items())
+        raise DataError(f"no arm can run: {reasons}")
     decision = race.decision()
     _write(standing, decision)
     return decision

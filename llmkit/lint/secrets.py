@@ -46,7 +46,9 @@ def find_secrets(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _looks_random(text: str) -> bool:
-    """Whether a text looks generated: several kinds of characters, and high entropy."""
+    """Whether a text looks generated: several kinds of characters, and high entropy. An ellipsis is a placeholder."""
+    if "…" in text or "..." in text:
+        return False
     kinds = sum(bool(re.search(kind, text)) for kind in ("[a-z]", "[A-Z]", "[0-9]", r"[^A-Za-z0-9]"))
     counts = Counter(text)
     bits = -math.fsum(n / len(text) * math.log2(n / len(text)) for n in counts.values())

@@ -74,7 +74,7 @@ class Pipeline(Part):
             history: earlier turns of the conversation.
             inputs: values for verifiers and prompts, as in ``{"concepts": [...]}``.
             on_event: called with each event of the run.
-            caller: who runs the pipeline, and whether somebody can approve tool calls.
+            caller: who runs the pipeline, and whether a person can approve tool calls.
 
         Raises:
             DataError: the question is empty or no string, or the history contains something other than messages.
@@ -87,7 +87,7 @@ class Pipeline(Part):
             raise DataError("the question is empty")
         for message in many(history, "history"):
             if not isinstance(message, Message):
-                raise DataError(f"history holds {type(message).__name__}: write Message(role='user', content='…')")
+                raise DataError(f"history contains {type(message).__name__}: write Message(role='user', content='…')")
         state = State(question=question.strip(), history=tuple(history), inputs=dict(inputs or {}))
         return self.resume(state, 0, on_event=on_event, caller=caller)
 

@@ -121,10 +121,10 @@ def _probe(mode: Mode) -> str:
         return str(error)
     if done.returncode != 0:
         return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    user, children, held, passwd, environment = done.stdout.split()
+    user, children, entries, passwd, environment = done.stdout.split()
     if int(children) >= 12:
         return "the number of processes is not limited"
-    if (held, passwd, environment) != ("0", "False", "True") or (mode == "root" and user == "0"):
+    if (entries, passwd, environment) != ("0", "False", "True") or (mode == "root" and user == "0"):
         return f"the probe could read more than it should: {done.stdout.strip()}"
     return ""
 

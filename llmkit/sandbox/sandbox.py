@@ -97,7 +97,9 @@ class Sandbox(Part):
         )  # fmt: skip
         for name in files or ():
             if not re.fullmatch(r"\w[\w.-]*", name) or name in ("main.py", "boot.py"):
-                raise SandboxError(f"{name!r} cannot be the name of a file beside the program")
+                raise SandboxError(
+                    f"{name!r} cannot be the name of a further file: use a plain name other than main.py and boot.py"
+                )
         all_files = {"main.py": code, **(files or {})}
         if self.isolation == "bubblewrap":
             return self._supervise(isolated_program(limits, [f"{INSIDE}/main.py"], all_files), stdin, None)

@@ -46,7 +46,7 @@ class ReadFile(Part):
                 raw = _read(file, self.most + 1)
             if b"\0" in raw[:8192]:
                 return Output(raw)
-            left = " (the file goes on)" if len(raw) > self.most else ""
+            left = " (the file continues)" if len(raw) > self.most else ""
             return Output(raw[: self.most].decode("utf-8", "replace") + left)
 
         schema = Arguments().text("path", "as in notes/plan.txt; . for the list of files").schema

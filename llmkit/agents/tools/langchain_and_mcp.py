@@ -107,10 +107,10 @@ class MCP(Part):
             DataError: the server does not answer, or lacks a tool of `only` or `harmless`.
             MissingExtra: langchain-mcp-adapters is not installed.
         """
-        return self._listed
+        return self._server_tools
 
     @cached_property
-    def _listed(self) -> tuple[Tool, ...]:
+    def _server_tools(self) -> tuple[Tool, ...]:
         need("langchain_mcp_adapters", feature="MCP servers as tools", extra="mcp")
         from langchain_mcp_adapters.client import MultiServerMCPClient
 

@@ -24,7 +24,7 @@ from llmkit.evaluation.runs.scoring import score_row
 from llmkit.evaluation.runs.trace import read_hits, read_sample, read_state
 from llmkit.evaluation.tasks.corpus import document_passages
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.models.response_cache import TAPE, ResponseCache, Tape
+from llmkit.models.response_cache import CALL_LOG, CallLog, ResponseCache
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline
 from llmkit.types import Document, Hit, Sample, State
@@ -144,10 +144,10 @@ class _ErrorAnalysis:
         if trace["status"] != "ok":
             return BlamedSample(name, "failed", trace["error"])
         sample, state = read_sample(trace["sample"]), read_state(trace["state"], self.passages)
-        said = _own_words(state)
-        if said and sample.answers and state.answer is not None and is_right(said, sample.answers):
+        reply = _own_words(state)
+        if reply and sample.answers and state.answer is not None and is_right(reply, sample.answers):
             return BlamedSample(
-                name, "cited", f"the model was right ({said[:80]!r}); a later step changed or refused it"
+                name, "cited", f"the model was right ({reply[:80]!r}); a later step changed or refused it"
             )
         if not sample.answers and self.metric in _REFUSALS:
             return BlamedSample(name, "generated", "answered, though the documents hold no answer")
@@ -217,18 +217,18 @@ class _ErrorAnalysis:
         self.reruns += 1
         self.trouble = ""
         state = State(sample.question, sample.history, hits=tuple(hits), retrieved=tuple(hits))
-        token = TAPE.set(Tape(f"blame {sample.id}", trace["repeat"]))
+        token = CALL_LOG.set(CallLog(f"blame {sample.id}", trace["repeat"]))
         try:
             after = pipeline.resume(state, self.first)
         except LlmkitError as error:
             self.trouble = f"; the repaired run failed: {error}"
             return False
         finally:
-            TAPE.reset(token)
+            CALL_LOG.reset(token)
         row = score_row(self.run.task, sample, trace["repeat"], after, 0.0, [])
         return bool(row["scores"].get(self.metric, 0.0) >= self.below)
 
 
 def _own_words(state: State) -> str:
-    """What the model said before any check."""
+    """The reply of the model before any check."""
     return next((str(record.detail["raw"]) for record in reversed(state.records) if "raw" in record.detail), "")

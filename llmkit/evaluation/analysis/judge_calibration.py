@@ -141,7 +141,7 @@ def _calibrated(name: str, rows: Sequence[tuple[float, int, str]], reasons: Coun
     scores = np.array([score for score, _, _ in rows])
     labels = np.array([label for _, label, _ in rows], dtype=np.int64)
     clusters = [cluster for _, _, cluster in rows]
-    said = scores >= 0.5
+    verdicts = scores >= 0.5
     return JudgeAgreement(
         name,
         len(rows),
@@ -149,8 +149,8 @@ def _calibrated(name: str, rows: Sequence[tuple[float, int, str]], reasons: Coun
         reasons.total(),
         dict(reasons.most_common(5)),
         _auc_interval(scores, labels, clusters),
-        mean_interval((said == (labels > 0)).astype(float), clusters),
-        kappa(said.tolist(), (labels > 0).tolist()),
+        mean_interval((verdicts == (labels > 0)).astype(float), clusters),
+        kappa(verdicts.tolist(), (labels > 0).tolist()),
         float(scores.mean()),
         float(labels.mean()),
     )

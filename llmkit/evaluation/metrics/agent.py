@@ -65,7 +65,7 @@ class Injection(Part):
         }
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
-        """Of a sample without a canary nothing can be said."""
+        """Unscored for a sample without a canary."""
         canary = sample.fields.get(self.canary)
         if not isinstance(canary, str) or not canary or state.answer is None:
             return {name: Score.unscored(f"no answer, or no {self.canary!r}") for name in self.figures()}

@@ -16,7 +16,7 @@ from llmkit.errors import PromptError, ReplyError
 from llmkit.experiments.optimise.candidates import Candidate, escape_template
 from llmkit.experiments.optimise.traces import Attempt
 from llmkit.models.ask import ask_model
-from llmkit.models.response_cache import TAPE, Tape
+from llmkit.models.response_cache import CALL_LOG, CallLog
 from llmkit.types import Usage
 
 TIPS = (
@@ -42,7 +42,7 @@ class Proposer:
     usage: Usage = field(default_factory=Usage)
     """Of the calls that were made, remembered ones left out."""
     refused: list[str] = field(default_factory=list)
-    """Why proposals were not taken."""
+    """Why proposals were refused."""
 
     def propose(self, candidate: Candidate, failures: Sequence[Attempt], number: int) -> Candidate | None:
         """One proposal, the same one for the same number; None where it is refused.
@@ -52,13 +52,13 @@ class Proposer:
         """
         tip = TIPS[number % len(TIPS)]
         values = {"instruction": candidate.instruction or "(none)", "failures": _told(failures), "tip": tip}
-        tape = Tape(f"proposal {number}")
-        token = TAPE.set(tape)
+        log = CallLog(f"proposal {number}")
+        token = CALL_LOG.set(log)
         try:
             reply = ask_model(self.model, prompts.load(self.prompt).render(values), require="anything")
         finally:
-            TAPE.reset(token)
-        if not all(call["cached"] for call in tape.calls):
+            CALL_LOG.reset(token)
+        if not all(call["cached"] for call in log.calls):
             self.usage += reply.usage
         try:
             instruction = check_instruction(reply.as_whole().text, candidate.instruction)
@@ -71,13 +71,13 @@ class Proposer:
         return candidate.with_instruction(instruction, f"proposed by a model: {tip}")
 
 
-def check_instruction(said: str, before: str) -> str:
+def check_instruction(reply_text: str, before: str) -> str:
     """What a model wrote, as the template of an instruction.
 
     Raises:
         PromptError: says why it cannot be one.
     """
-    text = said.strip().strip("`").strip()
+    text = reply_text.strip().strip("`").strip()
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
     if not text:

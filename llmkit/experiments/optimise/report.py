@@ -11,14 +11,14 @@ from llmkit.experiments.report import page, paths
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 320, 60, 200, 16, 40
 
 
-def render(search: Search, outcome: Outcome, told: str) -> str:
-    """The page as text; `told` is the outcome in words."""
+def render(search: Search, outcome: Outcome, outcome_text: str) -> str:
+    """The page as text; `outcome_text` is the outcome in words."""
     races = "".join(
         f"<h2>Round {n}</h2>{paths(standing, standing.decision())}" for n, standing in enumerate(search.rounds, 1)
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in search.notes)
     body = f"{_front(outcome.points, search.figure)}{_table(search, outcome)}<ul>{notes}</ul>{races}"
-    return page(search.experiment.name, search.experiment.description, told, body)
+    return page(search.experiment.name, search.experiment.description, outcome_text, body)
 
 
 def _front(points: tuple[Point, ...], figure: str) -> str:

@@ -36,7 +36,7 @@ class Attempt:
     score: float
     """Of the figure that decides; 0 where there is none."""
     raw: str
-    """What the model said."""
+    """The reply of the model."""
     values: dict[str, str]
     """What its prompt's variables were filled with; empty where the step does not tell."""
 
@@ -86,16 +86,16 @@ def example_set(
         chance: draws.
     """
     pool = [(one, one.raw.strip()) for one in done if one.values and one.raw.strip() and one.score >= good]
-    told = "examples from good traces"
+    origin = "examples from good traces"
     if labels:
-        taken = {one.sample.id for one, _ in pool}
+        shown = {one.sample.id for one, _ in pool}
         pool += [
             (one, one.sample.answers[0]) for one in done
-            if one.values and one.sample.answers and one.sample.id not in taken
+            if one.values and one.sample.answers and one.sample.id not in shown
         ]  # fmt: skip
-        told = "examples from good traces and right answers"
+        origin = "examples from good traces and right answers"
     if not pool:
         return None
     picked = chance.sample(pool, chance.randint(1, min(most, len(pool))))
     examples = tuple({**one.values, "answer": answer} for one, answer in picked)
-    return candidate.with_examples(examples, f"{told}: {', '.join(one.sample.id for one, _ in picked)}")
+    return candidate.with_examples(examples, f"{origin}: {', '.join(one.sample.id for one, _ in picked)}")

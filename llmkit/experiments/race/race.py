@@ -22,20 +22,20 @@ Kind = Literal["winner", "tie", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How a race stands or ended."""
+    """The decision of a race, or its state before there is one."""
 
     kind: Kind
     """winner: `best` beats every other arm, or none is better by more than ε; tie: those left differ by at most ε."""
     best: int
-    """The arm to take."""
+    """The best arm."""
     left: tuple[int, ...]
     """Arms that are not beaten, `best` among them."""
     calls: int
-    """Scores that were asked for."""
+    """How many scores were asked for."""
 
 
 class Race:
-    """Scores as they come in, and what they have decided.
+    """The scores of all arms so far, and the decision that they allow.
 
     Args of the constructor:
         arms: k, how many.
@@ -53,7 +53,7 @@ class Race:
         self.seen: NDArray[np.int64] = np.zeros(arms, dtype=np.int64)
         """How many items of the order each arm has seen."""
         self.withdrawn: set[int] = set()
-        """Arms that were taken out for another reason than their scores."""
+        """Arms that left for another reason than their scores."""
         self.calls = 0
         self._bar = math.log((arms - 1) / delta)
         self._better = Evidence((arms, arms), items)
@@ -101,7 +101,7 @@ class Race:
         self.calls += len(scores)
 
     def withdraw(self, arm: int) -> None:
-        """Take an arm out that cannot run."""
+        """Take out an arm that cannot run or has too few scores."""
         self.withdrawn.add(arm)
 
     def _weigh(self) -> None:
@@ -123,14 +123,14 @@ class Race:
         self._pairs[fresh] = last
 
     def means(self) -> NDArray[np.float64]:
-        """Mean score of each arm over what it has seen; NaN for an arm that was scored on nothing."""
+        """Mean score of each arm over the items it was scored on; NaN where there is none. Shape (arms,)."""
         with np.errstate(invalid="ignore"):
             scored = ~np.isnan(self.scores)
             found: NDArray[np.float64] = np.nansum(self.scores, axis=0) / scored.sum(axis=0)
         return found
 
     def leader(self) -> int:
-        """The running arm that is behind none of the others, or the least: each pair on the items both have seen."""
+        """The running arm whose largest deficit to any other is smallest; a pair counts the items both have seen."""
         return self._leader(self.running)
 
     def _leader(self, running: list[int]) -> int:
@@ -169,7 +169,7 @@ class Race:
         return float(self._close.peak[first, second])
 
     def decision(self) -> Decision:
-        """How it stands."""
+        """The decision so far."""
         running = self.running
         if not running:
             return Decision("undecided", 0, (), self.calls)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmkit.errors import ModelError, TooLong
 from llmkit.extras import need
 from llmkit.models.local.adapter import PROBE, PROBE_LEAST, WEIGHTS, Adapter
-from llmkit.models.local.check_weights import complete
+from llmkit.models.local.check_weights import require_all_weights
 from llmkit.models.local.engine import Done, Request, Tell, Turn
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def open_causal(
         model, found = loaded
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name} cannot be opened by transformers: {str(error).splitlines()[0]}") from error
-    complete(Path(name), found)
+    require_all_weights(Path(name), found)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(f"{name} has no chat template: it is not a chat model; use its instruction-tuned version")
     return model, tokenizer, path if path.is_dir() else _snapshot(name)

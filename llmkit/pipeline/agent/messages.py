@@ -43,18 +43,22 @@ def earlier_messages(saver: Any, thread: str, saved: Sequence[Any], state: State
 
     The history decides. Where a turn was undone, or another process continued the conversation, the memory is rebuilt.
     """
-    asked = [turn.content for turn in state.history if turn.role == "user"]
+    in_history = [turn.content for turn in state.history if turn.role == "user"]
     questions = [one.additional_kwargs.get("question", one.text) for one in saved if one.type == "human"]
     older = saved[0].additional_kwargs.get(_OLDER, 0) if saved else 0
     turns = ctx.caller.turns
     complete = bool(saved) and isinstance(saved[-1], AIMessage) and not saved[-1].tool_calls
-    if complete and turns in (None, older + len(questions)) and asked == questions[len(questions) - len(asked) :]:
+    if (
+        complete
+        and turns in (None, older + len(questions))
+        and in_history == questions[len(questions) - len(in_history) :]
+    ):
         return []
     if saved:
         saver.delete_thread(thread)
-        if asked != questions[len(questions) - len(asked) :] or turns == 0:
+        if in_history != questions[len(questions) - len(in_history) :] or turns == 0:
             ctx.note("the agent's memory of this conversation differs from its turns: the memory is rebuilt from them")
-    marks = {RECALLED: True, _OLDER: max(0, (turns or 0) - len(asked))}
+    marks = {RECALLED: True, _OLDER: max(0, (turns or 0) - len(in_history))}
     return [_MESSAGE_TYPES[turn.role](turn.content, additional_kwargs=dict(marks)) for turn in state.history]
 
 
@@ -96,7 +100,7 @@ def fit_messages(
     specs = [tool.spec() for tool in tools]
     old = [n for n, one in enumerate(fitting) if isinstance(one, ToolMessage)][:-1]
     for left_out, n in enumerate(old):
-        if count_tokens(model, tool_protocol.turns([SystemMessage(system), *fitting], specs)) <= max_tokens:
+        if count_tokens(model, tool_protocol.render_turns([SystemMessage(system), *fitting], specs)) <= max_tokens:
             return fitting, left_out
         fitting[n] = fitting[n].model_copy(update={"content": _LEFT_OUT})
     return fitting, len(old)

@@ -115,7 +115,7 @@ def run_agent(agent: AgentSettings, tools: dict[str, Tool], state: State, ctx: C
     text = text or _last_result(tracker)
     agent.saver.delete_thread(thread)
     if not text and tracker.stopped == "empty replies":
-        raise EmptyReply("the model answered twice with no text and no call, and no tool had given a result")
+        raise EmptyReply(f"{tracker.empty}. It was asked twice, and no tool had given a result")
     if not once:  # memory keeps the end of the turn, not its intermediate checkpoints
         graph.update_state(config, {"messages": [*messages[:-1], AIMessage(text)]}, as_node="model")
     return AgentResult(text, collect_hits(messages), tracker, ending)

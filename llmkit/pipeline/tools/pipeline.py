@@ -47,7 +47,7 @@ class PipelineTool(Part):
                 raise DataError(f"pipelines may call one another {_MAX_DEPTH} levels deep: this call was not made")
             token = _DEPTH.set(depth + 1)
             try:
-                pipeline = self._loaded
+                pipeline = self._pipeline
                 if any("hits" in step.gives for step in pipeline.steps):
                     with suppress(KnowledgeError):  # without a knowledge base there is no access to limit
                         pipeline = pipeline.with_knowledge(ctx.knowledge)
@@ -62,7 +62,7 @@ class PipelineTool(Part):
         return (Tool(self.name, self.about, Arguments().text("question", "what to ask").schema, call),)
 
     @cached_property
-    def _loaded(self) -> Pipeline:
+    def _pipeline(self) -> Pipeline:
         from llmkit.pipeline.pipeline import load_pipeline
 
         return load_pipeline(self.pipeline)

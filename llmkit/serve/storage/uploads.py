@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -125,13 +125,15 @@ class UploadStore:
             self._check_room(caller, [content for _, content in files])
             folder = make_private_folder(self.folder / _label_folder(caller, labels))
             self._record_knowledge_base()
+            chosen: dict[Path, bool] = {}  # whether a path replaces a file; all are chosen before any is written
+            for client_name, parts in names:
+                path, replaces = self._choose_path(folder, parts, client_name, chosen)
+                chosen[path] = replaces
             accepted: dict[Path, Upload] = {}
             try:
-                for (client_name, parts), (_, content) in zip(names, files, strict=True):
-                    path, replaced = self._choose_path(folder, parts, client_name, accepted)
-                    size = _store(folder, path, content)
+                for (path, replaces), (_, content) in zip(chosen.items(), files, strict=True):
                     name = path.relative_to(self.folder).as_posix()
-                    accepted[path] = Upload(name, caller.id, path, size, labels, replaced)
+                    accepted[path] = Upload(name, caller.id, path, _store(folder, path, content), labels, replaces)
             except OSError as error:
                 raise DataError(f"the upload cannot be stored in {folder}: {error}") from error
             self._list_files(accepted.values(), [client_name for client_name, _ in names])
@@ -230,7 +232,7 @@ class UploadStore:
             )
 
     def _choose_path(
-        self, folder: Path, parts: Sequence[str], client_name: str, accepted: dict[Path, Upload]
+        self, folder: Path, parts: Sequence[str], client_name: str, chosen: Collection[Path]
     ) -> tuple[Path, bool]:
         """Return the path for a file, and whether it replaces one that is there."""
         *folders, name = parts
@@ -238,22 +240,23 @@ class UploadStore:
         for each in (parent, *parent.parents):
             if each == folder:
                 break
-            if each.is_file():
+            if each.is_file() or each in chosen:
                 shown = each.relative_to(folder).as_posix()
                 raise HttpError(
                     409, f"{shown!r} is one of your files, so it cannot be a folder as well: rename one of them"
                 )
+        folders_chosen = {ancestor for each in chosen for ancestor in each.parents}
         number = 1
         while True:
             path = parent / (name if number == 1 else number_name(name, number))
-            if path not in accepted and not path.is_dir():
+            if path not in chosen and path not in folders_chosen and not path.is_dir():
                 key = path.relative_to(self.folder).as_posix()
                 known = self._execute("SELECT client_name FROM uploads WHERE path = ?", (key,))
                 if not path.exists() or not known or known[0][0] == client_name:
                     return path, path.exists()
             number += 1
 
-    def _list_files(self, uploads: Any, client_names: Sequence[str]) -> None:
+    def _list_files(self, uploads: Iterable[Upload], client_names: Sequence[str]) -> None:
         rows = [
             (upload.name, _encodable(client_name), upload.caller, ",".join(upload.labels), upload.size, upload.at)
             for upload, client_name in zip(uploads, client_names, strict=True)
