@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import REPOSITORY
@@ -164,6 +167,23 @@ def test_our_own_task_needs_nothing_else(run, weights_home):
     assert (found["n"], found["errors"]) == (48, 0)
     assert found["metrics"]["right"]["mean"] > 0.6
     assert assets.find("eval", "tasks/docs").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX systems")
+def test_ctrl_c_during_an_evaluation_exits_130(run, weights_home):
+    """A worker is inside the encoder's native code when the process ends."""
+    run("eval", "docs-qa", "--task", "docs", "--task-set", "limit=1")  # the corpus is encoded
+    command = [sys.executable, "-m", "llmkit", "eval", "docs-qa", "--task", "docs"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "80 % power" in line:
+            break
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "terminate called" not in err
 
 
 @pytest.mark.slow

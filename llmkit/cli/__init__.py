@@ -5,9 +5,14 @@ Exit codes: 0 done, 1 nothing could be done or a check failed, 2 usage or config
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
+import time
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
@@ -51,6 +56,9 @@ _PACKAGES = {
     "train": "train",
 }
 """The package below ``llmkit.cli`` that holds a command's module."""
+
+
+_PATIENCE = 2.0  # seconds that running threads get to end
 
 
 def _pipeline_hint(name: str) -> str:
@@ -123,4 +131,23 @@ def main() -> None:
     except OSError as error:  # for example a full disk, or a file without permission
         click.echo(f"llmkit: {error}", err=True)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    _exit(code if isinstance(code, int) else 0)
+
+
+def _exit(code: int) -> NoReturn:
+    """Exit, even if a worker thread of an evaluation is still inside native code.
+
+    Such a thread is a daemon. The interpreter's shutdown would destroy the native library's objects under the thread,
+    and the process would abort instead of returning `code`.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    workers = [one for one in threading.enumerate() if one.daemon and one.name.startswith("llmkit")]
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    if any(worker.is_alive() for worker in workers):
+        atexit._run_exitfuncs()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -16,7 +16,7 @@ def open_or_create(path: Path, roots: Sequence[str], **settings: Any) -> Knowled
 
     Args:
         path: folder of the knowledge base.
-        roots: files and folders that will be read; they are checked before a knowledge base is created.
+        roots: files and folders to read; checked before a knowledge base is created. Empty: no check.
         settings: encoder (a type word or YAML), max_tokens, language, near_duplicates, recall; None leaves the default.
 
     Raises:
@@ -57,7 +57,8 @@ def open_or_create(path: Path, roots: Sequence[str], **settings: Any) -> Knowled
             f"--max-tokens {max_tokens} is more than the encoder {encoder.identity} reads: "
             f"it is at most {encoder.max_tokens}"
         )
-    _require_file(roots)
+    if roots:
+        _require_file(roots)
     if "recall" in given:
         given["vectors"] = VectorSettings(recall=given.pop("recall"))
     kb = KnowledgeBase.create(path, encoder=encoder, splitter=StructureSplitter(max_tokens=max_tokens), **given)

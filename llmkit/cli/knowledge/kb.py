@@ -125,8 +125,8 @@ def forget(
 ) -> None:
     """Erase documents from every generation, evaluation run and conversation.
 
-    Afterwards no search of the bytes on disk finds their text. DOCUMENTS are names as `llmkit status --files` lists
-    them, or ids.
+    Afterwards no search of the bytes on disk finds their text. DOCUMENTS are the names that `llmkit search`
+    shows.
     """
     for option, paths in (("runs", (runs,)), ("sessions", (sessions,)), ("memory", memory)):
         named = ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
@@ -279,7 +279,7 @@ def import_langchain(folder: Path, into: str, encoder: str | None, encode: bool,
     target = Path(into).expanduser()
     existed = target.exists()
     try:
-        with open_or_create(target, (str(folder),), encoder=encoder) as kb:
+        with open_or_create(target, (), encoder=encoder) as kb:
             done = import_faiss(folder, kb, encode=encode, name=name)
             done.notes += kb.take_notes()
     except LlmkitError:

@@ -79,7 +79,7 @@ def show(ref: str, as_json: bool) -> None:
 
 @command.command("diff")
 @click.argument("a", metavar="A")
-@click.argument("b", metavar="B", required=False)
+@click.argument("b", metavar="[B]", required=False)
 def diff(a: str, b: str | None) -> None:
     """Show the differences between versions A and B.
 
