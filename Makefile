@@ -64,7 +64,7 @@ bench-stores: $(VENV)/dev.stamp benchmarks/.venv/stores.stamp  ## vector stores 
 
 # The base install has no torch; the tests' has, to compare with it.
 $(VENV)/base.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q -c constraints.txt -e '.[serve]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[local,office,structured,agents,eval,dedup,serve]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python

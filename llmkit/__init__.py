@@ -1,47 +1,49 @@
-"""llmkit turns your documents into answers you can check.
+"""llmkit: retrieval-augmented generation and agents with answers you can check.
 
-from llmkit import load_pipeline
-state = load_pipeline("docs-qa").run("What does the warranty exclude?")
-print(state.answer.text, state.answer.citations)
+::
+
+    from llmkit import KnowledgeBase
+
+    kb = KnowledgeBase.open_or_create("kb")
+    kb.ingest("~/papers")
+    print(kb.search("warranty of pumps", k=5))
+    print(kb.ask("What does the warranty exclude?"))
+
+`docs/python.md` is the guide, `docs/reference.md` lists every public name.
 """
 
 from __future__ import annotations
 
+from llmkit.lazy import lazy_names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
-    from llmkit.part import Part
-    from llmkit.pipeline.pipeline import Pipeline, load_pipeline
-    from llmkit.types import Answer, Chunk, Citation, Document, Event, Hit, State
+    from llmkit.errors import LlmkitError as LlmkitError
+    from llmkit.knowledge.knowledge_base import KnowledgeBase as KnowledgeBase
+    from llmkit.models.chat import load_chat as load_chat
+    from llmkit.part import Part as Part
+    from llmkit.pipeline.pipeline import Pipeline as Pipeline
+    from llmkit.pipeline.pipeline import load_pipeline as load_pipeline
+    from llmkit.types import Answer as Answer
+    from llmkit.types import Chunk as Chunk
+    from llmkit.types import Citation as Citation
+    from llmkit.types import Document as Document
+    from llmkit.types import Event as Event
+    from llmkit.types import Hit as Hit
+    from llmkit.types import Hits as Hits
+    from llmkit.types import Message as Message
+    from llmkit.types import State as State
 
 __version__ = "0.1.0"
-__all__ = [
-    "Answer",
-    "Chunk",
-    "Citation",
-    "Document",
-    "Event",
-    "Hit",
-    "KnowledgeBase",
-    "Part",
-    "Pipeline",
-    "State",
-    "load_pipeline",
-]
 
-_LATER = {
-    **dict.fromkeys(("Answer", "Chunk", "Citation", "Document", "Event", "Hit", "State"), "llmkit.types"),
-    "KnowledgeBase": "llmkit.knowledge.knowledge_base",
-    "Part": "llmkit.part",
-    "Pipeline": "llmkit.pipeline.pipeline",
-    "load_pipeline": "llmkit.pipeline.pipeline",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Each name's module is imported on first use (PEP 562): pydantic alone takes a tenth of a second."""
-    from importlib import import_module
-
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'llmkit' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "errors": ["LlmkitError"],
+        "knowledge.knowledge_base": ["KnowledgeBase"],
+        "models.chat": ["load_chat"],
+        "part": ["Part"],
+        "pipeline.pipeline": ["Pipeline", "load_pipeline"],
+        "types": ["Answer", "Chunk", "Citation", "Document", "Event", "Hit", "Hits", "Message", "State"],
+    },
+)

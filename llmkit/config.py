@@ -132,16 +132,18 @@ def parse(text: str, source: str = "", *, variables: bool = True) -> Config:
 
 
 def build_part(family: str, value: object, called: str = "part") -> Part:
-    """A part of `family` from its YAML form: a word or a mapping.
+    """A part of `family` from its YAML form: a word, a mapping, or the text of a mapping.
 
     Args:
         family: what it has to be.
-        value: the word or mapping.
+        value: ``"hybrid"``, ``{"type": "hybrid", "depth": 50}``, ``"{type: hybrid, depth: 50}"``, or a part.
         called: what the user knows it as, as in ``--mode``.
 
     Raises:
         ConfigError: everything that is wrong with it.
     """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = parse(f"{called}: {value}", called).values[called]
     holder = create_model("Holder", part=(Annotated[Any, one_of(family)], ...))
     try:
         part: Part = Config({"part": value}).build(holder).part  # type: ignore[attr-defined]

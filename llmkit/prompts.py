@@ -31,7 +31,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from llmkit import assets, config
 from llmkit.errors import ConfigError, LlmkitError, PromptError, unknown
@@ -167,19 +168,44 @@ def references() -> list[str]:
     return [f"{name}@{version}" for name in names for version in sorted(versions(name), key=_number)]
 
 
-def with_variables(ref: str, expected: Iterable[str]) -> str:
-    """The reference itself, for a field that holds one: the prompt is there and has exactly these variables.
+class PromptRef:
+    """Pydantic marker of a field that holds a prompt reference. The prompt must exist and have the named variables.
 
-    Raises:
-        ValueError: it is not, or has others; pydantic tells it with the field's place.
+    ::
+
+        prompt: Annotated[str, PromptRef("question", "passages")] = "answer@v1"
     """
-    try:
-        variables = set(load(ref).variables)
-    except LlmkitError as error:
-        raise ValueError(str(error)) from error
-    if variables != set(expected):
-        raise ValueError(f"prompt {ref} has the variables {sorted(variables)}; expected {', '.join(sorted(expected))}")
-    return ref
+
+    def __init__(self, *required: str, optional: Iterable[str] = ()) -> None:
+        """Name the variables that the reader of the field fills in.
+
+        Args:
+            required: variables that the prompt must have.
+            optional: variables that the prompt may have.
+        """
+        self.required = frozenset(required)
+        self.optional = frozenset(optional)
+
+    def check(self, ref: str) -> str:
+        """Return the reference unchanged.
+
+        Raises:
+            ValueError: the prompt cannot be loaded or has other variables. Pydantic adds the field's name.
+        """
+        try:
+            variables = frozenset(load(ref).variables)
+        except LlmkitError as error:
+            raise ValueError(str(error)) from error
+        if not self.required <= variables <= self.required | self.optional:
+            more = f" (optional: {', '.join(sorted(self.optional))})" if self.optional else ""
+            raise ValueError(
+                f"prompt {ref} has the variables {sorted(variables)}; "
+                f"expected {', '.join(sorted(self.required)) or 'none'}{more}"
+            )
+        return ref
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
 
 def has_examples(ref: str, count: int | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from llmkit.approval import Caller
 from llmkit.types import Event, Figure, Hit, Sample, Score, State, Verdict
@@ -168,6 +168,33 @@ class Context(Protocol):
 
     def note(self, text: str) -> None:
         """Tell the listener something the user should know, and keep it in the step's record."""
+        ...
+
+
+@runtime_checkable
+class QuestionAnswerer(Protocol):
+    """A pipeline, as a knowledge base sees it: :class:`llmkit.pipeline.pipeline.Pipeline` is one."""
+
+    @property
+    def name(self) -> str:
+        """What the pipeline is called in messages."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Digest of its configuration."""
+        ...
+
+    def with_knowledge(self, kb: KnowledgeBase) -> QuestionAnswerer:
+        """The same pipeline over an open knowledge base."""
+        ...
+
+    def with_filter(self, where: str) -> QuestionAnswerer:
+        """The same pipeline, its retrieval limited to passages that pass the filter."""
+        ...
+
+    def run(self, question: str, **options: Any) -> State:
+        """Answer one question."""
         ...
 
 

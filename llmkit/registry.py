@@ -7,15 +7,19 @@ one is kept as the cause. YAML never names a dotted path.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from llmkit.errors import ConfigError, unknown
+from llmkit.extras import optional
 from llmkit.part import Part
+from llmkit.protocols import QuestionAnswerer
 
 BUILTIN: dict[str, dict[str, str]] = {
     "encoder": {
@@ -62,7 +66,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "self-consistency": "llmkit.pipeline.steps.loops.sampling:SelfConsistency",
         "reflexion": "llmkit.pipeline.steps.loops.reflexion:Reflexion",
         "agent": "llmkit.pipeline.agent.step:Agent",
-        "tool-call": "llmkit.pipeline.steps.loops.tool_call:ToolCallStep",
+        "tool-call": "llmkit.pipeline.agent.tool_call:ToolCallStep",
     },
     "tool": {
         "search": "llmkit.pipeline.tools.search:Search",
@@ -142,6 +146,20 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
 }
 
+PIPELINES = "llmkit.pipeline.pipeline:load_pipeline"
+"""Reads a pipeline by name. It stands here as the parts do, so that a knowledge base, which lies below pipelines and
+must not import them, can answer a question with one (``kb.ask``)."""
+
+
+def load_pipeline(name: str | Path, overrides: Sequence[str] = ()) -> QuestionAnswerer:
+    """A pipeline by name or path.
+
+    Raises:
+        ConfigError: with every problem of the file and where it stands.
+    """
+    module, _, function = PIPELINES.partition(":")
+    return cast("QuestionAnswerer", getattr(import_module(module), function)(name, overrides))
+
 
 def names(family: str) -> list[str]:
     """Every type word of a family: built in and from plugins, sorted."""
@@ -158,7 +176,8 @@ def lookup(family: str, word: str) -> type[Part]:
     target = BUILTIN.get(family, {}).get(word)
     if target is not None:
         module, _, name = target.partition(":")
-        return cast("type[Part]", getattr(import_module(module), name))
+        with optional():
+            return cast("type[Part]", getattr(import_module(module), name))
     plugin = _plugins(family).get(word)
     if plugin is None:
         raise ConfigError(unknown(f"{family} type", word, names(family)))

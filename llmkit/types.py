@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
+from llmkit import notebook
+
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Metadata: TypeAlias = Mapping[str, Json]
 UNCHECKED = "not checked"  # the reason of a citation that no step has checked yet
@@ -123,6 +125,51 @@ class Hit:
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores by retriever before fusion: ``{"dense": 0.61, "bm25": 7.2}``."""
 
+    @property
+    def document(self) -> str:
+        """Id of the document."""
+        return self.chunk.document
+
+    @property
+    def text(self) -> str:
+        """Text of the chunk."""
+        return self.chunk.text
+
+    @property
+    def title(self) -> str:
+        """Title of the document."""
+        return self.chunk.title
+
+    @property
+    def page(self) -> int | None:
+        """Page or slide, counted from 1, where the format has one."""
+        return self.chunk.page
+
+    @property
+    def metadata(self) -> Metadata:
+        """Metadata of the document."""
+        return self.chunk.metadata
+
+    def __str__(self) -> str:
+        """One line: score, place and the beginning of the text."""
+        page = f", page {self.page}" if self.page is not None else ""
+        return f"{self.score:.3f}  {self.document}{page}: {_beginning(self.text)}"
+
+    def _repr_html_(self) -> str:
+        return Hits([self])._repr_html_()
+
+
+class Hits(list[Hit]):
+    """The hits of one question, best first: a list that prints as lines and shows as a table in a notebook."""
+
+    def __str__(self) -> str:
+        """One numbered line for each hit."""
+        return "\n".join(f"{n}. {hit}" for n, hit in enumerate(self, 1)) or "no hits"
+
+    def _repr_html_(self) -> str:
+        rows = [(n, hit.score, hit.document, hit.page, hit.text) for n, hit in enumerate(self, 1)]
+        return notebook.table(("", "score", "document", "page", "text"), rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -146,6 +193,11 @@ class Citation:
         """What is to be said against it: that no step checked it, or why it is not supported; empty: nothing."""
         said = UNCHECKED if self.reason == UNCHECKED else f"not supported: {self.reason}"
         return "" if self.supported else said
+
+    def __str__(self) -> str:
+        """One line: number, document, offsets, quote, and the doubt where there is one."""
+        doubt = f" ({self.doubt})" if self.doubt else ""
+        return f"[{self.n}] {self.document}, characters {self.start}-{self.end}: {_beginning(self.quote)}{doubt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +226,18 @@ class Answer:
     """True where the documents do not hold the answer."""
     unsupported: tuple[str, ...] = ()
     """Sentences of the answer that no cited passage supports."""
+
+    def __str__(self) -> str:
+        """The text, then one line for each citation."""
+        return "\n".join([self.text, *([""] if self.citations else []), *map(str, self.citations)])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (cite.n, cite.document, f"{cite.start}-{cite.end}", cite.quote, cite.doubt or "supported")
+            for cite in self.citations
+        ]
+        found = notebook.table(("", "document", "characters", "quote", "checked"), rows) if rows else ""
+        return notebook.paragraph(self.text) + found
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,3 +362,9 @@ def blocks_or_whole(document: Document) -> Iterator[Block]:
         yield from document.blocks
     elif document.text:
         yield Block(0, len(document.text))
+
+
+def _beginning(text: str, length: int = 90) -> str:
+    """The first characters of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[:length] + "…"

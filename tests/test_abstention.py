@@ -202,10 +202,10 @@ def test_a_threshold_is_learnt_and_used(learnt, tmp_path):
     run("watch", "abstention.json", code=2)
 
     for change, says in (
-        ("steps.retrieve.k=4", "was learnt with another pipeline"),
-        ("steps.extract.words_weight=0.3", "was learnt with another pipeline"),
+        ("steps.retrieve.k=4", "was calibrated with another pipeline"),
+        ("steps.extract.words_weight=0.3", "was calibrated with another pipeline"),
         ("steps.abstain.error=0.1", "this step asks for 0.1"),
-        ("steps.abstain.calibration=none.json", "make it with `llmkit abstain learn PIPELINE --task TASK`"),
+        ("steps.abstain.calibration=none.json", "make one with `llmkit abstain learn PIPELINE --task TASK`"),
         ("steps.abstain.calibration=careful.yaml", "cannot be read"),
     ):
         with pytest.raises(StepError, match=says):
@@ -258,5 +258,5 @@ def test_a_step_that_is_not_told_how_sure_an_answer_is_fails(tmp_path, monkeypat
     from llmkit.pipeline.steps.answering.abstain import Calibration
 
     Calibration(pipeline.identity(1), 0.05, 0.95, 0.5, "accuracy", "t", "d", 9, 9, 0, 3, 59, (0.5,)).save(tmp_path / "c.json")  # fmt: skip
-    with pytest.raises(StepError, match="no step before it says how sure it is"):
+    with pytest.raises(StepError, match="no earlier step records a confidence"):
         pipeline.run("2 + 2?")

@@ -24,7 +24,7 @@ from llmkit.agents.tools.python import Python
 from llmkit.agents.tools.table import Table
 from llmkit.errors import ConfigError, DataError, SandboxError
 from llmkit.pipeline import Pipeline
-from llmkit.pipeline.tools.result import shown
+from llmkit.pipeline.tools.result import format_result
 
 
 def use(part, **given):
@@ -286,16 +286,16 @@ class TestCalling:
 
     def test_results_are_bounded_and_never_binary(self):
         tool = self.tool(lambda given, ctx: Output(""))
-        text, dropped = shown(tool, Output("x" * 50_000_000))
+        text, dropped = format_result(tool, Output("x" * 50_000_000))
         assert len(text) < 4200
         assert dropped == 50_000_000 - 4000
         assert (
-            shown(tool, Output(b"\x00" * 50_000_000))[0]
+            format_result(tool, Output(b"\x00" * 50_000_000))[0]
             == "The result is 50000000 bytes that are not text; they are not shown."
         )
-        assert "not text" in shown(tool, Output("a\0b"))[0]
-        assert shown(tool, Output("  "))[0] == "The result is empty."
-        assert shown(tool, Output("\ud800 x"))[0].encode()
+        assert "not text" in format_result(tool, Output("a\0b"))[0]
+        assert format_result(tool, Output("  "))[0] == "The result is empty."
+        assert format_result(tool, Output("\ud800 x"))[0].encode()
 
 
 def test_a_pipeline_is_a_tool_and_not_a_way_round_access(monkeypatch, tmp_path):

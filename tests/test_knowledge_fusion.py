@@ -79,7 +79,7 @@ def test_the_step_says_that_the_query_was_cut(kb):
 
     events = []
     state = Pipeline(name="x", steps=["retrieve"]).with_knowledge(kb).run("red apple " * 20, on_event=events.append)
-    assert any("longer than the encoder reads" in event.text for event in events if event.kind == "note")
+    assert any("longer than the encoder's input" in event.text for event in events if event.kind == "note")
     assert state.records[0].detail["notes"]
 
 

@@ -123,7 +123,7 @@ def test_what_is_too_long_is_counted_and_told(kind, kb, cross_encoder, multi_vec
     detail = state.records[1].detail
     assert detail["cut"] == 1
     assert detail["notes"] == [
-        f"1 of {len(state.retrieved)} passages are longer than the reranker reads: their ends did not count"
+        f"1 of {len(state.retrieved)} passages are longer than the reranker's input: their ends were not read"
     ]
     assert len(state.hits) == 2
     assert kind in detail["hits"][0]

@@ -40,7 +40,7 @@ def test_values_a_prompt_does_not_have_and_those_it_lacks_are_told_when_the_file
         loaded("generate-local", None, "steps.generate.prompt=translate@v1")
     with pytest.raises(ConfigError, match="prompt summarise-text@v1 has the variables"):
         loaded("summarise", None, "steps.generate.values={words: 3, colour: red}")
-    with pytest.raises(ConfigError, match="is what is asked"):
+    with pytest.raises(ConfigError, match="is filled with the question"):
         loaded("summarise", None, "steps.generate.values={question: x}")
 
 

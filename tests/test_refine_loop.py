@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.refine.critique import Critique, parse
-from llmkit.refine.loop import Judged, Limits, Spending, loop
-from llmkit.refine.vote import extract, majority
+from llmkit.refine.critique import Critique, parse_critique
+from llmkit.refine.loop import Judgement, Limits, Spending, run_loop
+from llmkit.refine.vote import extract_answer, majority_vote
 from llmkit.types import Usage, Verdict
 
 CALL = Usage(10, 5, 1)
@@ -23,9 +23,9 @@ def run(scores, **limits):
         return f"d{len(rounds)}"
 
     def judge(draft):
-        return Judged((("rule", Verdict(scores[int(draft[1:])], ("mend it",))),))
+        return Judgement((("rule", Verdict(scores[int(draft[1:])], ("mend it",))),))
 
-    return loop("d0", judge, propose, spent), spent
+    return run_loop("d0", judge, propose, spent), spent
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_why_it_stops_and_what_is_kept(scores, limits, stopped, kept, rounds):
 )
 def test_the_best_is_kept_and_no_budget_is_passed(scores, patience, calls, tokens):
     found, spent = run(scores, patience=patience, calls=calls, tokens=tokens)
-    seen = [one.judged.score for one in found.rounds]
-    assert found.kept.judged.score == max(seen)
+    seen = [one.judgement.score for one in found.rounds]
+    assert found.kept.judgement.score == max(seen)
     assert seen.index(max(seen)) == found.kept.n
     assert len(found.rounds) <= len(scores)
     assert calls is None or spent.usage.calls <= calls
@@ -78,24 +78,24 @@ def critic(*replies, **limits):
 
     def judge(draft):
         said = next(waiting)
-        return Judged(critique=parse(said), said=said)
+        return Judgement(critique=parse_critique(said), critic_reply=said)
 
-    return loop("d0", judge, lambda rounds: f"d{len(rounds)}", spent)
+    return run_loop("d0", judge, lambda rounds: f"d{len(rounds)}", spent)
 
 
 def test_a_critic_alone_scores_and_accepts():
     found = critic("SCORE: 6\nACCEPT: no\nFEEDBACK: a", "SCORE: 3\nACCEPT: no\nFEEDBACK: b", "SCORE: 5\nACCEPT: yes")
     assert (found.stopped, found.kept.n) == ("accepted", 0)
-    assert found.why == "the highest score, 0.600, is its; the score is the critic's own"
+    assert found.why == "it has the highest score, 0.600, given by the critic"
 
 
 def test_without_any_score_the_first_accepted_is_kept_and_that_is_said():
     found = critic("ACCEPT: no\nFEEDBACK: a", "ACCEPT: yes")
     assert (found.stopped, found.kept.n) == ("accepted", 1)
-    assert found.why == "nobody scored a round; it is the first that the critic accepted"
+    assert found.why == "no round has a score; this is the first that the critic accepted"
     found = critic("ACCEPT: no\nFEEDBACK: a", "ACCEPT: no\nFEEDBACK: b", patience=1)
     assert (found.stopped, found.kept.n) == ("rounds", 1)
-    assert found.why == "nobody scored or accepted a round; it is the last, as in the paper"
+    assert found.why == "no round was scored or accepted; this is the last one, as in the paper"
 
 
 def test_a_critique_that_cannot_be_read_keeps_the_draft_and_is_recorded():
@@ -110,29 +110,29 @@ def test_a_critique_that_cannot_be_read_keeps_the_draft_and_is_recorded():
 def test_verifiers_go_on_where_the_critic_cannot_be_read():
     spent = Spending(Limits(rounds=3))
     scores = iter([0.1, 0.5, 0.8, 0.7])
-    found = loop(
+    found = run_loop(
         "d0",
-        lambda draft: Judged((("rule", Verdict(next(scores), ("x",))),), None, "?"),
+        lambda draft: Judgement((("rule", Verdict(next(scores), ("x",))),), None, "?"),
         lambda rounds: f"d{len(rounds)}",
         spent,
     )
     assert (found.stopped, found.kept.n) == ("rounds", 2)
-    first = Judged((("rule", Verdict(0.1, ("x",))),), None, "?")
+    first = Judgement((("rule", Verdict(0.1, ("x",))),), None, "?")
     assert first.score == 0.1
     assert not first.accepted
-    assert Judged((("rule", Verdict(1.0)),), None, "?").accepted is False, "the critic was asked and said nothing"
-    assert Judged((("rule", Verdict(1.0)),), Critique(True), "ACCEPT: yes").accepted
-    assert not Judged((("rule", Verdict(1.0)),), Critique(False, "x"), "…").accepted
-    assert not Judged().accepted
+    assert Judgement((("rule", Verdict(1.0)),), None, "?").accepted is False, "the critic was asked and said nothing"
+    assert Judgement((("rule", Verdict(1.0)),), Critique(True), "ACCEPT: yes").accepted
+    assert not Judgement((("rule", Verdict(1.0)),), Critique(False, "x"), "…").accepted
+    assert not Judgement().accepted
 
 
 def test_an_empty_proposal_is_no_draft():
     spent = Spending(Limits(rounds=2))
     drafts = iter(["", "d2"])
     scores = {"d0": 0.5, "d2": 0.7}
-    found = loop("d0", lambda d: Judged((("r", Verdict(scores[d])),)), lambda rounds: next(drafts), spent)
-    assert (found.kept.n, found.rounds[1].judged.score) == (2, None)
-    found = loop("d0", lambda d: Judged((("r", Verdict(0.0)),)), lambda rounds: " ", Spending(Limits(rounds=2)))
+    found = run_loop("d0", lambda d: Judgement((("r", Verdict(scores[d])),)), lambda rounds: next(drafts), spent)
+    assert (found.kept.n, found.rounds[1].judgement.score) == (2, None)
+    found = run_loop("d0", lambda d: Judgement((("r", Verdict(0.0)),)), lambda rounds: " ", Spending(Limits(rounds=2)))
     assert found.kept.n == 0
 
 
@@ -157,27 +157,27 @@ def test_an_empty_proposal_is_no_draft():
     ],
 )
 def test_a_critique_follows_the_form_or_is_none(reply, critique):
-    assert parse(reply) == critique
+    assert parse_critique(reply) == critique
 
 
 @given(st.text(max_size=300))
 def test_any_reply_is_read_or_refused(reply):
-    found = parse(reply)
+    found = parse_critique(reply)
     assert found is None or found.accept or found.feedback
 
 
 def test_a_long_hostile_reply_is_refused_at_once():
-    assert parse("SCORE: 1\nACCEPT: no\nFEEDBACK:" + "\n" * 200_000) is None
-    assert parse(" " * 200_000 + "x") is None
+    assert parse_critique("SCORE: 1\nACCEPT: no\nFEEDBACK:" + "\n" * 200_000) is None
+    assert parse_critique(" " * 200_000 + "x") is None
 
 
 def test_the_majority_wins_and_the_first_of_equals():
-    vote = majority(["It is 3.", "so 1,000.0", "1000", "no idea"], "number")
-    assert (vote.winner, vote.answer, vote.votes, vote.unread) == (1, "1000", {"1000": 2, "3": 1}, 1)
+    vote = majority_vote(["It is 3.", "so 1,000.0", "1000", "no idea"], "number")
+    assert (vote.winner, vote.answer, vote.votes, vote.unreadable) == (1, "1000", {"1000": 2, "3": 1}, 1)
     assert vote.share == 0.5
-    assert majority(["5", "4"], "number").winner == 0
-    nothing = majority(["none", ""], "number")
-    assert (nothing.winner, nothing.answer, nothing.share, nothing.unread) == (None, None, 0.0, 2)
+    assert majority_vote(["5", "4"], "number").winner == 0
+    nothing = majority_vote(["none", ""], "number")
+    assert (nothing.winner, nothing.answer, nothing.share, nothing.unreadable) == (None, None, 0.0, 2)
 
 
 @pytest.mark.parametrize(
@@ -194,4 +194,4 @@ def test_the_majority_wins_and_the_first_of_equals():
     ],
 )
 def test_the_answer_of_a_sample_is_read_by_rule(sample, rule, answer):
-    assert extract(sample, rule, ("yes", "no")) == answer
+    assert extract_answer(sample, rule, ("yes", "no")) == answer

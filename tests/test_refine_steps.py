@@ -88,7 +88,7 @@ def test_a_critique_that_cannot_be_read_keeps_the_draft_and_is_told():
     found = rounds_of(state)
     assert found["stopped"] == "unparsable critique"
     assert found["rounds"][0]["critic"] == "Well, it is fine I guess"
-    assert found["notes"] == ["1 of 1 critiques could not be read: they are recorded and changed nothing"]
+    assert found["notes"] == ["1 of 1 critiques could not be read: they are recorded and not used"]
 
 
 def test_with_verifiers_a_critic_that_cannot_be_read_does_not_stop_the_rules():
@@ -146,13 +146,13 @@ def test_mistakes_are_named_where_they_stand():
             config.Config({"name": "x", "model": "scripted:x", "steps": ["generate", step]}).build(Pipeline)
         return str(caught.value)
 
-    assert "nobody judges" in problems({"type": "refine", "feedback": None})
+    assert "no judge" in problems({"type": "refine", "feedback": None})
     assert "did you mean 'concepts'" in problems({**RULES, "verifiers": ["concept"]})
-    assert "it needs feedback" in problems({**RULES, "revise": "generate@v1"})
+    assert "expected feedback" in problems({**RULES, "revise": "generate@v1"})
     with pytest.raises(ConfigError, match="needs 'answer'"):
         config.Config({"name": "x", "steps": [RULES]}).build(Pipeline)
     assert "either verifiers or a judge" in problems({"type": "best-of-n"})
-    assert "labels belong to" in problems({"type": "self-consistency", "answer": "label"})
+    assert "labels are needed with" in problems({"type": "self-consistency", "answer": "label"})
 
 
 def test_usage_nobody_counts_is_estimated_and_told(monkeypatch):
@@ -167,7 +167,7 @@ def test_usage_nobody_counts_is_estimated_and_told(monkeypatch):
     monkeypatch.setattr(type(model), "_stream", silent)
     state = pipeline.run("Write.", inputs=WORDS)
     assert state.records[-1].usage.output_tokens == len("A dog in the park.") // 3
-    assert "told no usage for 1 calls" in rounds_of(state)["notes"][0]
+    assert "reported no usage for 1 calls" in rounds_of(state)["notes"][0]
 
 
 def test_best_of_n_keeps_the_best_sample():
@@ -198,7 +198,7 @@ def test_self_consistency_gives_the_first_sample_of_the_majority():
     assert state.answer.text == "so 7"
     found = rounds_of(state)
     assert (found["votes"], found["unread"], found["confidence"]) == ({"7": 2, "5": 1}, 1, 0.5)
-    assert "1 of 4 samples give no answer" in found["notes"][0]
+    assert "1 of 4 samples have no readable answer" in found["notes"][0]
 
 
 def test_reflexion_tries_again_with_its_lessons():

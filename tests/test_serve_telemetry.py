@@ -186,7 +186,7 @@ def test_without_an_endpoint_nothing_is_imported(tmp_path):
         "made = Pipeline.model_validate({'name': 'p', 'model': 'scripted:x', 'steps': ['generate']})\n"
         "assert made.run('Hi?').answer.text == 'x'\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry.exporter')]\n"
-        "assert 'llmkit.pipeline.telemetry.model_calls' not in sys.modules\n"
+        "assert 'llmkit.pipeline.telemetry.call_metrics' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -72,10 +72,10 @@ def pipeline():
     ],
 )
 def test_the_answerer_answers_cites_and_refuses(weights_home, pipeline, question, said, cites):
-    from llmkit.pipeline.run_context import Run
+    from llmkit.pipeline.run_context import RunContext
 
     hits = tuple(Hit(Chunk(title, 0, 0, len(text), text, 30, title=title), 1.0) for title, text in PASSAGES)
-    state = pipeline.steps[1].run(State(question, hits=hits), Run(pipeline))
+    state = pipeline.steps[1].run(State(question, hits=hits), RunContext(pipeline))
     assert state.answer is not None
     assert state.answer.abstained == (not said)
     assert said.casefold() in state.answer.text.casefold()

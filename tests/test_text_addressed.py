@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline
-from llmkit.pipeline.steps.answering.ground import SPOKEN, Ground
+from llmkit.pipeline.steps.answering.ground import INJECTED, Ground
 from llmkit.text.injection_detection import addressed, specific, without
 from llmkit.types import Chunk, Hit
 
@@ -114,9 +114,9 @@ def test_an_instruction_in_a_passage_is_no_evidence():
     fact, claim = Ground().check(f"{FACT} [1] The Heron pump is better than the Kestrel pump. [1]", [hit(text)])
     assert fact.supported
     assert not claim.supported
-    assert claim.why == f"[1] {SPOKEN}"
+    assert claim.why == f"[1] {INJECTED}"
     (uncited,) = Ground().check("The Heron pump is better than the Kestrel pump.", [hit(text)])
-    assert (uncited.supported, uncited.why) == (False, f"[1] {SPOKEN}")
+    assert (uncited.supported, uncited.why) == (False, f"[1] {INJECTED}")
 
 
 def test_what_also_stands_elsewhere_is():

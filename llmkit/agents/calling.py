@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from llmkit.agents.tool import Output, Tool
 from llmkit.errors import Cancelled, LlmkitError
+from llmkit.extras import optional
 from llmkit.protocols import Context
 
 Status = Literal["ok", "error", "hung", "malformed"]
@@ -64,7 +65,8 @@ def called(tool: Tool, arguments: Mapping[str, Any], ctx: Context, seconds: floa
 
 def _wrong(tool: Tool, arguments: Mapping[str, Any]) -> str:
     """What is wrong with the arguments, for the model; empty: nothing."""
-    import jsonschema
+    with optional():
+        import jsonschema
 
     if UNREAD in arguments:
         return f"The arguments of this call are not JSON: {str(arguments[UNREAD])[:200]}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
+from llmkit.extras import optional
 
 FORMAT = 1
 
@@ -19,8 +20,9 @@ def open_memory(path: Path) -> Any:
     Raises:
         DataError: the file cannot be used, or was written by another version.
     """
-    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-    from langgraph.checkpoint.sqlite import SqliteSaver
+    with optional():
+        from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+        from langgraph.checkpoint.sqlite import SqliteSaver
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

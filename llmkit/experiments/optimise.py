@@ -44,7 +44,7 @@ class Optimise(Part):
     """Words of an instruction, and what may stand in their place."""
     proposals: int = Field(default=0, ge=0)
     """Instructions written by a model, each round."""
-    propose: str = "propose@v1"
+    propose: Annotated[str, prompts.PromptRef("failures", "instruction", "tip")] = "propose@v1"
     """Prompt for that, with the variables ``failures``, ``instruction`` and ``tip``."""
     model: ChatModelSpec | None = None
     """Chat model that writes them; none: the pipeline's."""
@@ -56,11 +56,6 @@ class Optimise(Part):
     """Share of the samples that examples and failures are taken from; nothing is judged on them."""
     held_back: float = Field(default=0.4, gt=0, lt=1)
     """Share of the samples that the search never sees: the winner is judged on them."""
-
-    @field_validator("propose")
-    @classmethod
-    def _propose_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ("failures", "instruction", "tip"))
 
     @field_validator("race")
     @classmethod

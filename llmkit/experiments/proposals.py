@@ -16,7 +16,7 @@ from llmkit.errors import PromptError
 from llmkit.experiments.candidates import Candidate, escaped
 from llmkit.experiments.traces import Tried
 from llmkit.models.response_cache import TAPE, Tape
-from llmkit.pipeline.steps.answering.answer import heard
+from llmkit.pipeline.steps.model_calls import stream_reply
 from llmkit.types import Usage
 
 TIPS = (
@@ -55,7 +55,7 @@ class Proposer:
         tape = Tape(f"proposal {number}")
         token = TAPE.set(tape)
         try:
-            total = heard(self.model, prompts.load(self.prompt).render(values), lambda _: None)
+            total = stream_reply(self.model, prompts.load(self.prompt).render(values), lambda _: None)
         finally:
             TAPE.reset(token)
         if not all(call["cached"] for call in tape.calls):

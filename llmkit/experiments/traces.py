@@ -23,8 +23,8 @@ from llmkit.types import Sample, State
 class Exemplary(Protocol):
     """A step whose past work can become examples of its prompt."""
 
-    def filled(self, state: State) -> dict[str, str]:
-        """What the prompt's variables were filled with, read from the state a run left."""
+    def prompt_variables(self, state: State) -> dict[str, str]:
+        """The values of the prompt's variables in a finished run, read from its state."""
         ...
 
 
@@ -54,7 +54,7 @@ def tried(folder: RunFolder, pipeline: Pipeline, step: int, figure: str, ids: Se
             raw = next(
                 (str(r.detail.get("raw", "")) for r in state.records if r.step.startswith(f"steps[{step}] ")), ""
             )
-            values = part.filled(state) if isinstance(part, Exemplary) else {}
+            values = part.prompt_variables(state) if isinstance(part, Exemplary) else {}
             found[trace["id"]] = Tried(read_sample(trace["sample"]), scores.get(trace["id"], 0.0), raw, values)
     return [found[name] for name in ids if name in found]
 

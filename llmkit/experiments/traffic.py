@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from llmkit.errors import DataError, unknown
 from llmkit.evaluation.runs.run_folder import append_line
+from llmkit.extras import optional
 
 _GRID = 2001  # points of the integral
 
@@ -50,7 +51,8 @@ class Thompson:
 
     def chances(self, sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """The integral of each arm's density times the others' distribution functions."""
-        from scipy.stats import beta
+        with optional():
+            from scipy.stats import beta
 
         x = np.linspace(0, 1, _GRID)[:, None]
         below = beta.cdf(x, 1 + sums, 1 + counts - sums)

@@ -14,17 +14,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.arguments import one_or_many
+from llmkit.encoders.from_spec import encoder_from_spec
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import embedding_spaces, generations
 from llmkit.knowledge.analyzers import AUTO
+from llmkit.knowledge.documents import DocumentLike, as_documents
+from llmkit.knowledge.filters.expression import Where, as_filter
+from llmkit.knowledge.ingestion.progress_line import ProgressLine, both
 from llmkit.knowledge.local import create as founding
 from llmkit.knowledge.local.catalog import Catalog
 from llmkit.knowledge.local.filter_cache import Permitted
@@ -33,19 +38,23 @@ from llmkit.knowledge.local.lexical.index import Found, LexicalIndex
 from llmkit.knowledge.local.lock import writer_lock
 from llmkit.knowledge.local.reads import GenerationReads
 from llmkit.knowledge.local.vectors.load import Vectors, open_vectors
+from llmkit.knowledge.questions import answerer, ask, search
 from llmkit.knowledge.settings import language as words_in
 from llmkit.knowledge.settings import near_duplicates, settings
+from llmkit.knowledge.settings_from_specs import check_same, splitter_from_spec, vectors_from_spec
 from llmkit.knowledge.store import SourceRow
 from llmkit.knowledge.validate_vectors import unit_vectors
 from llmkit.knowledge.vector_settings import VectorSettings, written
-from llmkit.protocols import Encoder
+from llmkit.protocols import Encoder, QuestionAnswerer, Retriever
 from llmkit.registry import one_of
 from llmkit.text.splitter import StructureSplitter
-from llmkit.types import Chunk, Document
+from llmkit.types import Answer, Chunk, Document, Hits
 
 if TYPE_CHECKING:
     from llmkit.knowledge.filters.expression import Filter
     from llmkit.knowledge.ingestion.progress import IngestSummary, Progress
+    from llmkit.knowledge.local.maintenance.purge import Purged
+    from llmkit.knowledge.status import Status
     from llmkit.text.loading.load import Limits
 
 
@@ -72,26 +81,73 @@ class KnowledgeBase:
         self._lock = threading.RLock()
         self._permitted = Permitted(catalog)
         self._space: tuple[int, embedding_spaces.Space] | None = None
+        self._pipelines: dict[str, QuestionAnswerer] = {}
 
     @classmethod
     def create(
         cls,
         path: str | Path,
         *,
-        encoder: Encoder,
-        splitter: StructureSplitter | None = None,
+        encoder: Encoder | str | Path | Mapping[str, Any] | None = None,
+        splitter: StructureSplitter | str | Mapping[str, Any] | None = None,
         language: str = AUTO,
         near_duplicates: float | None = None,
-        vectors: VectorSettings | None = None,
+        vectors: VectorSettings | str | Mapping[str, Any] | None = None,
     ) -> Self:
-        """Make an empty knowledge base and open it. What is given here is its own from now on.
+        """Make an empty knowledge base and open it. The settings given here are written down and stay.
+
+        Args:
+            path: its folder; must be empty, or not there.
+            encoder: makes the vectors: ``"local"`` (the default), ``"hashing"``, a model's folder, ``"openai:MODEL"``,
+                a mapping with ``type``, or an encoder.
+            splitter: makes the chunks: a mapping as in ``{"max_tokens": 128}``, or a splitter.
+            language: ISO 639-1 code of the language that words are stemmed in; ``"auto"``: detected from the first
+                texts.
+            near_duplicates: Jaccard similarity of word 5-grams, in (0, 1], from which on a document counts as a near
+                duplicate of another and is kept but not indexed. None indexes every document.
+            vectors: how vectors are searched once there are many: ``"flat"``, ``"ivf"``, ``"hnsw"``, or a mapping as
+                in ``{"recall": 0.95}``.
 
         Raises:
-            KnowledgeError: something is there already, or the folder cannot be made.
-            ConfigError: a setting that cannot be; see :func:`llmkit.knowledge.settings.settings`.
+            KnowledgeError: the folder is not empty, or cannot be made.
+            ConfigError: a setting is wrong; says which, and what is known.
+            ModelError: the encoder's weights are not here; says which command brings them.
         """
         path = Path(path).expanduser()
-        return cls(path, founding.made(path, settings(encoder, splitter, language, near_duplicates, vectors)), encoder)
+        chosen = encoder_from_spec(encoder, language)
+        made_with = settings(
+            chosen, splitter_from_spec(splitter), language, near_duplicates, vectors_from_spec(vectors)
+        )
+        return cls(path, founding.made(path, made_with), chosen)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder | str | Path | Mapping[str, Any] | None = None,
+        splitter: StructureSplitter | str | Mapping[str, Any] | None = None,
+        language: str = AUTO,
+        near_duplicates: float | None = None,
+        vectors: VectorSettings | str | Mapping[str, Any] | None = None,
+    ) -> KnowledgeBase:
+        """Open the knowledge base at `path`, or make it if there is none; the arguments are those of :meth:`create`.
+
+        Raises:
+            ConfigError: the knowledge base is there and was made with another setting than one given here.
+            KnowledgeError: the folder holds something else.
+        """
+        path = Path(path).expanduser()
+        how: dict[str, Any] = {"encoder": encoder, "splitter": splitter, "vectors": vectors}
+        if not cls.exists(path):
+            return cls.create(path, language=language, near_duplicates=near_duplicates, **how)
+        kb = cls.open(path)
+        try:
+            check_same(path, kb.catalog.meta(), language=language, near_duplicates=near_duplicates, **how)
+        except BaseException:
+            kb.close()
+            raise
+        return kb
 
     @classmethod
     def open(
@@ -179,6 +235,84 @@ class KnowledgeBase:
         """Live chunks."""
         return len(self.index)
 
+    def __len__(self) -> int:
+        """Number of documents in the generation that is open."""
+        return len(self.versions())
+
+    def __bool__(self) -> bool:
+        """True, also when empty: ``if kb:`` asks whether there is a knowledge base."""
+        return True
+
+    def __repr__(self) -> str:
+        """Path, size, generation and encoder."""
+        shown = f", reader {list(self.reader)}" if self.reader is not None else ""
+        return (
+            f"KnowledgeBase({str(self.path)!r}: {len(self)} documents, generation {self.generation}, "
+            f"encoder {self.identity}{shown})"
+        )
+
+    @overload
+    def search(  # type: ignore[overload-overlap]  # a string is a sequence of strings; the first line wins
+        self, query: str, k: int = 10, *, where: Where = None, mode: str | Mapping[str, Any] | Retriever = "hybrid"
+    ) -> Hits: ...
+    @overload
+    def search(
+        self,
+        query: Sequence[str],
+        k: int = 10,
+        *,
+        where: Where = None,
+        mode: str | Mapping[str, Any] | Retriever = "hybrid",
+    ) -> list[Hits]: ...
+    def search(
+        self,
+        query: str | Sequence[str],
+        k: int = 10,
+        *,
+        where: Where = None,
+        mode: str | Mapping[str, Any] | Retriever = "hybrid",
+    ) -> Hits | list[Hits]:
+        """Find the k best passages for a question, or for each of several.
+
+        Args:
+            query: one question gives the list of its hits; a list of questions gives a list of such lists.
+            k: how many hits at most.
+            where: only passages whose metadata pass: ``"year >= 2024"``, a mapping, or a filter.
+            mode: ``"hybrid"``, ``"dense"``, ``"bm25"``, ``"mmr"``, a mapping with ``type``, or a retriever.
+
+        Raises:
+            DataError: an empty question, or k below 1.
+            ConfigError: an unknown mode, or a filter that cannot be read.
+        """
+        return search(self, query, k, as_filter(where), mode)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        pipeline: str | Path | QuestionAnswerer = "docs-qa",
+        overrides: Sequence[str] = (),
+        where: str | None = None,
+        **options: Any,
+    ) -> Answer:
+        """Answer a question from the documents, with citations.
+
+        Args:
+            question: one question.
+            pipeline: a name in ``pipelines/``, a YAML file, or a pipeline. ``docs-qa`` quotes the sentence that
+                answers, or abstains; no model writes.
+            overrides: ``path=value`` each, as in ``steps.retrieve.k=20``.
+            where: only passages whose metadata pass this filter are used.
+            options: ``history``, ``inputs``, ``on_event`` and ``caller`` of
+                :meth:`llmkit.pipeline.pipeline.Pipeline.run`.
+
+        Raises:
+            ConfigError: the pipeline is not there, is wrong, or gives no answer.
+            StepError: a step failed; the cause is chained.
+        """
+        chosen = answerer(self._pipelines, pipeline, overrides).with_knowledge(self)
+        return ask(chosen if where is None else chosen.with_filter(where), question, options)
+
     @staticmethod
     def exists(path: str | Path) -> bool:
         """Whether a folder holds a knowledge base."""
@@ -228,36 +362,98 @@ class KnowledgeBase:
 
     def ingest(
         self,
-        roots: Sequence[str | Path],
+        roots: str | Path | Iterable[str | Path],
         *,
         limits: Limits | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        progress: bool | None = None,
         workers: int = 2,
         reparse: bool = False,
         access: str | Iterable[str] | None = None,
     ) -> IngestSummary:
-        """Bring files and folders in; see :func:`llmkit.knowledge.ingestion.ingest.ingest`."""
+        """Read files and folders in; see :func:`llmkit.knowledge.ingestion.ingest.ingest`.
+
+        Args:
+            roots: a file or folder, or several; ``~`` is expanded.
+            limits: of size, time and memory for one file.
+            on_progress: called after every file.
+            progress: show a progress line on stderr; None: in a terminal or a notebook only.
+            workers: processes that parse.
+            reparse: read unchanged files again too.
+            access: labels of those who may read these files; ``""`` lets everybody; None: as in the last ingest.
+
+        Raises:
+            DataError: a root does not exist.
+            KnowledgeError: another process is writing.
+        """
         from llmkit.knowledge.ingestion.ingest import ingest
 
         self.check_writable()
-        how: dict[str, Any] = {"limits": limits, "on_progress": on_progress, "workers": workers, "reparse": reparse}
-        return ingest(self, [Path(r).expanduser() for r in roots], access=access, **how)
+        paths = [Path(root).expanduser() for root in one_or_many(roots, "roots")]
+        how: dict[str, Any] = {"limits": limits, "workers": workers, "reparse": reparse, "access": access}
+        with ProgressLine(show=progress) as line:
+            return ingest(self, paths, on_progress=both(on_progress, line.update if line.shown else None), **how)
 
-    def add(self, documents: Iterable[Document], *, source: str = "api") -> IngestSummary:
-        """Add or replace documents by id; what has not changed is left alone."""
+    def add(self, documents: DocumentLike | Iterable[DocumentLike], *, source: str = "api") -> IngestSummary:
+        """Add or replace documents by id; what has not changed is left alone.
+
+        Args:
+            documents: one document or many; a mapping with ``id`` and ``text`` (and ``title``, ``metadata``,
+                ``access``) is a document, too.
+            source: the name under which they are listed and counted.
+
+        Raises:
+            DataError: something is not a document; says what to write instead.
+            KnowledgeError: another process is writing.
+        """
         from llmkit.knowledge.ingestion.ingest import add
 
         self.check_writable()
-        return add(self, documents, source=source)
+        return add(self, as_documents(documents), source=source)
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Take documents out; returns how many were there. Those of a file come back when it is ingested again."""
+    def delete(self, ids: str | Iterable[str]) -> int:
+        """Take documents out, one id or many; returns how many were there.
+
+        Older generations still hold them (:meth:`forget` removes them from those, too). A document of a file comes back
+        when the file is ingested again.
+        """
         from llmkit.knowledge.ingestion.writer import Writer
 
         self.check_writable()
+        ids = one_or_many(ids, "ids")
         note = f"delete {len(ids)} documents"
         with writer_lock(self.path, note), Writer(self, note) as writer:
             return sum(writer.remove_document(name) for name in ids)
+
+    def log(self) -> list[generations.Generation]:
+        """Every generation, oldest first."""
+        return generations.log(self)
+
+    def diff(self, a: int | str, b: int | str) -> generations.Diff:
+        """Ids of the documents that were added, removed and changed from generation `a` to `b` (numbers or dates)."""
+        return generations.diff(self, a, b)
+
+    def status(self) -> Status:
+        """Counts of documents, chunks, files and characters, and what the user should know."""
+        from llmkit.knowledge.status import status
+
+        return status(self)
+
+    def rollback(self, to: int | str) -> generations.Diff:
+        """Commit a new generation that equals the generation `to`; nothing is encoded."""
+        from llmkit.knowledge.local.maintenance.rollback import rollback
+
+        return rollback(self, to)
+
+    def forget(self, ids: str | Iterable[str]) -> Purged:
+        """Remove documents, one id or many, from every generation; no byte search of the folder finds them.
+
+        Raises:
+            KnowledgeError: a document that is in no generation.
+        """
+        from llmkit.knowledge.local.maintenance.purge import forget
+
+        return forget(self, one_or_many(ids, "ids"))
 
     def delete_source(self, uri: str) -> int:
         """Delete a file's documents and its entry; returns how many documents it had. The file itself stays."""
@@ -306,8 +502,9 @@ class KnowledgeBase:
         """Vectors by row, (n, dim), in the order given."""
         return self.index.vectors(np.asarray(rows, dtype=np.int64))
 
-    def allowed(self, where: Filter | None) -> NDArray[np.int64] | None:
+    def allowed(self, where: Where) -> NDArray[np.int64] | None:
         """Live rows that pass the filter, ascending; None where there is no filter."""
+        where = as_filter(where)
         return None if where is None else self._permitted.rows(self.generation, where)
 
     def document(self, name: str, version: str | None = None) -> Document:

@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema
 
 from llmkit import weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
+from llmkit.extras import optional
 from llmkit.models.local import adapter as adapters_on_disk
 from llmkit.models.local import gguf
 from llmkit.part import Part
@@ -213,7 +214,8 @@ def translate(error: Exception) -> LlmkitError:
 
 
 def _by_langchain(provider: str, spec: ChatModelSpec) -> BaseChatModel:
-    from langchain.chat_models import init_chat_model
+    with optional():
+        from langchain.chat_models import init_chat_model
 
     name = spec.model.partition(":")[2]
     settings: dict[str, Any] = {

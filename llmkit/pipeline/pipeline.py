@@ -18,7 +18,7 @@ from llmkit.errors import Cancelled, ConfigError, DataError
 from llmkit.knowledge.filters.expression import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
-from llmkit.pipeline.run_context import Listener, Run
+from llmkit.pipeline.run_context import Listener, RunContext
 from llmkit.pipeline.telemetry import spans
 from llmkit.protocols import Step
 from llmkit.registry import one_of
@@ -108,7 +108,7 @@ class Pipeline(Part):
         Raises:
             StepError: a step failed; says which, the cause is chained.
         """
-        run = Run(self, on_event, caller)
+        run = RunContext(self, on_event, caller)
         with spans.run(self.name, len(state.records)) as told:
             for index, step in enumerate(self.steps[start:stop], start):
                 state = run.step(index, step, state)

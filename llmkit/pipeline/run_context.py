@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from llmkit.pipeline.pipeline import Pipeline
 
 Listener = Callable[[Event], None]
-MODEL: ContextVar[str] = ContextVar("llmkit_model", default="")
+CURRENT_MODEL: ContextVar[str] = ContextVar("llmkit_model", default="")
 """The model a step asked for last, as it is named in YAML."""
 
 
-class Run:
+class RunContext:
     """The :class:`llmkit.protocols.Context` of one question."""
 
     def __init__(self, pipeline: Pipeline, listener: Listener | None = None, caller: Caller | None = None) -> None:
@@ -51,7 +51,7 @@ class Run:
         """The chat model of `spec`, or the pipeline's default; its name goes into the record."""
         chosen = spec or self._pipeline.model
         name = getattr(chosen, "model", None)
-        MODEL.set(str(name or ""))
+        CURRENT_MODEL.set(str(name or ""))
         self.record(model=name)
         return self._pipeline.chat_model(spec)
 

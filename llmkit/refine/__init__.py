@@ -1,1 +1,1 @@
-"""Drafts made better: the loop, what it listens to, and how the best of many is chosen. It knows no model."""
+"""Refinement loop, critiques and majority votes. This package calls no model; the steps of a pipeline do."""

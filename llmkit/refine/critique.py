@@ -1,4 +1,4 @@
-"""A critic's reply, read strictly: a form filled in as asked for, or no critique at all."""
+"""Strict parser of a critic's reply: a reply that does not follow the form is no critique."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ _AGAIN = re.compile(r"^\s*(?:SCORE|ACCEPT|FEEDBACK):", re.IGNORECASE | re.MULTIL
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """What a critic says of a draft."""
+    """What a critic says about a draft."""
 
     accept: bool
-    """Nothing is to be mended: the stop signal."""
+    """Whether the draft is good as it is, which stops the loop."""
     feedback: str = ""
+    """What to change."""
     score: float | None = None
-    """In [0, 1], where the critic gave one."""
+    """In [0, 1]; None where the critic gave none."""
 
 
-def parse(reply: str) -> Critique | None:
-    """The critique of a reply; None where it does not follow the form to the letter.
+def parse_critique(reply: str) -> Critique | None:
+    """The critique in a reply, or None where the reply does not follow the form exactly.
 
-    The form is ``SCORE: 0 to 10`` (may be left out), ``ACCEPT: yes`` or ``no``, ``FEEDBACK: …`` (needed after a no),
-    each once, on lines of their own, and nothing before them.
+    The form has up to three lines in this order, each once, with nothing before them: ``SCORE: 0 to 10`` (optional),
+    ``ACCEPT: yes`` or ``ACCEPT: no``, and ``FEEDBACK: …`` (required after a no).
     """
-    found = _FORM.fullmatch(reply.strip())
-    if found is None:
+    form = _FORM.fullmatch(reply.strip())
+    if form is None:
         return None
-    feedback = (found["feedback"] or "").strip()
-    accept = found["accept"].lower() == "yes"
-    score = None if found["score"] is None else int(found["score"])
+    feedback = (form["feedback"] or "").strip()
+    accept = form["accept"].lower() == "yes"
+    score = None if form["score"] is None else int(form["score"])
     if (score is not None and score > 10) or (not accept and not feedback) or _AGAIN.search(feedback):
         return None
     return Critique(accept, feedback, None if score is None else score / 10)

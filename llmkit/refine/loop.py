@@ -1,4 +1,4 @@
-"""Feedback, refine, stop (Self-Refine, Madaan et al. 2023, arXiv 2303.17651), and whatever else proposes and judges.
+"""The refinement loop: judge a draft, propose another one, stop (Self-Refine, Madaan et al. 2023, arXiv 2303.17651).
 
 ::
 
@@ -6,8 +6,8 @@
                       ^         │no
                       └── propose ┘
 
-What proposes and what judges are handed in; this file keeps the history, counts what was spent, says which of
-the reasons to stop came first, and keeps the **best** round, not the last.
+The caller passes the functions that propose and judge. This module keeps the history, counts calls and tokens, names
+the first reason to stop, and returns the **best** round, not the last.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ Reason = Literal["accepted", "unparsable critique", "no gain", "rounds", "calls"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to stop, beside the stop signal."""
+    """When to stop, besides acceptance."""
 
     rounds: int
-    """Proposals after the first draft."""
+    """Maximum number of proposals after the first draft."""
     patience: int | None = None
-    """Rounds in a row without a better score; None: they do not matter."""
+    """Rounds in a row without a better score before the loop stops; None: scores do not stop it."""
     calls: int | None = None
-    """Calls of models; never exceeded."""
+    """Maximum number of model calls, never exceeded."""
     tokens: int | None = None
-    """Tokens in and out; no call begins once they are spent, so the last one may pass them."""
+    """Tokens in and out. No call begins once they are used, so the last call may exceed them."""
     cost: int = 1
-    """Calls that one proposal takes."""
+    """Model calls that one proposal takes."""
     needs_critique: bool = True
-    """Whether a critique that cannot be read ends the loop, where no verifier judges."""
+    """Whether an unreadable critique ends the loop where no verifier judges."""
 
 
 class Spending:
-    """Calls and tokens so far."""
+    """Counts the calls and tokens of a loop against its limits."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -51,8 +51,8 @@ class Spending:
         """Count a call."""
         self.usage += usage
 
-    def over(self, cost: int = 1) -> Literal["calls", "tokens"] | None:
-        """Which budget does not allow `cost` further calls; None where both do."""
+    def exhausted(self, cost: int = 1) -> Literal["calls", "tokens"] | None:
+        """The budget that does not allow `cost` more calls; None where both allow them."""
         if self.limits.calls is not None and self.usage.calls + cost > self.limits.calls:
             return "calls"
         tokens = self.usage.input_tokens + self.usage.output_tokens
@@ -62,32 +62,33 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What is said of one draft."""
+class Judgement:
+    """What verifiers and a critic say about one draft."""
 
     verdicts: tuple[tuple[str, Verdict], ...] = ()
-    """By verifier."""
+    """Name and verdict of each verifier."""
     critique: Critique | None = None
-    said: str | None = None
-    """The critic's reply as it came; None where it was not asked."""
+    """The critic's reply as a form; None where the critic was not asked or its reply does not follow the form."""
+    critic_reply: str | None = None
+    """The critic's reply as it came; None where the critic was not asked."""
 
     @property
     def score(self) -> float | None:
-        """The verifiers' mean; without verifiers, the critic's own; None where nobody gives one."""
+        """The mean of the verifiers' scores; without verifiers the critic's score; None where nobody gives one."""
         if self.verdicts:
             return sum(verdict.score for _, verdict in self.verdicts) / len(self.verdicts)
         return self.critique.score if self.critique else None
 
     @property
     def accepted(self) -> bool:
-        """Verifiers that are there are satisfied, a critic that is there accepts."""
+        """Whether every verifier is satisfied and the critic, where one was asked, accepts."""
         satisfied = all(verdict.score == 1 for _, verdict in self.verdicts)
-        heard = self.critique is not None or (self.said is None and bool(self.verdicts))
-        return satisfied and heard and (self.critique is None or self.critique.accept)
+        complete = self.critique is not None or (self.critic_reply is None and bool(self.verdicts))
+        return satisfied and complete and (self.critique is None or self.critique.accept)
 
     @property
     def feedback(self) -> str:
-        """Everything that is wrong, a line each, the rules' findings first."""
+        """All complaints, one a line, those of the verifiers first."""
         lines = [message for _, verdict in self.verdicts for message in verdict.messages]
         if self.critique and self.critique.feedback:
             lines.append(self.critique.feedback)
@@ -96,27 +97,30 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One draft with what was said of it and what both took."""
+    """One draft, its judgement, and what both cost."""
 
     n: int
-    """0: the draft that came in."""
+    """Number of the round; 0 is the draft that the loop began with."""
     draft: str
-    judged: Judged
+    judgement: Judgement
     usage: Usage
-    """Of the proposal and of its critic."""
+    """Usage of the proposal and of the critic."""
 
-    def row(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """JSON values for the trace."""
-        judged, critique = self.judged, self.judged.critique
+        judgement, critique = self.judgement, self.judgement.critique
         return {
             "n": self.n,
             "draft": self.draft,
-            "score": judged.score,
-            "verdicts": [{"verifier": v, "score": x.score, "messages": list(x.messages)} for v, x in judged.verdicts],
-            "critic": judged.said,
-            "parsed": critique is not None if judged.said is not None else None,
-            "accepted": judged.accepted,
-            "feedback": judged.feedback,
+            "score": judgement.score,
+            "verdicts": [
+                {"verifier": name, "score": verdict.score, "messages": list(verdict.messages)}
+                for name, verdict in judgement.verdicts
+            ],
+            "critic": judgement.critic_reply,
+            "parsed": critique is not None if judgement.critic_reply is not None else None,
+            "accepted": judgement.accepted,
+            "feedback": judgement.feedback,
             "calls": self.usage.calls,
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
@@ -124,94 +128,97 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
-    """What came of it."""
+class LoopResult:
+    """All rounds of a loop, the one it keeps, and why it stopped."""
 
     rounds: tuple[Round, ...]
     kept: Round
     why: str
-    """Why this round was kept, in words."""
+    """Why this round is kept, as a sentence."""
     stopped: Reason
 
     @property
     def record(self) -> dict[str, Any]:
         """JSON values for the trace."""
         return {
-            "rounds": [one.row() for one in self.rounds],
+            "rounds": [one.to_json() for one in self.rounds],
             "kept": self.kept.n,
             "kept_because": self.why,
             "stopped": self.stopped,
         }
 
 
-def loop(
+def run_loop(
     first: str,
-    judge: Callable[[str], Judged],
+    judge: Callable[[str], Judgement],
     propose: Callable[[Sequence[Round]], str],
-    spent: Spending,
-) -> Loop:
-    """Judge and propose until something says stop.
+    spending: Spending,
+) -> LoopResult:
+    """Judge and propose until there is a reason to stop.
 
     Args:
         first: the draft of round 0.
-        judge: says what is wrong with a draft; may ask a critic, and counts it in `spent`.
-        propose: the next draft, made from the rounds so far; counts its calls in `spent`. An empty one is no draft: it
-            is recorded, never judged, never kept.
-        spent: carries the limits.
+        judge: judges a draft; a critic that it asks is counted in `spending`.
+        propose: writes the next draft from the rounds so far and counts its calls in `spending`. An empty draft is
+            recorded, but neither judged nor kept.
+        spending: counts against the limits of the loop.
     """
     rounds: list[Round] = []
     draft, before = first, Usage()
     while True:
-        judged = judge(draft) if draft.strip() or not rounds else Judged()
-        rounds.append(Round(len(rounds), draft, judged, _since(spent.usage, before)))
-        stopped = _stopped(rounds, spent)
-        if stopped is not None:
-            kept, why = choose(rounds)
-            return Loop(tuple(rounds), kept, why, stopped)
-        before = spent.usage
+        judgement = judge(draft) if draft.strip() or not rounds else Judgement()
+        rounds.append(Round(len(rounds), draft, judgement, _difference(spending.usage, before)))
+        reason = _reason_to_stop(rounds, spending)
+        if reason is not None:
+            kept, why = choose_round(rounds)
+            return LoopResult(tuple(rounds), kept, why, reason)
+        before = spending.usage
         draft = propose(rounds)
 
 
-def choose(rounds: Sequence[Round]) -> tuple[Round, str]:
-    """The round to keep, and why: the highest score, else the first accepted, else the last; of equals the first."""
-    scored = [one for one in rounds if one.judged.score is not None]
+def choose_round(rounds: Sequence[Round]) -> tuple[Round, str]:
+    """The round to keep, and why.
+
+    The round with the highest score, else the first accepted one, else the last. The first of equal scores wins.
+    """
+    scored = [one for one in rounds if one.judgement.score is not None]
     if scored:
-        best = max(scored, key=lambda one: one.judged.score or 0.0)
-        by = "verifiers'" if best.judged.verdicts else "critic's own"
-        return best, f"the highest score, {best.judged.score:.3f}, is its; the score is the {by}"
+        best = max(scored, key=lambda one: one.judgement.score or 0.0)
+        by = "the verifiers" if best.judgement.verdicts else "the critic"
+        return best, f"it has the highest score, {best.judgement.score:.3f}, given by {by}"
     for one in rounds:
-        if one.judged.accepted:
-            return one, "nobody scored a round; it is the first that the critic accepted"
+        if one.judgement.accepted:
+            return one, "no round has a score; this is the first that the critic accepted"
     drafts = [one for one in rounds if one.draft.strip()] or list(rounds)
-    judged = [one for one in drafts if one.judged.said is not None]
-    if judged and judged[-1].judged.critique is None:
+    judged = [one for one in drafts if one.judgement.critic_reply is not None]
+    if judged and judged[-1].judgement.critique is None:
         return judged[-1], "the critic's reply could not be read: the draft stays as it was"
-    return drafts[-1], "nobody scored or accepted a round; it is the last, as in the paper"
+    return drafts[-1], "no round was scored or accepted; this is the last one, as in the paper"
 
 
-def _stopped(rounds: Sequence[Round], spent: Spending) -> Reason | None:
-    limits, last = spent.limits, rounds[-1].judged
+def _reason_to_stop(rounds: Sequence[Round], spending: Spending) -> Reason | None:
+    limits, last = spending.limits, rounds[-1].judgement
     if last.accepted:
         return "accepted"
-    if limits.needs_critique and last.said is not None and last.critique is None and not last.verdicts:
+    if limits.needs_critique and last.critic_reply is not None and last.critique is None and not last.verdicts:
         return "unparsable critique"
-    if limits.patience is not None and _without_gain(rounds) >= limits.patience:
+    if limits.patience is not None and _rounds_without_gain(rounds) >= limits.patience:
         return "no gain"
     if len(rounds) > limits.rounds:
         return "rounds"
-    return spent.over(limits.cost)
+    return spending.exhausted(limits.cost)
 
 
-def _without_gain(rounds: Sequence[Round]) -> int:
-    """Rounds since the best one; 0 where scores are not given."""
-    scores = [one.judged.score for one in rounds]
+def _rounds_without_gain(rounds: Sequence[Round]) -> int:
+    """Rounds since the best one; 0 where no round has a score."""
+    scores = [one.judgement.score for one in rounds]
     if all(score is None for score in scores):
         return 0
-    known = [-1.0 if score is None else score for score in scores]
-    return len(known) - 1 - known.index(max(known))
+    comparable = [-1.0 if score is None else score for score in scores]
+    return len(comparable) - 1 - comparable.index(max(comparable))
 
 
-def _since(now: Usage, before: Usage) -> Usage:
+def _difference(now: Usage, before: Usage) -> Usage:
     return Usage(
         now.input_tokens - before.input_tokens, now.output_tokens - before.output_tokens, now.calls - before.calls
     )

@@ -1,4 +1,4 @@
-"""Self-consistency: the answer most samples agree on (Wang et al. 2022, arXiv 2203.11171), read off by a rule."""
+"""Self-consistency: the answer that most samples agree on (Wang et al. 2022, arXiv 2203.11171), read by a rule."""
 
 from __future__ import annotations
 
@@ -15,42 +15,46 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What the samples agree on."""
+    """The result of a majority vote over samples."""
 
     winner: int | None
-    """Position of the first sample with the majority's answer; None where no answer could be read."""
+    """Position of the first sample with the majority's answer; None where no sample has a readable answer."""
     answer: str | None
+    """The majority's answer."""
     votes: dict[str, int]
-    """By answer, most first."""
-    unread: int
-    """Samples without an answer; they do not vote."""
+    """Number of samples for each answer, largest first."""
+    unreadable: int
+    """Number of samples without a readable answer; they do not vote."""
 
     @property
     def share(self) -> float:
-        """Of all samples that gave the answer, the unread ones counted against it."""
-        total = sum(self.votes.values()) + self.unread
+        """Share of all samples, the unreadable ones included, that gave the majority's answer."""
+        total = sum(self.votes.values()) + self.unreadable
         return self.votes[self.answer] / total if self.answer is not None else 0.0
 
 
-def majority(samples: Sequence[str], rule: Rule, labels: Sequence[str] = ()) -> Vote:
-    """Count the answers; of equals the one that was given first wins."""
-    read = [extract(sample, rule, labels) for sample in samples]
-    counted = Counter(answer for answer in read if answer is not None)
+def majority_vote(samples: Sequence[str], rule: Rule, labels: Sequence[str] = ()) -> Vote:
+    """Count the answers of the samples. Of answers with equally many votes, the one that came first wins."""
+    answers = [extract_answer(sample, rule, labels) for sample in samples]
+    counted = Counter(answer for answer in answers if answer is not None)
     if not counted:
         return Vote(None, None, {}, len(samples))
     answer = counted.most_common(1)[0][0]
-    return Vote(read.index(answer), answer, dict(counted.most_common()), len(samples) - counted.total())
+    return Vote(answers.index(answer), answer, dict(counted.most_common()), len(samples) - counted.total())
 
 
-def extract(sample: str, rule: Rule, labels: Sequence[str] = ()) -> str | None:
-    """The answer of one sample, in a form in which equal ones are the same text; None where there is none.
+def extract_answer(sample: str, rule: Rule, labels: Sequence[str] = ()) -> str | None:
+    """The answer of one sample in a normal form, so that equal answers are equal texts; None where there is none.
 
-    number: the last number; last-line: the last line that is not blank, in one case and without closing full stop;
-    label: the one label named, where exactly one is.
+    Args:
+        sample: the text.
+        rule: ``number``: the last number; ``last-line``: the last line that is not blank, case-folded and without its
+            closing full stop; ``label``: the label that the text names, where it names exactly one.
+        labels: all labels, for the rule ``label``.
     """
     if rule == "number":
-        found = _NUMBER.findall(sample)
-        return format(Decimal(found[-1].replace(",", "")).normalize(), "f") if found else None
+        numbers = _NUMBER.findall(sample)
+        return format(Decimal(numbers[-1].replace(",", "")).normalize(), "f") if numbers else None
     if rule == "last-line":
         lines = [line.strip() for line in sample.splitlines() if line.strip()]
         return " ".join(lines[-1].casefold().rstrip(".").split()) if lines else None

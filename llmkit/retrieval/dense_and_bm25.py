@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.arguments import many_texts
 from llmkit.encoders.fit_query import fit_query
 from llmkit.errors import DataError
-from llmkit.knowledge.filters.expression import Filter
+from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.knowledge.local.lexical.index import Found
 from llmkit.knowledge.validate_vectors import unit_vectors
 from llmkit.part import Part
@@ -26,16 +27,14 @@ class Dense(Part):
     family: ClassVar[str] = "retriever"
     type: ClassVar[str] = "dense"
 
-    def retrieve(
-        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first. A query longer than the encoder reads is cut at its limit."""
         return hits(kb, "dense", self.rank(kb, queries, k, where))
 
-    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
         """Rows and cosines."""
         check(queries, k)
-        return kb.search_vectors(encoded(kb, queries), k, where)
+        return kb.search_vectors(encoded(kb, queries), k, as_filter(where))
 
 
 class BM25(Part):
@@ -44,16 +43,14 @@ class BM25(Part):
     family: ClassVar[str] = "retriever"
     type: ClassVar[str] = "bm25"
 
-    def retrieve(
-        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first; only chunks that share a word with it."""
         return hits(kb, "bm25", self.rank(kb, queries, k, where))
 
-    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
+    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
         """Rows and BM25 scores."""
         check(queries, k)
-        return kb.search_text(queries, k, where)
+        return kb.search_text(queries, k, as_filter(where))
 
 
 def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]]:
@@ -77,13 +74,13 @@ def encoded(kb: KnowledgeBase, queries: Sequence[str]) -> NDArray[np.float32]:
 
 
 def check(queries: Sequence[str], k: int) -> None:
-    """Refuse empty queries, and to look for no passage at all.
+    """Refuse a lone string for queries, empty queries, and a k below 1.
 
     Raises:
         DataError: says which.
     """
     if k < 1:
         raise DataError(f"k is {k}: how many passages to find is 1 or more")
-    for position, query in enumerate(queries):
+    for position, query in enumerate(many_texts(queries, "queries")):
         if not query.strip():
             raise DataError(f"query {position} is empty")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from llmkit.knowledge.filters.expression import Filter
+from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.knowledge.local.lexical.index import Found
 from llmkit.part import Part
 from llmkit.protocols import Retriever
@@ -50,9 +50,7 @@ class Hybrid(Part):
             raise ValueError(f"{len(self.parts)} parts need {len(self.parts)} weights of 0 or more")
         return self
 
-    def retrieve(
-        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first."""
         from llmkit.retrieval.dense_and_bm25 import check
 
@@ -97,7 +95,7 @@ def _readable(
     return [rankings[i] for i in kept], [scaled[i] for i in kept]
 
 
-def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int, where: Filter | None) -> list[Found]:
+def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int, where: Where) -> list[Found]:
     """Rows and scores of a part: asked for directly where it can tell them without fetching any text."""
     rank = getattr(part, "rank", None)
     if rank is not None:
@@ -108,7 +106,7 @@ def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int
             np.array([hit.chunk.row for hit in hits], dtype=np.int64),
             np.array([hit.score for hit in hits], dtype=np.float32),
         )
-        for hits in part.retrieve(kb, queries, depth, where)
+        for hits in part.retrieve(kb, queries, depth, as_filter(where))
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from llmkit.knowledge.filters.expression import Filter
+from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.part import Part
 from llmkit.protocols import Retriever
 from llmkit.registry import one_of
@@ -35,14 +35,12 @@ class MaximalMarginalRelevance(Part):
     fetch: int = Field(default=50, ge=1)
     """How many hits are picked from; never fewer than k."""
 
-    def retrieve(
-        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, in the order picked."""
         from llmkit.retrieval.dense_and_bm25 import check, encoded
 
         check(queries, k)
-        candidates = self.of.retrieve(kb, queries, max(k, self.fetch), where)
+        candidates = self.of.retrieve(kb, queries, max(k, self.fetch), as_filter(where))
         return [self._pick(kb, query, hits, k) for query, hits in zip(encoded(kb, queries), candidates, strict=True)]
 
     def _pick(self, kb: KnowledgeBase, query: np.ndarray, hits: list[Hit], k: int) -> list[Hit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llmkit.extras import optional
 from llmkit.text.words import words
 
 
@@ -15,7 +16,8 @@ def missing(text: str, concepts: Sequence[str]) -> list[str]:
 
 def stems(text: str) -> list[str]:
     """Words of a text brought to their stem by Porter's English stemmer (Snowball)."""
-    import snowballstemmer
+    with optional():
+        import snowballstemmer
 
     found: list[str] = snowballstemmer.stemmer("english").stemWords([word.text for word in words(text)])
     return found

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from llmkit import arithmetic
 from llmkit.agents.tool import Arguments, Output, Tool
 from llmkit.errors import DataError
+from llmkit.extras import optional
 from llmkit.part import Part
 from llmkit.protocols import Context
 
@@ -95,7 +96,8 @@ def _converted(value: float, source: str, target: str) -> str:
     Raises:
         DataError: an unknown unit, or two that do not measure the same.
     """
-    import pint
+    with optional():
+        import pint
 
     units = _units()
     for unit in (source, target):
@@ -112,6 +114,7 @@ def _converted(value: float, source: str, target: str) -> str:
 
 @lru_cache(maxsize=1)
 def _units() -> Any:
-    import pint
+    with optional():
+        import pint
 
     return pint.UnitRegistry(autoconvert_offset_to_baseunit=True)

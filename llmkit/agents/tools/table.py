@@ -17,6 +17,7 @@ from llmkit import assets
 from llmkit.agents.delimiters import harmless
 from llmkit.agents.tool import Arguments, Output, Tool
 from llmkit.errors import ConfigError, DataError
+from llmkit.extras import need
 from llmkit.part import Part
 from llmkit.protocols import Context
 
@@ -61,6 +62,7 @@ class Table(Part):
         Raises:
             DataError: no such file, one that is no CSV, not one SELECT statement, an error of DuckDB's, or out of time.
         """
+        need("duckdb", feature="the tool `table`", extra="agents")
         asked = {"files": _paths(self.files), "memory": self.memory, "rows": self.rows, "sql": sql}
         worker = [sys.executable, "-I", str(Path(__file__).with_name("table_worker.py"))]
         try:

@@ -89,14 +89,14 @@ def excerpt(text: str, width: int = 160) -> str:
 
 def answer_row(state: State, name: str, seconds: float) -> dict[str, Any]:
     """The documented JSON form of an answer."""
-    from llmkit.pipeline.steps.answering.citation_json import citation_row
+    from llmkit.pipeline.citation_json import citation_to_json
 
     answer = state.answer
     return {
         "id": name,
         "question": state.question,
         "answer": answer.text if answer else "",
-        "citations": [citation_row(citation) for citation in answer.citations] if answer else [],
+        "citations": [citation_to_json(citation) for citation in answer.citations] if answer else [],
         "abstained": answer.abstained if answer else True,
         "unsupported": list(answer.unsupported) if answer else [],
         "hits": [

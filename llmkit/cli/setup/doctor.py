@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 import click
 
 from llmkit.cli.common.render import json_option, print_json
+from llmkit.extras import OPTIONAL
 
 _RUNTIMES = {
     "openvino": "encoder, fastest",
@@ -20,7 +22,6 @@ _RUNTIMES = {
     "langchain": "chat models and agents",
     "openai": "OpenAI-compatible servers",
 }
-_EXTRAS = {"train": ("torch", "transformers", "sentence-transformers", "peft")}
 
 
 @click.command("doctor")
@@ -78,11 +79,15 @@ def _models() -> list[tuple[str, str]]:
 
 
 def _extras() -> list[tuple[str, str]]:
+    """For each extra, whether its packages are installed."""
+    packages: dict[str, list[str]] = {}
+    for name, (extra, _) in OPTIONAL.items():
+        packages.setdefault(extra, []).append(name)
     rows = []
-    for extra, packages in _EXTRAS.items():
-        missing = [name for name in packages if _version(name).startswith("missing")]
-        have = ", ".join(f"{name} {_version(name)}" for name in packages if name not in missing)
-        rows.append((extra, have if not missing else f"missing {', '.join(missing)}: pip install 'llmkit[{extra}]'"))
+    for extra, names in packages.items():
+        missing = [name for name in names if find_spec(name) is None]
+        what = f"missing {', '.join(missing)}: pip install 'llmkit[{extra}]'" if missing else f"has {', '.join(names)}"
+        rows.append((extra, what))
     return rows
 
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.runtime import tensors
+from llmkit.encoders.runtime import onnx_file, tensors
 from llmkit.errors import ModelError
 
 Pooling = Literal["mean", "cls", "max"]
@@ -90,8 +90,8 @@ class BertGraph:
         self.folder, self.config, self.tensors = folder, config, values
         self.prefix = next((p for p in _PREFIXES if f"{p}embeddings.word_embeddings.weight" in self.tensors), "")
         self.used: set[str] = set()
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+        self.nodes: list[bytes] = []
+        self.constants: list[bytes] = []
         self.count = 0
 
     def encoder(self, pooling: Pooling, unit: bool) -> bytes:
@@ -113,18 +113,10 @@ class BertGraph:
 
     def finish(self, inputs: list[str], result: str, name: str, shape: list[str | int]) -> bytes:
         """Name the result, declare inputs (int64, batch x length) and output (float32), serialise."""
-        from onnx import TensorProto, helper
-
-        self.nodes.append(helper.make_node("Identity", [result], [name]))
-        graph = helper.make_graph(
-            self.nodes,
-            "encoder",
-            [helper.make_tensor_value_info(one, TensorProto.INT64, ["batch", "length"]) for one in inputs],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
-            self.constants,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-        return bytes(model.SerializeToString())
+        self.nodes.append(onnx_file.node("Identity", [result], [name]))
+        read = [onnx_file.value_info(one, onnx_file.INT64, ["batch", "length"]) for one in inputs]
+        given = [onnx_file.value_info(name, onnx_file.FLOAT, shape)]
+        return onnx_file.model(self.nodes, self.constants, read, given)
 
     def embeddings(self, pairs: bool) -> str:
         """Word, position and type embeddings, normalised."""
@@ -145,9 +137,7 @@ class BertGraph:
 
     def mask_bias(self) -> str:
         """0 where a token is, a large negative number where padding is: (batch, 1, 1, length)."""
-        from onnx import TensorProto
-
-        mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+        mask = self.op("Cast", "attention_mask", to=onnx_file.FLOAT)
         wide = self.op("Unsqueeze", mask, self.const(np.array([1, 2], np.int64)))
         absent = self.op("Sub", self.const(np.float32(1.0)), wide)
         return self.op("Mul", absent, self.const(np.float32(-1e9)))
@@ -181,18 +171,14 @@ class BertGraph:
 
     def maximum(self, x: str) -> str:
         """Maximum over the tokens that the mask shows."""
-        from onnx import TensorProto
-
-        mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+        mask = self.op("Cast", "attention_mask", to=onnx_file.FLOAT)
         wide = self.op("Unsqueeze", mask, self.const(np.array([-1], np.int64)))
         absent = self.op("Mul", self.op("Sub", self.const(np.float32(1.0)), wide), self.const(np.float32(-1e9)))
         return self.op("ReduceMax", self.op("Add", x, absent), self.const(np.array([1], np.int64)), keepdims=0)
 
     def mean(self, x: str) -> str:
         """Mean over the tokens that the mask shows."""
-        from onnx import TensorProto
-
-        mask = self.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+        mask = self.op("Cast", "attention_mask", to=onnx_file.FLOAT)
         wide = self.op("Unsqueeze", mask, self.const(np.array([-1], np.int64)))
         axis = self.const(np.array([1], np.int64))
         total = self.op("ReduceSum", self.op("Mul", x, wide), axis, keepdims=0)
@@ -233,21 +219,17 @@ class BertGraph:
 
     def const(self, value: Any) -> str:
         """A constant; its name."""
-        from onnx import numpy_helper
-
         value = np.asarray(value)
         if value.dtype in (np.float16, np.float64):
             value = value.astype(np.float32)
         name = self.fresh("c")
-        self.constants.append(numpy_helper.from_array(value, name))
+        self.constants.append(onnx_file.tensor(name, value))
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """A node; the name of what it gives."""
-        from onnx import helper
-
         name = self.fresh(kind)
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        self.nodes.append(onnx_file.node(kind, inputs, [name], **attributes))
         return name
 
     def fresh(self, stem: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.encoders.runtime.capabilities import Precision, RuntimeName
+from llmkit.extras import optional
 from llmkit.no_telemetry import silence_openvino
 
 Batch = tuple[NDArray[np.int64], ...]
@@ -47,7 +48,8 @@ def batches(ids: list[list[int]], *, budget: int, most: int) -> Iterator[Batch]:
 
 def _openvino(graph: Path, precision: Precision, threads: int) -> Runner:
     silence_openvino()
-    import openvino
+    with optional():
+        import openvino
 
     settings = {
         "INFERENCE_PRECISION_HINT": precision,

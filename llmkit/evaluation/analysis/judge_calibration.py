@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from llmkit.errors import DataError
 from llmkit.evaluation.analysis.statistics import Interval, mean_interval
 from llmkit.evaluation.tasks.task import Calibration, Task, chosen, select
-from llmkit.pipeline.steps.answering.answer import whole
+from llmkit.extras import optional
+from llmkit.pipeline.steps.answering.answer import cite_passage
 from llmkit.types import Answer, Chunk, Hit, Sample, State
 
 
@@ -65,7 +66,8 @@ def calibrate(task: Task) -> list[Calibrated]:
 
 def auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Area under the ROC curve, ties counting half (Mann & Whitney 1947)."""
-    from scipy.stats import rankdata
+    with optional():
+        from scipy.stats import rankdata
 
     positive = labels > 0
     many, few = int(positive.sum()), int((~positive).sum())
@@ -99,7 +101,8 @@ def prediction_powered(
     Returns:
         Mean, lower and upper limit.
     """
-    from scipy.stats import norm
+    with optional():
+        from scipy.stats import norm
 
     far, near = np.asarray(judged, dtype=float), np.asarray(judged_labelled, dtype=float)
     truth = np.asarray(labels, dtype=float)
@@ -128,7 +131,7 @@ def _judged(sample: Sample, columns: Calibration) -> tuple[State, int]:
     if label not in (0, 1, "0", "1", True, False):
         raise DataError(f"sample {sample.id}: a label is 1 (supported) or 0, not {label!r}")
     hit = Hit(Chunk(sample.id, 0, 0, len(passage), passage, 0), 1.0)
-    answer = Answer(response, (whole(1, hit),))
+    answer = Answer(response, (cite_passage(1, hit),))
     return State(sample.question, hits=(hit,), retrieved=(hit,), answer=answer), int(label)
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from llmkit.errors import DataError, unknown
 from llmkit.evaluation.runs.run_folder import RunFolder
+from llmkit.extras import optional
 
 _TUNED = 0.25
 _STEPS = 50  # thresholds that are looked at
@@ -123,7 +124,8 @@ def learn(found: Sequence[Outcome], error: float, confidence: float, seed: int =
 
 def p_values(wrong: Counts, answered: Counts, error: float) -> Numbers:
     """Probability of so few wrong answers, were the share of wrong ones `error`; 1 where nothing is answered."""
-    from scipy.special import bdtr
+    with optional():
+        from scipy.special import bdtr
 
     values: Numbers = np.where(answered > 0, bdtr(wrong, np.maximum(answered, 1), error), 1.0)
     return values
@@ -131,7 +133,8 @@ def p_values(wrong: Counts, answered: Counts, error: float) -> Numbers:
 
 def upper(wrong: int, answered: int, confidence: float) -> float:
     """Clopper & Pearson's (1934) upper limit of the share of wrong answers, one-sided."""
-    from scipy.stats import beta
+    with optional():
+        from scipy.stats import beta
 
     return float(beta.ppf(confidence, wrong + 1, answered - wrong)) if wrong < answered else 1.0
 

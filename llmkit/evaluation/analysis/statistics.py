@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.extras import optional
+
 LEVEL = 0.95
 _ROUNDS = 4000
 _FEW = 40  # clusters below which the bootstrap of a mean is too narrow
@@ -79,7 +81,8 @@ def mean_interval(
 
 def wilson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval of a share."""
-    from scipy.stats import binomtest
+    with optional():
+        from scipy.stats import binomtest
 
     found = binomtest(successes, n).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
@@ -148,7 +151,8 @@ def detectable(n: int, deviation: float = 0.5, *, power: float = 0.8, level: flo
         power: chance of finding it.
         level: of confidence.
     """
-    from scipy.stats import norm
+    with optional():
+        from scipy.stats import norm
 
     return float((norm.ppf(0.5 + level / 2) + norm.ppf(power)) * deviation / math.sqrt(n))
 
@@ -168,7 +172,8 @@ def _by_cluster(data: Values, clusters: Sequence[str] | None) -> tuple[Values, V
 
 
 def _student(sums: Values, counts: Values, mean: float, level: float) -> tuple[float, float]:
-    from scipy.stats import t
+    with optional():
+        from scipy.stats import t
 
     groups = len(sums)
     residuals = sums - counts * mean
@@ -178,7 +183,8 @@ def _student(sums: Values, counts: Values, mean: float, level: float) -> tuple[f
 
 
 def _bootstrap(sums: Values, counts: Values, level: float) -> tuple[float, float]:
-    from scipy.stats import bootstrap
+    with optional():
+        from scipy.stats import bootstrap
 
     def ratio(total: Values, size: Values, axis: int = -1) -> Values:
         return np.asarray(total.sum(axis=axis) / size.sum(axis=axis))
@@ -198,7 +204,8 @@ def _bootstrap(sums: Values, counts: Values, level: float) -> tuple[float, float
 
 
 def _sign_flip(differences: Values, seed: int) -> float:
-    from scipy.stats import permutation_test
+    with optional():
+        from scipy.stats import permutation_test
 
     def mean(values: Values, axis: int = -1) -> Values:
         return np.asarray(values.mean(axis=axis))

@@ -6,9 +6,9 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from llmkit import prompts
 from llmkit.errors import LlmkitError
@@ -21,7 +21,7 @@ from llmkit.types import Figure, Sample, Score, State
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-_VARIABLES = {"question", "evidence", "answer", "first", "second"}
+_VARIABLES = ("question", "evidence", "answer", "first", "second")
 _LETTER = re.compile(r"\W*(?:answer|letter)?\W*([AB])\b(?!.*\b[AB]\b)", re.IGNORECASE | re.DOTALL)
 _CHOICES = ("The evidence supports the answer.", "The evidence does not support the answer.")
 
@@ -40,15 +40,10 @@ class Judge(Part):
 
     model: ChatModelSpec
     """Chat model that judges."""
-    prompt: str = "judge@v1"
+    prompt: Annotated[str, prompts.PromptRef(*_VARIABLES)] = "judge@v1"
     """Prompt with the variables question, evidence, answer, first and second."""
     votes: int = Field(default=3, ge=1, le=25)
     """How often it is asked; with one vote, the order of the choices is left to chance."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, _VARIABLES)
 
     def figures(self) -> Mapping[str, Figure]:
         """One share."""

@@ -90,6 +90,8 @@ class Every:
 
 
 Filter: TypeAlias = Compare | Exists | Not | Every
+Where: TypeAlias = "Filter | str | Mapping[str, Any] | None"
+"""What a caller may give for a filter; :func:`as_filter` reads it."""
 
 
 def parse(value: str | Mapping[str, Any]) -> Filter:
@@ -105,6 +107,19 @@ def parse(value: str | Mapping[str, Any]) -> Filter:
     if isinstance(value, Mapping):
         return _from_mapping(value, 0)
     raise ConfigError(f"a filter is text or a mapping, not {type(value).__name__}")
+
+
+def as_filter(where: Where) -> Filter | None:
+    """A filter from any form a caller may write: text, a mapping, a filter; None and empty text mean no filter.
+
+    Raises:
+        ConfigError: says where the text is wrong, and what was expected.
+    """
+    if where is None or isinstance(where, Compare | Exists | Not | Every):
+        return where
+    if isinstance(where, str) and not where.strip():
+        return None
+    return parse(where)
 
 
 def _validated(value: object) -> Filter:

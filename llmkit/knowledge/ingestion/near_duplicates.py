@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmkit.extras import optional
 from llmkit.text.words import words
 from llmkit.types import Block, Document
 
@@ -65,7 +66,8 @@ class NearDuplicates:
     """The signatures of the documents that are indexed, in memory while a writer works."""
 
     def __init__(self, catalog: Catalog, threshold: float) -> None:
-        from datasketch import MinHashLSH
+        with optional():
+            from datasketch import MinHashLSH
 
         self.threshold = threshold
         self._lsh: Any = MinHashLSH(threshold=min(threshold, _TOP), num_perm=_PERMUTATIONS, weights=(1 - _MISS, _MISS))
@@ -115,7 +117,8 @@ def with_blocks(document: Document, stored: str) -> Document:
 
 
 def _made(text: str) -> MinHash:
-    from datasketch import MinHash
+    with optional():
+        from datasketch import MinHash
 
     made = MinHash(num_perm=_PERMUTATIONS, seed=1, scheme=_SCHEME)
     made.update_batch([gram.encode("utf-8", "surrogatepass") for gram in grams(text)])
@@ -123,6 +126,7 @@ def _made(text: str) -> MinHash:
 
 
 def _signature(values: np.ndarray) -> MinHash:
-    from datasketch import MinHash
+    with optional():
+        from datasketch import MinHash
 
     return MinHash(num_perm=_PERMUTATIONS, seed=1, hashvalues=values, scheme=_SCHEME)

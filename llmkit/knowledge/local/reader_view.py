@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge import embedding_spaces
 from llmkit.knowledge.access_labels import labels
+from llmkit.knowledge.filters.expression import Where
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.catalog import Catalog
 from llmkit.knowledge.local.lexical.index import Found, LexicalIndex
@@ -132,7 +133,7 @@ class ReaderView(KnowledgeBase):
         """Terms of what is visible, and of nothing else."""
         return open_view(self, self.visible)
 
-    def allowed(self, where: Filter | None) -> NDArray[np.int64]:
+    def allowed(self, where: Where) -> NDArray[np.int64]:
         """Visible rows that pass the filter, ascending."""
         found = super().allowed(where)
         return self.visible if found is None else found

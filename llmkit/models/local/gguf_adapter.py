@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from llmkit import weights
 from llmkit.errors import ModelError
+from llmkit.extras import optional
 from llmkit.models.local.adapter import WEIGHTS, Adapter
 
 PERMUTED = {"llama"}
@@ -47,7 +48,8 @@ def write_gguf(adapter: Adapter, path: Path) -> None:
     Raises:
         ModelError: see :func:`as_gguf`.
     """
-    import gguf
+    with optional():
+        import gguf
 
     pairs = matrices(adapter)
     writer = gguf.GGUFWriter(path, adapter.record["base"]["shape"]["architecture"])
@@ -71,7 +73,8 @@ def matrices(adapter: Adapter) -> dict[str, tuple[NDArray[np.float32], NDArray[n
     Raises:
         ModelError: a kind of adapter that GGUF has no form for, or a file that is not what it claims.
     """
-    import gguf
+    with optional():
+        import gguf
     from safetensors.numpy import load_file
 
     merge = f"merge it: llmkit train export {adapter.folder} --to safetensors"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmkit.errors import ModelError, TooLong, unknown
+from llmkit.extras import optional
 from llmkit.models.local.adapter import PROBE, PROBE_LEAST, Adapter
 from llmkit.models.local.engine import Crashed, Done, Request, Tell, Turn
 from llmkit.models.local.gguf import bytes_per_token
@@ -69,7 +70,8 @@ class LlamaCppEngine:
         return self._loaded.server
 
     def _load(self, adapters: Mapping[str, Path]) -> _Loaded:
-        import xllamacpp
+        with optional():
+            import xllamacpp
 
         params = xllamacpp.CommonParams()
         params.model.path = str(self._path)
@@ -235,7 +237,8 @@ class LlamaCppEngine:
 
 
 def _lora(path: Path) -> Any:
-    import xllamacpp
+    with optional():
+        import xllamacpp
 
     lora = xllamacpp.CommonAdapterLoraInfo()
     lora.path, lora.scale = str(path), 1.0

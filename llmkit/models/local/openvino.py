@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmkit.errors import ModelError, TooLong
+from llmkit.extras import optional
 from llmkit.models.local.adapter import Adapter
 from llmkit.models.local.engine import Done, Request, Tell, Turn
 from llmkit.no_telemetry import silence_openvino
@@ -20,7 +21,8 @@ class OpenVINOEngine:
 
     def __init__(self, path: Path, *, context: int, threads: int) -> None:
         silence_openvino()
-        import openvino_genai as genai
+        with optional():
+            import openvino_genai as genai
 
         self._genai, self._context = genai, context
         scheduler = genai.SchedulerConfig()

@@ -23,8 +23,8 @@ from llmkit.errors import ConfigError, DataError, LlmkitError
 from llmkit.models.chat import translate
 from llmkit.pipeline.agent.context import ToolContext
 from llmkit.pipeline.agent.messages import RECALLED, asked, fitted, hits_of, recalled, remembered, waits_for
-from llmkit.pipeline.tools.result import shown
-from llmkit.pipeline.tools.speaking import speaking
+from llmkit.pipeline.tools.injection_report import find_instructions
+from llmkit.pipeline.tools.result import format_result
 from llmkit.protocols import Context
 from llmkit.types import Hit, State
 
@@ -70,8 +70,8 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
     rules = Rules(agent.seconds, prompts.load(agent.close).messages[0][1], why, caller.attended)
     guard = Guard(
         tools, meter, rules, ToolContext(ctx, meter),
-        lambda tool, output, first: shown(tool, output, first=first, most=agent.result, fence=agent.fence),
-        lambda tool, output, first: speaking(tool, output, first, agent.result, tools),
+        lambda tool, output, first: format_result(tool, output, first=first, max_chars=agent.result, fence=agent.fence),
+        lambda tool, output, first: find_instructions(tool, output, first, agent.result, tools),
         lambda messages: fitted(model, system, messages, list(tools.values())),
     )  # fmt: skip
     middleware: list[Any] = [*([_asking(tools, why)] if caller.attended else []), guard]

@@ -6,17 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from llmkit import prompts
 from llmkit.agents.budget import Budget
 from llmkit.agents.tool import Tool, Toolbox
 from llmkit.errors import ConfigError
+from llmkit.extras import optional
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.answer import cited
+from llmkit.pipeline.steps.answering.answer import read_citations
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND
-from llmkit.pipeline.tools.speaking import taken, told
+from llmkit.pipeline.tools.injection_report import instruction_notes, tainted_sentences
+from llmkit.prompts import PromptRef
 from llmkit.protocols import Context
 from llmkit.registry import one_of
 from llmkit.types import Answer, Event, State
@@ -36,9 +37,9 @@ class Agent(Part):
 
     tools: tuple[Annotated[Toolbox, one_of("tool")], ...] = Field(min_length=1)
     """What the model may call; each is a word or a mapping with 'type'."""
-    prompt: str = "agent@v1"
+    prompt: Annotated[str, PromptRef("question")] = "agent@v1"
     """Prompt with the variable ``question``."""
-    close: str = "agent-close@v1"
+    close: Annotated[str, PromptRef()] = "agent-close@v1"
     """Prompt that asks for the answer where no tool may be called any more; without variables."""
     model: ChatModelSpec | None = None
     """Chat model of this step; the pipeline's where it names none."""
@@ -57,29 +58,20 @@ class Agent(Part):
     memory: str | None = None
     """SQLite file in which conversations keep their calls and results over turns and restarts; null: they do not."""
 
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ("question",))
-
-    @field_validator("close")
-    @classmethod
-    def _close_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ())
-
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer`` and ``state.hits``.
 
         Raises:
             ApprovalNeeded: somebody is there and must decide on a call.
         """
-        from llmkit.pipeline.agent.run import finished
+        with optional():
+            from llmkit.pipeline.agent.run import finished
 
         found = finished(self, self.toolset(), state, ctx)
         meter = found.meter
         if meter.stopped:
             ctx.note(f"the agent was stopped ({meter.stopped}): this is the best it had")
-        for note in told(meter.trace):
+        for note in instruction_notes(meter.trace):
             ctx.note(note)
         counts = {name: count for name, count in sorted(meter.counts.items()) if count}
         for name, count in counts.items():
@@ -92,10 +84,10 @@ class Agent(Part):
             answer = Answer(NOT_FOUND, abstained=True)
         else:
             ctx.emit(Event("token", text=found.text))
-            marked = taken(found.text, state.question, found.hits, meter.trace)
+            marked = tainted_sentences(found.text, state.question, found.hits, meter.trace)
             if marked:
                 ctx.note(f"sentences of the answer that hold what only such text says, and are marked: {len(marked)}")
-            answer = Answer(found.text, tuple(cited(found.text, found.hits)), unsupported=marked)
+            answer = Answer(found.text, tuple(read_citations(found.text, found.hits)), unsupported=marked)
         return state.replace(answer=answer, hits=found.hits, retrieved=state.retrieved or found.hits)
 
     def toolset(self) -> dict[str, Tool]:
@@ -129,7 +121,8 @@ class Agent(Part):
     @cached_property
     def saver(self) -> Any:
         """Where conversations are kept: the file of `memory`, or this process."""
-        from langgraph.checkpoint.memory import InMemorySaver
+        with optional():
+            from langgraph.checkpoint.memory import InMemorySaver
 
         from llmkit.agents.memory import open_memory
 

@@ -11,7 +11,7 @@ from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.errors import ConfigError, DataError, LlmkitError
 from llmkit.pipeline.chat.session_store import SessionStore, Turn
 from llmkit.pipeline.pipeline import Pipeline
-from llmkit.pipeline.steps.retrieval.condense import spoken
+from llmkit.pipeline.steps.retrieval.condense import format_turns
 from llmkit.types import Event, Message, State
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class ChatSession:
                 f"{span} are beyond the {self.words} words of history and were not shown: no model sums them up"
             )
             return ""
-        values = {"conversation": spoken(said), "words": str(_SUMMARY_WORDS)}
+        values = {"conversation": format_turns(said), "words": str(_SUMMARY_WORDS)}
         messages = prompts.load("summarise@v1").render(values)
         try:
             text = self.pipeline.chat_model().invoke([(one.role, one.content) for one in messages]).text.strip()

@@ -22,7 +22,7 @@ from llmkit.extras import need
 from llmkit.types import State, StepRecord
 
 if TYPE_CHECKING:
-    from llmkit.pipeline.telemetry.model_calls import ModelCalls
+    from llmkit.pipeline.telemetry.call_metrics import ModelCalls
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 REQUEST: ContextVar[str] = ContextVar("llmkit_request", default="")
@@ -44,7 +44,7 @@ class Telemetry:
         """
         need("opentelemetry.sdk.trace", feature="telling OpenTelemetry", extra="otel")
         need("opentelemetry.exporter.otlp.proto.http.trace_exporter", feature="telling OpenTelemetry", extra="otel")
-        from llmkit.pipeline.telemetry.model_calls import ModelCalls
+        from llmkit.pipeline.telemetry.call_metrics import ModelCalls
 
         def part(path: str) -> Any:
             return import_module(f"opentelemetry.{path}")

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from llmkit.errors import ConfigError
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.schemas import check_schema, problems, read_json
+from llmkit.pipeline.steps.answering.schemas import check_schema, read_json, validation_errors
 from llmkit.types import State, Verdict
 
 _FENCED = re.compile(r"\s*```[ \t]*(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
@@ -38,7 +38,7 @@ class JsonSchema(Part):
             value = json_of(draft)
         except ValueError as error:
             return Verdict(0.0, (f"This is not JSON: {error}. Reply with JSON and nothing else.",))
-        found = problems(self.json_schema, value)
+        found = validation_errors(self.json_schema, value)
         return Verdict(0.5 if found else 1.0, tuple(found))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from llmkit.pipeline.steps.answering.citation_json import citation_row
+from llmkit.pipeline.citation_json import citation_to_json
 from llmkit.serve.runtime.jobs import Order
 from llmkit.serve.runtime.service import Answered
 from llmkit.types import Answer, Event, State
@@ -28,7 +28,7 @@ def beside(answered: Answered, notes: Sequence[str] = ()) -> Row:
     told = [note for record in answered.state.records for note in record.detail.get("notes", ())]
     return {
         "trace": answered.trace,
-        "citations": [citation_row(one) for one in answer.citations],
+        "citations": [citation_to_json(one) for one in answer.citations],
         "abstained": answer.abstained,
         "unsupported": list(answer.unsupported),
         "notes": [*notes, *told],

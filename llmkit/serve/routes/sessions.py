@@ -14,7 +14,7 @@ from llmkit.approval import Decision
 from llmkit.errors import LlmkitError
 from llmkit.pipeline.chat.session import ChatSession
 from llmkit.pipeline.chat.session_store import Turn
-from llmkit.pipeline.steps.answering.citation_json import citation_row
+from llmkit.pipeline.citation_json import citation_to_json
 from llmkit.serve.auth.principal import Refused
 from llmkit.serve.errors import body, refusal
 from llmkit.serve.routes.dependencies import caller_of, drawer_of, request_of, service_of
@@ -174,7 +174,7 @@ def _turn(turn: Turn, trace: str | None, ratings: dict[str, str]) -> dict[str, A
         "at": turn.at,
         "question": turn.question,
         "text": turn.answer.text,
-        "citations": [citation_row(one) for one in turn.answer.citations],
+        "citations": [citation_to_json(one) for one in turn.answer.citations],
         "abstained": turn.answer.abstained,
         "unsupported": list(turn.answer.unsupported),
         "trace": trace,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmkit.errors import DataError
+from llmkit.errors import DataError, MissingExtra
 from llmkit.text.formats import read
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.limits import Limits, Status, Unreadable, size
@@ -33,6 +33,8 @@ def parse(path: Path, id: str, limits: Limits) -> Parsed:
         return _parse(data, path.name, id, limits)
     except Unreadable as error:
         return Parsed("", error.status, str(error))
+    except MissingExtra as error:
+        return Parsed("", "unsupported", str(error))
     except DataError as error:
         return Parsed("", "failed", str(error))
     except MemoryError:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import ModelError
-from llmkit.extras import need
+from llmkit.extras import need, optional
 from llmkit.models.local.adapter import WEIGHTS, Adapter
 from llmkit.models.local.gguf_adapter import matrices
 from llmkit.models.local.transformers import check_keys
@@ -52,7 +52,8 @@ def merge_gguf(adapter: Adapter, base: Path, path: Path, kind: Kind) -> int:
     Raises:
         ModelError: the adapter's matrices are not in the file, or have another shape.
     """
-    import gguf
+    with optional():
+        import gguf
 
     pairs = matrices(adapter)
     reader = gguf.GGUFReader(base)

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from llmkit import prompts
 from llmkit.errors import DataError, LlmkitError, unknown
@@ -21,7 +21,7 @@ from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.evaluation.tasks import rows
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, numbered
+from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, format_passages
 from llmkit.types import Chunk, Hit, Message
 
 ROLES = ("system", "user", "assistant")
@@ -107,13 +107,8 @@ class QuestionRows(Part):
 
     path: str
     """``.jsonl`` or ``.jsonl.gz``."""
-    prompt: str = "answer@v1"
+    prompt: Annotated[str, prompts.PromptRef("question", "passages")] = "answer@v1"
     """The prompt of the answer step this is trained for, with the variables ``question`` and ``passages``."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ("passages", "question"))
 
     def conversations(self) -> Iterator[Conversation]:
         """One a row."""
@@ -207,7 +202,7 @@ def shown(passages: Any) -> str:
             raise DataError(f"passages[{n}]: expected a text, or an object with 'text'")
         title, text = str(row.get("title") or ""), row["text"]
         hits.append(Hit(Chunk("", n, 0, len(text), text, 0, title=title), 0.0))
-    return numbered(hits)
+    return format_passages(hits)
 
 
 def turns_of(value: Any, column: str) -> tuple[Message, ...]:

@@ -43,7 +43,7 @@ def by_model(
     """
     from llmkit.models.chat import translate
 
-    asked = prompts.load(prompts.with_variables(prompt, ("passage", "count")))
+    asked = prompts.load(prompts.PromptRef("passage", "count").check(prompt))
     made: list[Question] = []
     left: Counter[str] = Counter()
     for done, chunk in enumerate(chunks, 1):

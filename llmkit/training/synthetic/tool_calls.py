@@ -18,7 +18,7 @@ from llmkit.agents.tool import Output, Tool
 from llmkit.agents.tools.calculator_clock_units import Calculator, Convert, Now
 from llmkit.models import tool_protocol
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND
-from llmkit.pipeline.tools.result import shown
+from llmkit.pipeline.tools.result import format_result
 from llmkit.pipeline.tools.search import Search
 from llmkit.training.synthetic.tool_call_vocabulary import HELD_BACK, TRAIN, Attribute, Words
 from llmkit.types import Chunk, Hit
@@ -172,7 +172,7 @@ class _Maker:
         for n, sentences in enumerate(passages):
             text = " ".join(sentences)
             hits.append(Hit(Chunk(f"d{n}", n, 0, len(text), text, 0, title=self._dice.choice(titles)), 0.0))
-        result, _ = shown(_SEARCH, Output("", tuple(hits)), first=before + 1)
+        result, _ = format_result(_SEARCH, Output("", tuple(hits)), first=before + 1)
         return Taken("search", {"query": query}, result, about), before + place + 1
 
     def _other(self, thing: str, near: Attribute | None) -> str:

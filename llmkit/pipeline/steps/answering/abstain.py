@@ -1,4 +1,4 @@
-"""Answers only where enough of its answers are right: a threshold with a promise, learnt on labelled questions."""
+"""Step ``abstain``: gives an answer only above a confidence threshold that bounds the share of wrong answers."""
 
 from __future__ import annotations
 
@@ -23,81 +23,83 @@ NOT_SURE = "Not sure enough to answer."
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A threshold of confidence, the promise it keeps, and what it was learnt from."""
+    """A confidence threshold, the guarantee it gives, and the questions it was calibrated on."""
 
     pipeline: str
-    """Digest of the steps before the one that abstains."""
+    """Digest of the steps before ``abstain``."""
     error: float
-    """Share of wrong answers among those given that is not exceeded …"""
+    """Guarantee: the share of wrong answers among the answers given is at most this …"""
     confidence: float
-    """… unless the calibration questions were an unlucky draw, which has at most the probability 1 - confidence."""
+    """… with this probability over the draw of the calibration questions."""
     threshold: float | None
-    """Least confidence of an answer that is given; None: no threshold keeps the promise, and nothing is answered."""
+    """Lowest confidence of an answer that is given; None: no threshold gives the guarantee, and nothing is answered."""
     figure: str
-    """What told right from wrong."""
+    """Name of the metric that decided which answers are right."""
     task: str
+    """Name of the task the questions come from."""
     dataset: str
     """Digest of the questions."""
     asked: int
-    """Questions the threshold was tested on."""
+    """Number of questions the threshold was tested on."""
     answered: int
-    """Of them, those it answers."""
+    """Number of these that the threshold answers."""
     wrong: int
-    """Of them, those it answers wrongly."""
+    """Number of these that are answered wrongly."""
     tuned: int
-    """Further questions, on which the thresholds to be tested were chosen."""
+    """Number of further questions, on which the thresholds to test were chosen."""
     needed: int
-    """Answered questions without one error that a promise takes at least."""
+    """Smallest number of answered questions, all without an error, that can give the guarantee."""
     scores: tuple[float, ...]
-    """Confidence of every answer the pipeline gave to the questions, in their order: what drift is told from."""
+    """Confidence of every answer to the questions, in their order; drift is measured against these."""
     made: str = ""
+    """When the calibration was made."""
 
     def save(self, path: Path) -> None:
-        """Write the file whole or not at all.
+        """Write the file atomically.
 
         Raises:
-            DataError: it cannot be written.
+            DataError: the file cannot be written.
         """
-        fresh = path.with_name(f"{path.name}.tmp")
+        temporary = path.with_name(f"{path.name}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             row = {"kind": "llmkit abstention", "version": 1, **asdict(self)}
-            fresh.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-            fresh.replace(path)
+            temporary.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+            temporary.replace(path)
         except OSError as error:
             raise DataError(f"{path} cannot be written: {error}") from error
 
 
 def read_calibration(path: Path) -> Calibration:
-    """The calibration in a file.
+    """Read the calibration in a file.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: the file is missing or damaged.
     """
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
         if row["kind"] != "llmkit abstention" or row["version"] != 1:
             raise ValueError("not a calibration of this version")
-        found = Calibration(**{field.name: row[field.name] for field in fields(Calibration)})
-        limit = found.threshold
-        if limit is not None and not (isinstance(limit, int | float) and math.isfinite(limit)):
-            raise ValueError(f"the threshold is {limit!r}")
+        calibration = Calibration(**{field.name: row[field.name] for field in fields(Calibration)})
+        threshold = calibration.threshold
+        if threshold is not None and not (isinstance(threshold, int | float) and math.isfinite(threshold)):
+            raise ValueError(f"the threshold is {threshold!r}")
     except FileNotFoundError as error:
         raise DataError(
-            f"there is no calibration {path}: make it with `llmkit abstain learn PIPELINE --task TASK`"
+            f"there is no calibration {path}: make one with `llmkit abstain learn PIPELINE --task TASK`"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the calibration {path} cannot be read: {error}") from error
-    return found
+    return calibration
 
 
 class Abstain(Part):
-    """Gives an answer only where its confidence reaches a threshold learnt by ``llmkit abstain learn``.
+    """Gives an answer only where its confidence reaches the threshold that ``llmkit abstain learn`` calibrated.
 
-    The promise: of the answers given, no more than `error` are wrong, with probability `confidence` over the draw of
-    the calibration questions, for questions drawn like those (Learn then Test, Angelopoulos et al. 2021, arXiv
-    2110.01052). The confidence is what the last step before it that has one says: ``extract``, ``self-consistency``.
-    A calibration of another pipeline, prompt, model or promise is refused.
+    The guarantee: of the answers given, at most the share `error` is wrong, with probability `confidence` over the draw
+    of the calibration questions, for questions drawn like those (Learn then Test, Angelopoulos et al. 2021, arXiv
+    2110.01052). The confidence of an answer comes from the last earlier step that records one: ``extract`` or
+    ``self-consistency``. The step refuses a calibration of another pipeline, prompt, model or guarantee.
     """
 
     family: ClassVar[str] = "step"
@@ -105,55 +107,62 @@ class Abstain(Part):
     needs: ClassVar[frozenset[str]] = frozenset({"question", "answer"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
     withholds: ClassVar[bool] = True
-    """What the steps before it say is not shown before it is decided whether it may be."""
+    """Tokens of earlier steps are not shown before this step has decided whether to give the answer."""
 
     error: float = Field(default=0.05, gt=0, lt=1)
-    """Most wrong answers, as a share of those given."""
+    """Maximum share of wrong answers among the answers given."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    """Probability with which the promise holds."""
+    """Probability with which the guarantee holds."""
     calibration: str = ".llmkit/abstention.json"
-    """File that `llmkit abstain learn` writes."""
+    """File that `llmkit abstain learn` wrote."""
     log: str | None = None
-    """File to which the confidence of every answer is appended, for `llmkit abstain watch`; none: nothing is kept."""
+    """File to which the confidence of every answer is appended, for `llmkit abstain watch`; null: no file."""
 
     def run(self, state: State, ctx: Context) -> State:
-        """Take ``state.answer`` away where it is not sure enough.
+        """Replace ``state.answer`` by an abstention where its confidence is below the threshold.
 
         Raises:
-            DataError: no calibration, one of something else, or no confidence to go by.
+            DataError: the calibration is missing or belongs to something else, or no step recorded a confidence.
         """
         answer = state.answer
         if answer is None or answer.abstained:
             return state
-        learnt = self._calibration
-        self._check(learnt, ctx.identity)
-        sure = confidence_of(state)
-        if sure is None:
-            raise DataError("no step before it says how sure it is: extract and self-consistency do")
-        given = learnt.threshold is not None and sure >= learnt.threshold
-        ctx.record(sure=sure, threshold=learnt.threshold, answered=given)
+        calibration = self._calibration
+        self._check(calibration, ctx.identity)
+        confidence = confidence_of(state)
+        if confidence is None:
+            raise DataError("no earlier step records a confidence: use extract or self-consistency before abstain")
+        given = calibration.threshold is not None and confidence >= calibration.threshold
+        ctx.record(sure=confidence, threshold=calibration.threshold, answered=given)
         if self.log is not None:
-            _append(Path(self.log).expanduser(), {"time": round(time.time(), 3), "confidence": sure, "answered": given})
+            _append(
+                Path(self.log).expanduser(),
+                {"time": round(time.time(), 3), "confidence": confidence, "answered": given},
+            )
         if given:
             ctx.emit(Event("token", text=answer.text))
             return state
-        if learnt.threshold is None:
-            ctx.note("no threshold keeps the promise on the calibration questions: nothing is answered")
+        if calibration.threshold is None:
+            ctx.note("no threshold gives the guarantee on the calibration questions: nothing is answered")
         else:
-            ctx.note(f"the confidence is {sure:.3f}, below the threshold of {learnt.threshold:.3f}: no answer is given")
+            ctx.note(
+                f"the confidence is {confidence:.3f}, below the threshold of {calibration.threshold:.3f}: "
+                "no answer is given"
+            )
         return state.replace(answer=Answer(NOT_SURE, abstained=True))
 
-    def _check(self, learnt: Calibration, identity: str) -> None:
+    def _check(self, calibration: Calibration, identity: str) -> None:
         again = "run `llmkit abstain learn` again"
-        if (learnt.error, learnt.confidence) != (self.error, self.confidence):
+        if (calibration.error, calibration.confidence) != (self.error, self.confidence):
             raise DataError(
-                f"{self.calibration} promises an error of {learnt.error:g} with confidence {learnt.confidence:g}; this "
-                f"step asks for {self.error:g} with {self.confidence:g}: {again}"
+                f"{self.calibration} guarantees an error of {calibration.error:g} with confidence "
+                f"{calibration.confidence:g}; this step asks for {self.error:g} with {self.confidence:g}: {again}"
             )
-        if learnt.pipeline != identity:
+        if calibration.pipeline != identity:
             raise DataError(
-                f"{self.calibration} was learnt with another pipeline ({learnt.pipeline}, this is {identity}): a "
-                f"setting, a prompt, a model or llmkit itself has changed, and the promise does not carry over; {again}"
+                f"{self.calibration} was calibrated with another pipeline ({calibration.pipeline}, this is "
+                f"{identity}): a setting, a prompt, a model or llmkit itself has changed, and the guarantee does not "
+                f"carry over; {again}"
             )
 
     @cached_property
@@ -162,9 +171,9 @@ class Abstain(Part):
 
 
 def confidence_of(state: State) -> float | None:
-    """What the last step that has one says of how sure it is."""
-    said = [record.detail["confidence"] for record in state.records if "confidence" in record.detail]
-    return float(said[-1]) if said else None
+    """The confidence that the last step with one recorded; None where no step did."""
+    recorded = [record.detail["confidence"] for record in state.records if "confidence" in record.detail]
+    return float(recorded[-1]) if recorded else None
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:

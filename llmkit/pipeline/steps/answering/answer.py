@@ -1,24 +1,24 @@
-"""A model answers from numbered passages."""
+"""Step ``answer``: a chat model answers from numbered passages and cites them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from llmkit import prompts
-from llmkit.errors import LlmkitError
-from llmkit.models.chat import ChatModelSpec, translate
+from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, fit, numbered, refusal
+from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, find_refusal, fit_passages, format_passages
+from llmkit.pipeline.steps.model_calls import stream_answer
+from llmkit.prompts import PromptRef
 from llmkit.protocols import Context
-from llmkit.types import UNCHECKED, Answer, Citation, Event, Hit, Message, State, Usage
+from llmkit.types import UNCHECKED, Answer, Citation, Hit, State
 
 MARK = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-
-_NOTHING = "the model answered with no text, which says nothing about the documents"
+"""A citation mark: ``[2]`` or ``[1, 3]``."""
 
 
 class AnswerStep(Part):
@@ -30,33 +30,28 @@ class AnswerStep(Part):
     needs: ClassVar[frozenset[str]] = frozenset({"question", "hits"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 
-    prompt: str = "answer@v1"
+    prompt: Annotated[str, PromptRef("question", "passages")] = "answer@v1"
     """Prompt with the variables ``question`` and ``passages``."""
     examples: int | None = Field(default=None, ge=0)
-    """How many of the prompt's worked examples the model is shown; none: all it has."""
+    """How many of the prompt's worked examples the model is shown; null: all of them."""
     model: ChatModelSpec | None = None
-    """Chat model of this step; the pipeline's where it names none."""
+    """Chat model of this step; null: the pipeline's."""
     passages: int = Field(default=5, ge=1)
     """How many of the hits the model is shown, at most."""
 
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ("passages", "question"))
-
     @model_validator(mode="after")
-    def _examples_are_there(self) -> Self:
+    def _check_examples(self) -> Self:
         prompts.has_examples(self.prompt, self.examples)
         return self
 
     def run(self, state: State, ctx: Context) -> State:
-        """Fill ``state.answer`` and put the passages that were shown into ``state.hits``."""
+        """Fill ``state.answer`` and put the passages that the model was shown into ``state.hits``."""
         shown = state.hits[: self.passages]
         if not shown:
             ctx.note("no passages were found: the model was not asked")
             return state.replace(answer=Answer(NOT_FOUND, abstained=True))
         model = ctx.model(self.model)
-        messages, kept = fit(
+        messages, kept = fit_passages(
             model,
             ctx.prompt(self.prompt),
             {"question": state.question},
@@ -68,76 +63,40 @@ class AnswerStep(Part):
             dropped = [hit.chunk.id for hit in shown[kept:]]
             ctx.note(f"{len(dropped)} of {len(shown)} passages did not fit the model's window: {', '.join(dropped)}")
         shown = shown[:kept]
-        text = ask(model, messages, ctx)
+        text = stream_answer(model, messages, ctx)
         ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages], raw=text)
-        return state.replace(hits=shown, answer=read_reply(text, shown))
+        return state.replace(hits=shown, answer=parse_answer(text, shown))
 
-    def filled(self, state: State) -> dict[str, str]:
-        """What the prompt's variables were filled with, read from the state a run left."""
-        return {"question": state.question, "passages": numbered(state.hits)}
-
-
-def read_reply(text: str, shown: Sequence[Hit]) -> Answer:
-    """A model's reply to an answering prompt as an answer: its citations, or that it refuses."""
-    refused = refusal(text)
-    return Answer(refused, abstained=True) if refused else Answer(text, tuple(cited(text, shown)))
+    def prompt_variables(self, state: State) -> dict[str, str]:
+        """The values of the prompt's variables in a finished run, read from its state."""
+        return {"question": state.question, "passages": format_passages(state.hits)}
 
 
-def cited(text: str, shown: Sequence[Hit]) -> list[Citation]:
-    """The passages an answer cites, in order, each once; a number that no passage has is kept as unsupported."""
+def parse_answer(text: str, shown: Sequence[Hit]) -> Answer:
+    """Read a model's reply: an abstention where it is a refusal, else an answer with the citations of its marks."""
+    refusal = find_refusal(text)
+    return Answer(refusal, abstained=True) if refusal else Answer(text, tuple(read_citations(text, shown)))
+
+
+def draft_answer(state: State, text: str) -> Answer:
+    """Read a draft as ``answer`` reads its model's reply; without passages there is nothing to cite."""
+    return parse_answer(text, state.hits) if state.hits else Answer(text)
+
+
+def read_citations(text: str, shown: Sequence[Hit]) -> list[Citation]:
+    """The passages that a text cites, each once, in order. A number without a passage gives an unsupported citation."""
     citations = []
     numbers = [int(n) for mark in MARK.finditer(text) for n in mark.group(1).split(",")]
     for n in dict.fromkeys(numbers):
         if 1 <= n <= len(shown):
-            citations.append(whole(n, shown[n - 1]))
+            citations.append(cite_passage(n, shown[n - 1]))
         else:
             reason = f"there is no passage {n}: {len(shown)} were shown"
             citations.append(Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason))
     return citations
 
 
-def whole(n: int, hit: Hit, *, supported: bool = False, reason: str = UNCHECKED) -> Citation:
+def cite_passage(n: int, hit: Hit, *, supported: bool = False, reason: str = UNCHECKED) -> Citation:
     """A citation of a whole passage."""
     chunk = hit.chunk
     return Citation(n, chunk.document, chunk.version, chunk.id, chunk.start, chunk.end, chunk.text, supported, reason)
-
-
-def ask(model: Any, messages: Sequence[Message], ctx: Context) -> str:
-    """Stream the model's answer; tokens go to the listener, usage and why it ended into the record."""
-
-    def tell(piece: str) -> None:
-        if piece:
-            ctx.emit(Event("token", text=piece))
-
-    total = heard(model, messages, tell)
-    if total is None:
-        ctx.note(_NOTHING)
-        return ""
-    counts = total.usage_metadata or {}
-    ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-    if total.response_metadata.get("finish_reason") == "length":
-        ctx.note("the answer was cut off at the model's max_tokens")
-    text = str(total.text).strip()
-    if not text:
-        ctx.note(_NOTHING)
-    return text
-
-
-def heard(model: Any, messages: Sequence[Message], tell: Callable[[str], None], **options: Any) -> Any:
-    """The message a model streams, put together, or None where it said nothing at all; each piece is told.
-
-    Raises:
-        LlmkitError: the model failed.
-    """
-    pieces: list[Any] = []
-    try:
-        for piece in model.stream([(message.role, message.content) for message in messages], **options):
-            pieces.append(piece)
-            tell(piece.text)
-    except LlmkitError:
-        raise
-    except Exception as error:
-        raise translate(error) from error
-    if len(pieces) < 2:
-        return pieces[0] if pieces else None
-    return pieces[0] + pieces[1:]  # all at once: to add each to what came before copies the text again and again

@@ -1,8 +1,8 @@
-"""One label of a list for a text, read strictly."""
+"""Step ``classify``: one label of a list for a text."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -10,18 +10,19 @@ from llmkit import prompts
 from llmkit.errors import DataError
 from llmkit.models.chat import ChatModelSpec, schema_options
 from llmkit.part import Part
-from llmkit.pipeline.steps.model_calls import Asking, known_values
+from llmkit.pipeline.steps.model_calls import ModelCalls, prompt_values
+from llmkit.prompts import PromptRef
 from llmkit.protocols import Context
 from llmkit.refine.loop import Limits
-from llmkit.refine.vote import extract
+from llmkit.refine.vote import extract_answer
 from llmkit.types import Answer, Event, State
 
 
 class Classify(Part):
-    """Asks which one of some labels the question, which is the text, has; the answer is that label.
+    """Asks which of the labels fits the question, which is the text to classify; the answer is that label.
 
-    Where the model's runtime can be held to a schema it can reply with nothing else. A reply that names no label, or
-    several, is an error of the step, which evaluations count: nothing is guessed.
+    Where the model's runtime can be constrained to a schema, the reply can be nothing but a label. Elsewhere, a reply
+    that names no label or several is an error of the step, which evaluations count. The step never guesses.
     """
 
     family: ClassVar[str] = "step"
@@ -31,28 +32,25 @@ class Classify(Part):
     reads: ClassVar[dict[str, prompts.Output]] = {"prompt": "label"}
 
     labels: tuple[str, ...] = Field(min_length=2)
-    """Every label there is."""
-    prompt: str = "classify@v1"
+    """All labels."""
+    prompt: Annotated[str, PromptRef("question", "labels")] = "classify@v1"
     """Prompt with the variables ``question`` and ``labels``."""
     constrain: bool = True
-    """Whether the model is held to the labels while it writes, where its runtime can."""
+    """Whether generation is constrained to the labels, where the model's runtime can do that."""
     model: ChatModelSpec | None = None
-    """Chat model of this step; the pipeline's where it names none."""
+    """Chat model of this step; null: the pipeline's."""
 
     @field_validator("labels")
     @classmethod
-    def _can_be_told_apart(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any(not label.strip() or "\n" in label for label in value):
             raise ValueError("a label is one line that is not empty")
         for label in value:
-            if extract(label, "label", value) is None:
-                raise ValueError(f"the label {label!r} cannot be told from another one")
+            if extract_answer(label, "label", value) is None:
+                raise ValueError(
+                    f"the label {label!r} equals or contains another label: a reply could not tell them apart"
+                )
         return value
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ("question", "labels"))
 
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer`` with the label.
@@ -62,11 +60,11 @@ class Classify(Part):
         """
         schema = {"type": "string", "enum": list(self.labels)}
         options = schema_options(ctx.model(self.model), schema) if self.constrain else {}
-        asking = Asking(ctx, Limits(0), temperature=None, seed=None)
-        values = known_values(state, labels="\n".join(self.labels))
-        reply = asking.ask(self.model, self.prompt, values, state.history, options=options)
-        label = extract(reply, "label", self.labels)
-        asking.close(raw=reply, label=label, constrained=bool(options))
+        calls = ModelCalls(ctx, Limits(0), temperature=None, seed=None)
+        values = prompt_values(state, labels="\n".join(self.labels))
+        reply = calls.ask(self.model, self.prompt, values, state.history, options=options)
+        label = extract_answer(reply, "label", self.labels)
+        calls.write_record(raw=reply, label=label, constrained=bool(options))
         if label is None:
             raise DataError(f"the reply names no label, or several: {reply[:200]!r}")
         ctx.emit(Event("token", text=label))

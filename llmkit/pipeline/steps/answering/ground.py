@@ -18,7 +18,7 @@ from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Citation, Hit, State
 
 _Shown = tuple[Hit, str]  # a passage, and its text with the places that speak to the assistant blank
-SPOKEN = "the passage speaks to the assistant there, which is no evidence"
+INJECTED = "the passage speaks to the assistant there, which is no evidence"
 """Why a citation does not support a sentence that only an instruction in its passage does."""
 
 
@@ -67,7 +67,7 @@ class Ground(Part):
             return state
         checked = self.check(answer.text, state.hits)
         failed = [sentence.text for sentence in checked if not sentence.supported]
-        spoken = [item for item in checked if any(citation.reason == SPOKEN for citation in item.citations)]
+        spoken = [item for item in checked if any(citation.reason == INJECTED for citation in item.citations)]
         if spoken:
             ctx.note(f"sentences that rest on text that speaks to the assistant, which is no evidence: {len(spoken)}")
         ctx.record(
@@ -103,7 +103,7 @@ class Ground(Part):
         if not self.attribute:
             return Checked(sentence, ())
         tried = [self._cite(claim, n, hits) for n in range(1, len(hits) + 1)]
-        spoken = next((citation for citation in tried if citation.reason == SPOKEN), None)  # says where it is from
+        spoken = next((citation for citation in tried if citation.reason == INJECTED), None)  # says where it is from
         found = next((citation for citation in tried if citation.supported), spoken)
         return Checked(f"{sentence} [{found.n}]", (found,)) if found else Checked(sentence, ())
 
@@ -116,7 +116,7 @@ class Ground(Part):
         found = support(claim, evidence, context=chunk.context, overlap=self.overlap)
         if not found.supported and evidence != chunk.text:
             all_of_it = support(claim, chunk.text, context=chunk.context, overlap=self.overlap)
-            found = replace(all_of_it, supported=False, reason=SPOKEN) if all_of_it.supported else found
+            found = replace(all_of_it, supported=False, reason=INJECTED) if all_of_it.supported else found
         return cite(n, hit, found)
 
 

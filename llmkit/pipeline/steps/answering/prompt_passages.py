@@ -1,4 +1,4 @@
-"""Numbered passages for a prompt, as many as the model's context window holds."""
+"""Numbered passages for a prompt, as many as the model's context window holds; and the refusal that prompts ask for."""
 
 from __future__ import annotations
 
@@ -15,29 +15,36 @@ if TYPE_CHECKING:
 
 NOT_FOUND = "Not found in these documents."
 _REFUSALS = (NOT_FOUND, "文書の中に見つかりません。")
-"""What the answering prompts have a model say where the passages hold no answer, by language."""
+"""The sentences that the answering prompts ask for where the passages hold no answer, one a language."""
 
 
-def refusal(text: str) -> str | None:
-    """The refusal that a reply is, in the words of its prompt; None where it is an answer. Nothing said is one."""
+def find_refusal(text: str) -> str | None:
+    """The refusal sentence that a reply begins with, or None where it is an answer. An empty reply is a refusal."""
     if not text.strip():
         return NOT_FOUND
-    said = text.casefold()
-    return next((words for words in _REFUSALS if said.startswith(words.casefold().rstrip(".。"))), None)
+    folded = text.casefold()
+    return next((refusal for refusal in _REFUSALS if folded.startswith(refusal.casefold().rstrip(".。"))), None)
 
 
-def numbered(hits: Sequence[Hit], first: int = 1) -> str:
-    """``[1] title › heading, page 3`` and the text under it, for each hit."""
-    return "\n\n".join(f"[{n}] {place(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, first))
+def format_passages(hits: Sequence[Hit], first: int = 1) -> str:
+    """The passages as the model reads them: ``[1] title › heading, page 3`` and the text below, for each hit.
+
+    Args:
+        hits: the passages.
+        first: number of the first one.
+    """
+    return "\n\n".join(
+        f"[{n}] {passage_label(hit.chunk)}\n{hit.chunk.text}".strip() for n, hit in enumerate(hits, first)
+    )
 
 
-def place(chunk: Chunk) -> str:
+def passage_label(chunk: Chunk) -> str:
     """Where a chunk stands, for people: title and headings, part, page."""
     page = f"page {chunk.page}" if chunk.page is not None else ""
-    return ", ".join(word for word in (chunk.context or chunk.document, chunk.part or "", page) if word)
+    return ", ".join(item for item in (chunk.context or chunk.document, chunk.part or "", page) if item)
 
 
-def fit(
+def fit_passages(
     model: BaseChatModel,
     prompt: Prompt,
     values: Mapping[str, str],
@@ -46,15 +53,15 @@ def fit(
     reserve: int,
     examples: int | None = None,
 ) -> tuple[list[Message], int]:
-    """Render the prompt with as many of the best hits as fit.
+    """Render the prompt with as many of the best hits as fit the model's context window.
 
     Args:
-        model: tells its context window and counts tokens.
-        prompt: has the variable ``passages`` beside those in `values`.
+        model: gives its context window and counts tokens.
+        prompt: has the variable ``passages`` besides those in `values`.
         values: the other variables.
         hits: best first; the lowest ranked are left out first.
-        reserve: tokens kept free for the answer.
-        examples: how many of the prompt's examples are shown; none: all.
+        reserve: tokens to keep free for the answer.
+        examples: how many of the prompt's examples are shown; None: all.
 
     Returns:
         The messages, and how many hits they hold.
@@ -64,14 +71,14 @@ def fit(
     """
 
     def render(kept: int) -> list[Message]:
-        return prompt.render({**values, "passages": numbered(hits[:kept])}, examples)
+        return prompt.render({**values, "passages": format_passages(hits[:kept])}, examples)
 
     window = context_window(model)
     if window is None:
         return render(len(hits)), len(hits)
     budget = window - reserve
     low, high = 0, len(hits)
-    while low < high:  # tokens grow with the number of passages
+    while low < high:  # the number of tokens grows with the number of passages
         middle = (low + high + 1) // 2
         if count_tokens(model, render(middle)) <= budget:
             low = middle

@@ -1,8 +1,8 @@
-"""JSON schemas from a file, an entry point or a stranger: checked before they are used, and values checked by them.
+"""JSON schemas from a file, an entry point or a request: checked before use, then used to validate values.
 
-A schema is data like any other. What could reach out, hang or exhaust is refused: references to anywhere but into the
-schema itself, references that lead back to themselves without reading anything, regular expressions that a linear-time
-engine (RE2) does not take, nesting and size beyond any form; and checking a value has a budget.
+A schema may come from an untrusted client. :func:`check_schema` refuses references that leave the schema, references
+that lead back to themselves, regular expressions that the linear-time engine RE2 does not accept, and schemas that are
+nested too deeply or too large. Validating a value has a budget of steps.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
 
 from llmkit.errors import ConfigError, DataError, unknown
+from llmkit.extras import optional
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-MOST = 10
-"""Problems of a value that are told at a time."""
+MAX_ERRORS = 10
+"""How many errors of one value are reported."""
 _BYTES, _DEPTH, _NODES, _STEPS = 1 << 16, 30, 4000, 5000
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
@@ -29,10 +30,10 @@ _LISTS = ("allOf", "anyOf", "oneOf")
 
 
 def read_schema(path: Path) -> dict[str, Any]:
-    """The schema in a JSON file.
+    """Read the schema in a JSON file.
 
     Raises:
-        ConfigError: it cannot be read, or is no JSON object.
+        ConfigError: the file cannot be read, or is no JSON object.
     """
     try:
         if path.stat().st_size > _BYTES:
@@ -45,11 +46,11 @@ def read_schema(path: Path) -> dict[str, Any]:
     return value
 
 
-def model_named(name: str) -> type[BaseModel]:
-    """The pydantic model behind an entry point of the group ``llmkit.schemas``.
+def load_pydantic_model(name: str) -> type[BaseModel]:
+    """Import the pydantic model behind an entry point of the group ``llmkit.schemas``.
 
     Raises:
-        ConfigError: there is none of that name, it does not import, or it is no pydantic model.
+        ConfigError: no entry point has that name, it does not import, or it is no pydantic model.
     """
     from pydantic import BaseModel
 
@@ -57,22 +58,23 @@ def model_named(name: str) -> type[BaseModel]:
     if name not in points:
         raise ConfigError(f"{unknown('pydantic model', name, sorted(points))}: entry points of group llmkit.schemas")
     try:
-        found = points[name].load()
+        model = points[name].load()
     except Exception as error:
         raise ConfigError(f"the pydantic model {name} ({points[name].value}) does not import: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, BaseModel)):
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise ConfigError(f"the entry point {name} ({points[name].value}) is no pydantic model")
-    return found
+    return model
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Refuse what is no schema, and what is one to do harm.
+    """Refuse what is no valid schema, and what could harm the process that validates with it.
 
     Raises:
-        ConfigError: says what and where.
+        ConfigError: names the problem and its place in the schema.
     """
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
+    with optional():
+        from jsonschema.exceptions import SchemaError
+        from jsonschema.validators import validator_for
 
     for count, (place, depth, node) in enumerate(_nodes(schema)):
         if depth > _DEPTH or count > _NODES:
@@ -86,48 +88,51 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     _check_loops(schema)
 
 
-def problems(schema: Mapping[str, Any], value: Any) -> list[str]:
-    """What of a value is not as the schema has it, each with its place, the first few; empty: nothing."""
+def validation_errors(schema: Mapping[str, Any], value: Any) -> list[str]:
+    """The first :data:`MAX_ERRORS` violations of the schema, each with its place in the value; empty: it is valid."""
     try:
-        found = islice(_validator(schema).iter_errors(value), MOST)
-        return [f"At {error.json_path}: {error.message[:300]}" for error in found]
+        errors = islice(_validator(schema).iter_errors(value), MAX_ERRORS)
+        return [f"At {error.json_path}: {error.message[:300]}" for error in errors]
     except DataError as error:
         return [str(error)]
     except (RecursionError, ArithmeticError) as error:
-        return [f"It cannot be checked against the schema: {type(error).__name__}"]
+        return [f"The value cannot be checked against the schema: {type(error).__name__}"]
 
 
 def read_json(text: str) -> Any:
-    """A JSON value, read strictly: no NaN, no key twice, of which one would be lost.
+    """Parse JSON strictly: NaN is refused, and so is a repeated key, of which one value would be lost.
 
     Raises:
-        ValueError: it is not JSON, or one of those.
+        ValueError: the text is not JSON, or contains one of these.
     """
-    return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
 
 
 def _check_node(schema: Mapping[str, Any], place: str, node: dict[str, Any]) -> None:
-    import re2
+    with optional():
+        import re2
 
     for word in _REFERENCES:
         if isinstance(node.get(word), str):
             if not node[word].startswith("#"):
-                raise ConfigError(f"{place}.{word}: references lead into the schema itself, not to {node[word][:80]!r}")
-            _resolved(schema, node[word], f"{place}.{word}")
+                raise ConfigError(
+                    f"{place}.{word}: a reference must stay in the schema, not lead to {node[word][:80]!r}"
+                )
+            _resolve(schema, node[word], f"{place}.{word}")
     if place != "$" and isinstance(node.get("$id"), str):
-        raise ConfigError(f"{place}.$id is not taken: a schema is one document")
+        raise ConfigError(f"{place}.$id is not supported: a schema is one document")
     if isinstance(node.get("patternProperties"), dict):
-        raise ConfigError(f"{place}.patternProperties is not taken: name the properties, or use propertyNames")
+        raise ConfigError(f"{place}.patternProperties is not supported: name the properties, or use propertyNames")
     if isinstance(node.get("pattern"), str):
         try:
-            re2.compile(node["pattern"], _quiet())
+            re2.compile(node["pattern"], _quiet_options())
         except re2.error as error:
-            told = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-            raise ConfigError(f"{place}.pattern is no regular expression of linear time (RE2): {told}") from error
+            reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+            raise ConfigError(f"{place}.pattern is no regular expression of linear time (RE2): {reason}") from error
 
 
 def _check_loops(schema: Mapping[str, Any]) -> None:
-    """Refuse schemas that would be applied to one value without end, or too often (references that double)."""
+    """Refuse references that form a loop, and references that unfold into too many parts (each doubling the last)."""
     costs: dict[int, int] = {}
     path: set[int] = set()
 
@@ -139,7 +144,7 @@ def _check_loops(schema: Mapping[str, Any]) -> None:
             raise ConfigError("a reference of the schema leads back to itself: no value could ever be checked")
         if key not in costs:
             path.add(key)
-            costs[key] = 1 + sum(cost(inner) for inner in _in_place(schema, node))
+            costs[key] = 1 + sum(cost(inner) for inner in _same_value_schemas(schema, node))
             path.discard(key)
         return costs[key]
 
@@ -148,11 +153,11 @@ def _check_loops(schema: Mapping[str, Any]) -> None:
             raise ConfigError(f"references of the schema unfold into more than {_STEPS} parts")
 
 
-def _in_place(schema: Mapping[str, Any], node: dict[str, Any]) -> Iterator[Any]:
-    """Schemas that are applied to the same value as this one."""
+def _same_value_schemas(schema: Mapping[str, Any], node: dict[str, Any]) -> Iterator[Any]:
+    """The schemas that are applied to the same value as this one."""
     for word in _REFERENCES:
         if isinstance(node.get(word), str):
-            yield _resolved(schema, node[word], word)
+            yield _resolve(schema, node[word], word)
     for word in _IN_PLACE:
         inner = node.get(word)
         if word in _LISTS and isinstance(inner, list):
@@ -163,8 +168,8 @@ def _in_place(schema: Mapping[str, Any], node: dict[str, Any]) -> Iterator[Any]:
             yield inner
 
 
-def _resolved(schema: Mapping[str, Any], reference: str, place: str) -> Any:
-    """What a reference into the schema leads to: a JSON pointer, or the whole."""
+def _resolve(schema: Mapping[str, Any], reference: str, place: str) -> Any:
+    """The node that a reference points to: by a JSON pointer, or the whole schema for ``#``."""
     node: Any = schema
     for step in reference.removeprefix("#").split("/")[1:]:
         key = unquote(step).replace("~1", "/").replace("~0", "~")
@@ -182,54 +187,56 @@ def _resolved(schema: Mapping[str, Any], reference: str, place: str) -> Any:
 def _nodes(value: Any, place: str = "$", depth: int = 0) -> Iterator[tuple[str, int, Any]]:
     yield place, depth, value
     if depth > _DEPTH:
-        return  # told by the caller
+        return  # the caller raises
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         yield from _nodes(inner, f"{place}[{key}]" if isinstance(key, int) else f"{place}.{key}", depth + 1)
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
-    """A validator that fetches nothing, matches in linear time and gives up in time."""
-    import re2
-    from jsonschema import ValidationError
-    from jsonschema.validators import extend, validator_for
+    """A validator that fetches nothing, matches patterns in linear time, and stops at its budget of steps."""
+    with optional():
+        import re2
+        from jsonschema import ValidationError
+        from jsonschema.validators import extend, validator_for
     from referencing import Registry
 
     kind = validator_for(schema)
     steps = 0
 
-    def counted(validator: Any, reference: Any, instance: Any, holder: Any) -> Iterator[Any]:
+    def count_reference(validator: Any, reference: Any, instance: Any, holder: Any) -> Iterator[Any]:
         nonlocal steps
         steps += 1
         if steps > _STEPS:
-            raise DataError("It is nested too deeply to be checked against the schema.")
+            raise DataError("The value is nested too deeply to be checked against the schema.")
         yield from kind.VALIDATORS["$ref"](validator, reference, instance, holder)
 
-    def pattern(validator: Any, wanted: str, instance: Any, holder: Any) -> Iterator[Any]:
-        if isinstance(instance, str) and not re2.search(wanted, instance, _quiet()):
+    def match_pattern(validator: Any, wanted: str, instance: Any, holder: Any) -> Iterator[Any]:
+        if isinstance(instance, str) and not re2.search(wanted, instance, _quiet_options()):
             yield ValidationError(f"{instance[:80]!r} does not match {wanted[:80]!r}")
 
-    made: Any = extend(kind, {"$ref": counted, "pattern": pattern})  # type: ignore[no-untyped-call]
-    registry: Registry[Any] = Registry()  # knows nothing and fetches nothing
-    return made(schema, registry=registry)
+    validator: Any = extend(kind, {"$ref": count_reference, "pattern": match_pattern})  # type: ignore[no-untyped-call]
+    registry: Registry[Any] = Registry()  # empty, and it fetches nothing
+    return validator(schema, registry=registry)
 
 
-def _quiet() -> Any:
-    import re2
+def _quiet_options() -> Any:
+    with optional():
+        import re2
 
     options = re2.Options()
     options.log_errors = False
     return options
 
 
-def _refuse(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key[:80]!r} stands there twice")
-        found[key] = value
-    return found
+        if key in values:
+            raise ValueError(f"the key {key[:80]!r} appears twice in one object")
+        values[key] = value
+    return values

@@ -1,34 +1,34 @@
-"""Structured output: a text in, JSON of a schema out, or an error; never half an object."""
+"""Step ``structured``: JSON that fits a schema, or an error; never half an object."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from llmkit.errors import ConfigError, DataError, ModelError
 from llmkit.models.chat import ChatModelSpec, schema_options
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.schemas import MOST, check_schema, model_named, read_schema
-from llmkit.pipeline.steps.model_calls import Asking, known_values, with_some
+from llmkit.pipeline.steps.answering.schemas import MAX_ERRORS, check_schema, load_pydantic_model, read_schema
+from llmkit.pipeline.steps.model_calls import ModelCalls, prompt_values
 from llmkit.pipeline.verifiers.json_schema import JsonSchema, json_of
-from llmkit.prompts import Output
+from llmkit.prompts import Output, PromptRef
 from llmkit.protocols import Context
-from llmkit.refine.loop import Judged, Limits, Round, loop
+from llmkit.refine.loop import Judgement, Limits, Round, run_loop
 from llmkit.types import Answer, Event, State, Verdict
 
 NO_FORM = "No answer in the form that was asked for."
 
 
 class Structured(Part):
-    """Fills in a JSON schema from the question, which is the text to read, or from the passages before it.
+    """Fills in a JSON schema from the question, which is the text to read, or from the passages of earlier steps.
 
-    The model is held to the schema while it writes where its runtime can do that (llama.cpp, OpenVINO, servers that
-    take OpenAI's ``response_format``). What it wrote is checked in any case, and mended in a loop of refinement; what
-    could not be mended is an error of the step, which evaluations count.
+    Generation is constrained to the schema where the model's runtime can do that (llama.cpp, OpenVINO, servers that
+    accept OpenAI's ``response_format``). The reply is validated in any case, and repaired in a refinement loop. A reply
+    that cannot be repaired is an error of the step, which evaluations count.
     """
 
     family: ClassVar[str] = "step"
@@ -38,26 +38,28 @@ class Structured(Part):
     reads: ClassVar[dict[str, Output]] = {"prompt": "json", "revise": "json"}
 
     json_schema: dict[str, Any] = Field(default_factory=dict)
-    """The schema, or the path of a JSON file that holds it; references lead into it only."""
+    """The schema, or the path of a JSON file with it. References must stay inside the schema."""
     pydantic_model: str | None = None
-    """In place of a schema: the name of an entry point of the group ``llmkit.schemas``."""
-    prompt: str = "structured@v1"
+    """Instead of a schema: the name of an entry point of the group ``llmkit.schemas``."""
+    prompt: Annotated[str, PromptRef("question", "schema", optional=["passages"])] = "structured@v1"
     """Prompt with the variables ``question`` and ``schema``; may have ``passages``."""
-    revise: str = "structured-revise@v1"
-    """Prompt that mends, with ``schema`` and ``feedback``; may have question, draft and passages."""
+    revise: Annotated[str, PromptRef("schema", "feedback", optional=["question", "draft", "passages"])] = (
+        "structured-revise@v1"
+    )
+    """Prompt of a repair, with ``schema`` and ``feedback``; may have ``question``, ``draft`` and ``passages``."""
     rounds: int = Field(default=2, ge=0, le=20)
-    """Repairs at most."""
+    """Maximum number of repairs."""
     constrain: bool = True
-    """Whether the model is held to the schema while it writes, where its runtime can."""
+    """Whether generation is constrained to the schema, where the model's runtime can do that."""
     on_failure: Literal["error", "abstain"] = "error"
-    """error: the step fails; abstain: there is no answer, and a note says why."""
+    """error: the step fails; abstain: the step gives no answer, and a note says why."""
     model: ChatModelSpec | None = None
-    """Chat model of this step; the pipeline's where it names none."""
+    """Chat model of this step; null: the pipeline's."""
 
     @model_validator(mode="before")
     @classmethod
-    def _read(cls, values: Any) -> Any:
-        """Put the schema itself in place of a file or a model: it is part of what a run is a run of."""
+    def _load_schema(cls, values: Any) -> Any:
+        """Put the schema itself in place of its file or model: the digest of a run must cover it."""
         if not isinstance(values, Mapping):
             return values
         given, name = values.get("json_schema"), values.get("pydantic_model")
@@ -65,10 +67,10 @@ class Structured(Part):
             if isinstance(given, str):
                 given = read_schema(Path(given).expanduser())
             if isinstance(name, str):
-                made = model_named(name).model_json_schema()
-                if given and given != made:
-                    raise ConfigError(f"json_schema is not that of pydantic_model {name}: leave one of them out")
-                given = made
+                of_model = load_pydantic_model(name).model_json_schema()
+                if given and given != of_model:
+                    raise ConfigError(f"json_schema differs from the schema of pydantic_model {name}: give one of them")
+                given = of_model
         except ConfigError as error:
             raise ValueError(str(error)) from error
         if given is None:
@@ -77,69 +79,59 @@ class Structured(Part):
 
     @field_validator("json_schema")
     @classmethod
-    def _is_a_schema(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _check_schema(cls, value: dict[str, Any]) -> dict[str, Any]:
         try:
             check_schema(value)
         except ConfigError as error:
             raise ValueError(str(error)) from error
         return value
 
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return with_some(value, ("question", "schema"), ("passages",))
-
-    @field_validator("revise")
-    @classmethod
-    def _revise_is_there(cls, value: str) -> str:
-        return with_some(value, ("schema", "feedback"), ("question", "draft", "passages"))
-
     def run(self, state: State, ctx: Context) -> State:
-        """Fill ``state.answer`` with the JSON, on one line; every try goes into the record.
+        """Fill ``state.answer`` with the JSON on one line; every attempt goes into the record.
 
         Raises:
-            DataError: it could not be mended; says what is wrong with the last try.
+            DataError: no attempt was valid; the message names the errors of the best one.
         """
         verifier = JsonSchema(json_schema=self.json_schema)
-        model = model_named(self.pydantic_model) if self.pydantic_model else None
+        model = load_pydantic_model(self.pydantic_model) if self.pydantic_model else None
         schema = json.dumps(self.json_schema, ensure_ascii=False)
-        asking = Asking(ctx, Limits(self.rounds), temperature=None, seed=None)
+        calls = ModelCalls(ctx, Limits(self.rounds), temperature=None, seed=None)
         options = schema_options(ctx.model(self.model), self.json_schema) if self.constrain else {}
 
         def ask(prompt: str, **more: str) -> str:
             nonlocal options
-            values = known_values(state, schema=schema, **more)
+            values = prompt_values(state, schema=schema, **more)
             try:
-                return asking.ask(self.model, prompt, values, options=options)
+                return calls.ask(self.model, prompt, values, options=options)
             except ModelError as error:
                 if not options or error.retryable or "schema" not in str(error).casefold():
                     raise
-                ctx.note(f"the model's runtime does not take the schema: what it writes is only checked ({error})")
+                ctx.note(f"the model's runtime does not accept the schema: replies are not constrained ({error})")
                 options = {}
-                return asking.ask(self.model, prompt, values)
+                return calls.ask(self.model, prompt, values)
 
-        def judge(draft: str) -> Judged:
+        def judge(draft: str) -> Judgement:
             verdict = verifier.verify(draft, state)
             if verdict.score == 1 and model is not None:
-                verdict = _by_model(model, draft)
-            return Judged((("json-schema", verdict),))
+                verdict = _validate_with_model(model, draft)
+            return Judgement((("json-schema", verdict),))
 
         def propose(rounds: Sequence[Round]) -> str:
             last = rounds[-1]
-            return ask(self.revise, draft=last.draft, feedback=last.judged.feedback or "There was no reply.")
+            return ask(self.revise, draft=last.draft, feedback=last.judgement.feedback or "There was no reply.")
 
-        found = loop(ask(self.prompt), judge, propose, asking.spent)
-        kept, value = found.kept, None
-        if kept.judged.accepted:
+        result = run_loop(ask(self.prompt), judge, propose, calls.spending)
+        kept, value = result.kept, None
+        if kept.judgement.accepted:
             value = json_of(kept.draft)
-        asking.close(**found.record, constrained=bool(options), structured=value)
-        if kept.judged.accepted:
+        calls.write_record(**result.record, constrained=bool(options), structured=value)
+        if kept.judgement.accepted:
             text = json.dumps(value, ensure_ascii=False)
             ctx.emit(Event("token", text=text))
             return state.replace(answer=Answer(text))
         why = (
-            f"no JSON of the schema after {len(found.rounds)} tries: {kept.judged.feedback}\n"
-            f"The best try was: {kept.draft[:300]!r}"
+            f"no JSON of the schema after {len(result.rounds)} attempts: {kept.judgement.feedback}\n"
+            f"The best attempt was: {kept.draft[:300]!r}"
         )
         if self.on_failure == "error":
             raise DataError(why)
@@ -147,12 +139,12 @@ class Structured(Part):
         return state.replace(answer=Answer(NO_FORM, abstained=True))
 
 
-def _by_model(model: type[BaseModel], draft: str) -> Verdict:
-    """What the pydantic model says beyond its schema: its own validators."""
+def _validate_with_model(model: type[BaseModel], draft: str) -> Verdict:
+    """Run the validators of the pydantic model, which its schema does not express."""
     try:
         model.model_validate(json_of(draft))
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)[:MOST]
-        told = [f"At {'.'.join(map(str, one['loc'])) or '$'}: {one['msg'][:300]}" for one in details]
-        return Verdict(0.5, tuple(told))
+        details = error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
+        messages = [f"At {'.'.join(map(str, one['loc'])) or '$'}: {one['msg'][:300]}" for one in details]
+        return Verdict(0.5, tuple(messages))
     return Verdict(1.0)

@@ -1,25 +1,27 @@
-"""Self-Refine as a step: feedback, revision, stop (Madaan et al. 2023, arXiv 2303.17651)."""
+"""Step ``refine``: feedback, revision, stop (Self-Refine, Madaan et al. 2023, arXiv 2303.17651)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.steps.model_calls import Asking, answered, known_values, verify, with_some
-from llmkit.prompts import Output
+from llmkit.pipeline.steps.answering.answer import draft_answer
+from llmkit.pipeline.steps.model_calls import ModelCalls, prompt_values
+from llmkit.pipeline.verifiers.verify import run_verifiers
+from llmkit.prompts import Output, PromptRef
 from llmkit.protocols import Context, Verifier
-from llmkit.refine.critique import parse
-from llmkit.refine.loop import Judged, Limits, Round, loop
+from llmkit.refine.critique import parse_critique
+from llmkit.refine.loop import Judgement, Limits, Round, run_loop
 from llmkit.registry import one_of
 from llmkit.types import State
 
 
 class Refine(Part):
-    """Mends the answer: verifiers and a critic say what is wrong, the model revises, the best round is kept."""
+    """Improves the answer: verifiers and a critic judge it, the model revises it, and the best round is kept."""
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "refine"
@@ -28,89 +30,83 @@ class Refine(Part):
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 
     verifiers: tuple[Annotated[Verifier, one_of("verifier")], ...] = ()
-    """Rules that judge a draft; their mean is the score."""
-    feedback: str | None = "feedback@v1"
-    """Prompt of the critic, with question and draft; null: verifiers alone."""
-    revise: str = "revise@v1"
-    """Prompt of the reviser, with feedback, and if it likes draft, question, history and passages."""
+    """Rules that judge a draft; the mean of their scores is its score."""
+    feedback: Annotated[str, PromptRef("draft", optional=["question", "passages"])] | None = "feedback@v1"
+    """Prompt of the critic, with question and draft; null: only verifiers judge."""
+    revise: Annotated[str, PromptRef("feedback", optional=["draft", "question", "passages", "history"])] = "revise@v1"
+    """Prompt of the revision, with feedback; may have draft, question, history and passages."""
     model: ChatModelSpec | None = None
-    """Chat model that revises; the pipeline's where the step names none."""
+    """Chat model that revises; null: the pipeline's."""
     critic: ChatModelSpec | None = None
-    """Chat model that criticises; the one that revises where none is named."""
+    """Chat model of the critic; null: the model that revises."""
     how: Literal["replace", "append"] = "replace"
-    """replace: the reply is the new draft; append: it is put behind the draft it mends."""
+    """replace: the reply is the new draft; append: the reply is added to the end of the draft."""
     of: Literal["best", "last"] = "last"
-    """Which draft is revised: the last one, as in the paper, or the best so far."""
+    """Which draft is revised: the last one, as in the paper, or the best one so far."""
     history: int = Field(default=3, ge=0)
-    """How many earlier rounds the reviser is shown, where its prompt has $history."""
+    """How many earlier rounds the reviser is shown, where its prompt has the variable ``history``."""
     rounds: int = Field(default=3, ge=0, le=100)
-    """Revisions at most; 0: the draft is judged and kept, which is the base to compare with."""
+    """Maximum number of revisions; 0: the draft is judged and kept, as a baseline."""
     patience: int | None = Field(default=2, ge=1)
-    """Rounds in a row without a better score before it stops; null: they do not matter."""
+    """Rounds in a row without a better score before the loop stops; null: scores do not stop it."""
     max_calls: int | None = Field(default=None, ge=1)
-    """Calls of models this step may make."""
+    """Maximum number of model calls of this step."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Tokens in and out; no call begins once they are spent."""
+    """Tokens in and out. No call begins once they are used."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    """Of revisions; null: the model's own. With 0, the same draft and feedback give the same revision."""
+    """Temperature of revisions; null: the model's own. With 0, the same draft and feedback give the same revision."""
     max_reply: int | None = Field(default=None, ge=1)
-    """Longest revision in tokens; null: the model's own."""
+    """Maximum tokens of a revision; null: the model's own limit."""
     seed: int | None = 1
-    """With a temperature: call n is made with seed + n, so that a run can be repeated; null: without a seed."""
+    """With a temperature, call n uses seed + n, so that a run can be repeated; null: no seed."""
 
     @model_validator(mode="after")
-    def _somebody_judges(self) -> Refine:
+    def _check_judges(self) -> Refine:
         if self.feedback is None and not self.verifiers:
-            raise ValueError("nobody judges: give verifiers, or a feedback prompt")
+            raise ValueError("no judge: give verifiers, or a feedback prompt")
         return self
 
-    @field_validator("feedback")
-    @classmethod
-    def _feedback_is_there(cls, value: str | None) -> str | None:
-        return value and with_some(value, ("draft",), ("question", "passages"))
-
-    @field_validator("revise")
-    @classmethod
-    def _revise_is_there(cls, value: str) -> str:
-        return with_some(value, ("feedback",), ("draft", "question", "passages", "history"))
-
     def run(self, state: State, ctx: Context) -> State:
-        """Replace ``state.answer`` by the best round's draft; every round goes into the record."""
+        """Replace ``state.answer`` by the draft of the best round; every round goes into the record."""
         if state.answer is None or state.answer.abstained:
             ctx.note("there is no answer to refine")
             return state
         limits = Limits(self.rounds, self.patience, self.max_calls, self.max_tokens)
-        asking = Asking(ctx, limits, temperature=self.temperature, seed=self.seed, most=self.max_reply)
+        calls = ModelCalls(ctx, limits, temperature=self.temperature, seed=self.seed, max_reply_tokens=self.max_reply)
 
-        def judge(draft: str) -> Judged:
-            verdicts = verify(self.verifiers, draft, state)
-            if self.feedback is None or asking.spent.over():
-                return Judged(verdicts)
-            said = asking.ask(self.critic or self.model, self.feedback, known_values(state, draft=draft))
-            return Judged(verdicts, parse(said), said)
+        def judge(draft: str) -> Judgement:
+            verdicts = run_verifiers(self.verifiers, draft, state)
+            if self.feedback is None or calls.spending.exhausted():
+                return Judgement(verdicts)
+            reply = calls.ask(self.critic or self.model, self.feedback, prompt_values(state, draft=draft))
+            return Judgement(verdicts, parse_critique(reply), reply)
 
         def propose(rounds: Sequence[Round]) -> str:
             base, earlier = self._base(rounds), rounds[max(0, len(rounds) - 1 - self.history) : -1]
-            values = known_values(state, draft=base.draft, feedback=base.judged.feedback, history=_told(earlier))
-            said = asking.ask(self.model, self.revise, values, state.history, sampled=True)
-            return f"{base.draft.rstrip()} {said}" if self.how == "append" and said else said
-
-        found = loop(state.answer.text, judge, propose, asking.spent)
-        unread = sum(one.judged.said is not None and one.judged.critique is None for one in found.rounds)
-        if unread:
-            ctx.note(
-                f"{unread} of {len(found.rounds)} critiques could not be read: they are recorded and changed nothing"
+            values = prompt_values(
+                state, draft=base.draft, feedback=base.judgement.feedback, history=_format_rounds(earlier)
             )
-        asking.close(**found.record)
-        return state if found.kept.n == 0 else state.replace(answer=answered(state, found.kept.draft))
+            reply = calls.ask(self.model, self.revise, values, state.history, sampled=True)
+            return f"{base.draft.rstrip()} {reply}" if self.how == "append" and reply else reply
+
+        result = run_loop(state.answer.text, judge, propose, calls.spending)
+        unreadable = sum(
+            one.judgement.critic_reply is not None and one.judgement.critique is None for one in result.rounds
+        )
+        if unreadable:
+            ctx.note(
+                f"{unreadable} of {len(result.rounds)} critiques could not be read: they are recorded and not used"
+            )
+        calls.write_record(**result.record)
+        return state if result.kept.n == 0 else state.replace(answer=draft_answer(state, result.kept.draft))
 
     def _base(self, rounds: Sequence[Round]) -> Round:
         drafts = [one for one in rounds if one.draft.strip()] or list(rounds)
         if self.of == "last":
             return drafts[-1]
-        return max(drafts, key=lambda one: -1.0 if one.judged.score is None else one.judged.score)
+        return max(drafts, key=lambda one: -1.0 if one.judgement.score is None else one.judgement.score)
 
 
-def _told(rounds: Sequence[Round]) -> str:
-    """Earlier rounds for the reviser."""
-    return "\n\n".join(f"Draft {one.n + 1}:\n{one.draft}\nFeedback:\n{one.judged.feedback}" for one in rounds)
+def _format_rounds(rounds: Sequence[Round]) -> str:
+    """Earlier rounds as text for the reviser."""
+    return "\n\n".join(f"Draft {one.n + 1}:\n{one.draft}\nFeedback:\n{one.judgement.feedback}" for one in rounds)

@@ -1,23 +1,26 @@
-"""Retry with a memory of failures (Reflexion, Shinn et al. 2023, arXiv 2303.11366), as a step."""
+"""Step ``reflexion``: retry with a memory of failures (Reflexion, Shinn et al. 2023, arXiv 2303.11366)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.steps.model_calls import Asking, answered, known_values, verify, with_some
+from llmkit.pipeline.steps.answering.answer import draft_answer
+from llmkit.pipeline.steps.model_calls import ModelCalls, prompt_values
+from llmkit.pipeline.verifiers.verify import run_verifiers
+from llmkit.prompts import PromptRef
 from llmkit.protocols import Context, Verifier
-from llmkit.refine.loop import Judged, Limits, Round, loop
+from llmkit.refine.loop import Judgement, Limits, Round, run_loop
 from llmkit.registry import one_of
 from llmkit.types import State
 
 
 class Reflexion(Part):
-    """Tries again from the beginning, each time with the lessons the model drew from its failures."""
+    """Tries again from the beginning, each time with the lessons that the model drew from its failures."""
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "reflexion"
@@ -25,55 +28,45 @@ class Reflexion(Part):
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 
     verifiers: tuple[Annotated[Verifier, one_of("verifier")], ...] = Field(min_length=1)
-    """Rules that say whether a try has failed, and how."""
-    reflect: str = "reflect@v1"
-    """Prompt that draws a lesson, with question, draft and feedback."""
-    retry: str = "retry@v1"
-    """Prompt of the next try, with question and memory."""
+    """Rules that say whether an attempt failed, and how."""
+    reflect: Annotated[str, PromptRef("draft", "feedback", optional=["question", "passages"])] = "reflect@v1"
+    """Prompt that draws a lesson, with draft and feedback; may have question and passages."""
+    retry: Annotated[str, PromptRef("question", "memory", optional=["passages"])] = "retry@v1"
+    """Prompt of the next attempt, with question and memory; may have passages."""
     model: ChatModelSpec | None = None
-    """Chat model; the pipeline's where the step names none."""
+    """Chat model; null: the pipeline's."""
     memory: int = Field(default=3, ge=1)
-    """How many lessons are kept, the newest."""
+    """How many of the newest lessons are kept."""
     tries: int = Field(default=3, ge=1, le=100)
-    """Further tries at most; each takes two calls."""
+    """Maximum number of further attempts; each takes two calls."""
     max_calls: int | None = Field(default=None, ge=1)
-    """Calls of models this step may make."""
+    """Maximum number of model calls of this step."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Tokens in and out; no try begins once they are spent."""
+    """Tokens in and out. No attempt begins once they are used."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    """Of tries; null: the model's own."""
+    """Temperature of attempts; null: the model's own."""
     seed: int | None = 1
-    """With a temperature: call n is made with seed + n; null where a server takes none."""
-
-    @field_validator("reflect")
-    @classmethod
-    def _reflect_is_there(cls, value: str) -> str:
-        return with_some(value, ("draft", "feedback"), ("question", "passages"))
-
-    @field_validator("retry")
-    @classmethod
-    def _retry_is_there(cls, value: str) -> str:
-        return with_some(value, ("question", "memory"), ("passages",))
+    """With a temperature, call n uses seed + n; null: no seed, for servers that do not accept one."""
 
     def run(self, state: State, ctx: Context) -> State:
-        """Replace ``state.answer`` by the best try; every try and lesson goes into the record."""
+        """Replace ``state.answer`` by the best attempt; every attempt and lesson goes into the record."""
         if state.answer is None or state.answer.abstained:
             ctx.note("there is no answer to try again")
             return state
         limits = Limits(self.tries, calls=self.max_calls, tokens=self.max_tokens, cost=2)
-        asking = Asking(ctx, limits, temperature=self.temperature, seed=self.seed)
+        calls = ModelCalls(ctx, limits, temperature=self.temperature, seed=self.seed)
         lessons: list[str] = []
 
-        def judge(draft: str) -> Judged:
-            return Judged(verify(self.verifiers, draft, state))
+        def judge(draft: str) -> Judgement:
+            return Judgement(run_verifiers(self.verifiers, draft, state))
 
         def propose(rounds: Sequence[Round]) -> str:
             last = rounds[-1]
-            values = known_values(state, draft=last.draft, feedback=last.judged.feedback or "There was no reply.")
-            lessons.append(asking.ask(self.model, self.reflect, values))
+            values = prompt_values(state, draft=last.draft, feedback=last.judgement.feedback or "There was no reply.")
+            lessons.append(calls.ask(self.model, self.reflect, values))
             memory = "\n".join(f"- {lesson}" for lesson in lessons[-self.memory :] if lesson)
-            return asking.ask(self.model, self.retry, known_values(state, memory=memory), state.history, sampled=True)
+            return calls.ask(self.model, self.retry, prompt_values(state, memory=memory), state.history, sampled=True)
 
-        found = loop(state.answer.text, judge, propose, asking.spent)
-        asking.close(**found.record, lessons=lessons)
-        return state if found.kept.n == 0 else state.replace(answer=answered(state, found.kept.draft))
+        result = run_loop(state.answer.text, judge, propose, calls.spending)
+        calls.write_record(**result.record, lessons=lessons)
+        return state if result.kept.n == 0 else state.replace(answer=draft_answer(state, result.kept.draft))

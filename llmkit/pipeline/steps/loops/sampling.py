@@ -1,86 +1,87 @@
-"""Many samples instead of one: the majority's answer, or the best by a rule or a judge."""
+"""Steps ``self-consistency`` and ``best-of-n``: many samples, of which a vote, a rule or a judge picks one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.steps.model_calls import Asking, answered, known_values, verify, with_some
-from llmkit.prompts import Output
+from llmkit.pipeline.steps.answering.answer import draft_answer
+from llmkit.pipeline.steps.model_calls import ModelCalls, prompt_values
+from llmkit.pipeline.verifiers.verify import run_verifiers
+from llmkit.prompts import Output, PromptRef
 from llmkit.protocols import Context, Verifier
-from llmkit.refine.critique import parse
-from llmkit.refine.loop import Judged, Limits, Round, loop
-from llmkit.refine.vote import Rule, majority
+from llmkit.refine.critique import parse_critique
+from llmkit.refine.loop import Judgement, Limits, Round, run_loop
+from llmkit.refine.vote import Rule, majority_vote
 from llmkit.registry import one_of
 from llmkit.types import State
 
-_NAMED = ("question", "passages")
+_AnswerPrompt = Annotated[str, PromptRef("question", optional=["passages"])]
 
 
 class SelfConsistency(Part):
-    """Samples many answers and gives the one that most agree on (Wang et al. 2022, arXiv 2203.11171)."""
+    """Samples many answers and keeps the one that most samples agree on (Wang et al. 2022, arXiv 2203.11171)."""
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "self-consistency"
     needs: ClassVar[frozenset[str]] = frozenset({"question"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 
-    prompt: str = "generate@v1"
-    """Prompt with the variable ``question``."""
+    prompt: _AnswerPrompt = "generate@v1"
+    """Prompt with the variable ``question``; may have ``passages``."""
     model: ChatModelSpec | None = None
-    """Chat model; the pipeline's where the step names none."""
+    """Chat model; null: the pipeline's."""
     samples: int = Field(default=5, ge=1, le=100)
-    """How many answers."""
+    """Number of answers to sample."""
     answer: Rule = "number"
-    """What of a sample counts: number, the last one; last-line; label, the one of `labels` that it names."""
+    """What the vote counts: number (the last one in the sample), last-line, or label (the one of `labels` it names)."""
     labels: tuple[str, ...] = ()
-    """With answer: label, every label there is."""
+    """All labels, with ``answer: label``."""
     temperature: float | None = Field(default=0.7, ge=0, le=2)
-    """Of the samples; null: the model's own."""
+    """Temperature of the samples; null: the model's own."""
     seed: int | None = 1
-    """Sample n is made with seed + n; null where a server takes none."""
+    """Sample n uses seed + n; null: no seed, for servers that do not accept one."""
 
     @property
     def reads(self) -> dict[str, Output]:
-        """Which form of reply the vote is taken on; the last line is one of any."""
+        """The form of reply that the vote reads; any text has a last line."""
         return {} if self.answer == "last-line" else {"prompt": self.answer}
 
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return with_some(value, ("question",), ("passages",))
-
     @model_validator(mode="after")
-    def _has_labels(self) -> SelfConsistency:
+    def _check_labels(self) -> SelfConsistency:
         if (self.answer == "label") != bool(self.labels):
-            raise ValueError("labels belong to answer: label, and it needs them")
+            raise ValueError("labels are needed with answer: label, and only there")
         return self
 
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.answer`` with the first sample that gives the majority's answer."""
-        asking = Asking(ctx, Limits(self.samples), temperature=self.temperature, seed=self.seed)
+        calls = ModelCalls(ctx, Limits(self.samples), temperature=self.temperature, seed=self.seed)
         samples = [
-            asking.ask(self.model, self.prompt, known_values(state), state.history, sampled=True)
+            calls.ask(self.model, self.prompt, prompt_values(state), state.history, sampled=True)
             for _ in range(self.samples)
         ]
-        vote = majority(samples, self.answer, self.labels)
+        vote = majority_vote(samples, self.answer, self.labels)
         if vote.winner is None:
-            ctx.note(f"no sample gives an answer that the rule {self.answer!r} can read: the first one is kept")
-        elif vote.unread:
-            ctx.note(f"{vote.unread} of {self.samples} samples give no answer that can be read and do not vote")
-        asking.close(
-            samples=samples, answer=vote.answer, votes=vote.votes, unread=vote.unread, kept=vote.winner or 0,
+            ctx.note(f"the rule {self.answer!r} can read no answer in any sample: the first sample is kept")
+        elif vote.unreadable:
+            ctx.note(f"{vote.unreadable} of {self.samples} samples have no readable answer and do not vote")
+        calls.write_record(
+            samples=samples,
+            answer=vote.answer,
+            votes=vote.votes,
+            unread=vote.unreadable,
+            kept=vote.winner or 0,
             confidence=vote.share,
-        )  # fmt: skip
-        return state.replace(answer=answered(state, samples[vote.winner or 0]))
+        )
+        return state.replace(answer=draft_answer(state, samples[vote.winner or 0]))
 
 
 class BestOfN(Part):
-    """Samples many answers, without feedback, and keeps the one that verifiers or a judge score highest."""
+    """Samples many answers without feedback and keeps the one that verifiers or a judge score highest."""
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "best-of-n"
@@ -88,54 +89,44 @@ class BestOfN(Part):
     needs: ClassVar[frozenset[str]] = frozenset({"question"})
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 
-    prompt: str = "generate@v1"
-    """Prompt with the variable ``question``."""
+    prompt: _AnswerPrompt = "generate@v1"
+    """Prompt with the variable ``question``; may have ``passages``."""
     model: ChatModelSpec | None = None
-    """Chat model; the pipeline's where the step names none."""
+    """Chat model; null: the pipeline's."""
     samples: int = Field(default=4, ge=1, le=100)
-    """How many answers at most; an answer with which nothing is wrong ends the search."""
+    """Maximum number of answers; an answer that is fully accepted ends the search."""
     verifiers: tuple[Annotated[Verifier, one_of("verifier")], ...] = ()
-    """Rules that score a sample; their mean counts."""
-    judge: str | None = None
-    """Without verifiers: prompt of a judge with question and draft, whose SCORE counts, as in feedback@v1."""
+    """Rules that score a sample; the mean of their scores counts."""
+    judge: Annotated[str, PromptRef("draft", optional=["question", "passages"])] | None = None
+    """Without verifiers: prompt of a judge, with question and draft, whose SCORE counts, as in feedback@v1."""
     critic: ChatModelSpec | None = None
-    """Chat model that judges; the one that answers where none is named."""
+    """Chat model of the judge; null: the model that answers."""
     temperature: float | None = Field(default=0.7, ge=0, le=2)
-    """Of the samples after the first, which is taken with the model's own; null: the model's own for all."""
+    """Temperature of all samples but the first, which uses the model's own; null: the model's own for all."""
     seed: int | None = 1
-    """Sample n is made with seed + n; null where a server takes none."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return with_some(value, ("question",), ("passages",))
-
-    @field_validator("judge")
-    @classmethod
-    def _judge_is_there(cls, value: str | None) -> str | None:
-        return value and with_some(value, ("draft",), _NAMED)
+    """Sample n uses seed + n; null: no seed, for servers that do not accept one."""
 
     @model_validator(mode="after")
-    def _somebody_judges(self) -> BestOfN:
+    def _check_judges(self) -> BestOfN:
         if bool(self.verifiers) == (self.judge is not None):
             raise ValueError("give either verifiers or a judge's prompt")
         return self
 
     def run(self, state: State, ctx: Context) -> State:
-        """Fill ``state.answer`` with the sample of the highest score, of equals the first."""
+        """Fill ``state.answer`` with the sample of the highest score; of equal scores the first."""
         limits = Limits(self.samples - 1, needs_critique=False)
-        asking = Asking(ctx, limits, temperature=self.temperature, seed=self.seed)
+        calls = ModelCalls(ctx, limits, temperature=self.temperature, seed=self.seed)
 
-        def judge(draft: str) -> Judged:
+        def judge(draft: str) -> Judgement:
             if self.judge is None:
-                return Judged(verify(self.verifiers, draft, state))
-            said = asking.ask(self.critic or self.model, self.judge, known_values(state, draft=draft))
-            return Judged(critique=parse(said), said=said)
+                return Judgement(run_verifiers(self.verifiers, draft, state))
+            reply = calls.ask(self.critic or self.model, self.judge, prompt_values(state, draft=draft))
+            return Judgement(critique=parse_critique(reply), critic_reply=reply)
 
         def propose(rounds: Sequence[Round]) -> str:
-            return asking.ask(self.model, self.prompt, known_values(state), state.history, sampled=True)
+            return calls.ask(self.model, self.prompt, prompt_values(state), state.history, sampled=True)
 
-        first = asking.ask(self.model, self.prompt, known_values(state), state.history)
-        found = loop(first, judge, propose, asking.spent)
-        asking.close(**found.record)
-        return state.replace(answer=answered(state, found.kept.draft))
+        first = calls.ask(self.model, self.prompt, prompt_values(state), state.history)
+        result = run_loop(first, judge, propose, calls.spending)
+        calls.write_record(**result.record)
+        return state.replace(answer=draft_answer(state, result.kept.draft))

@@ -1,24 +1,25 @@
-"""A follow-up question made to stand on its own, so that retrieval can find what it is about."""
+"""Step ``condense``: rewrites a follow-up question so that it can be searched for without its conversation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from llmkit import prompts
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.quiet import ask_quietly
+from llmkit.pipeline.steps.model_calls import ask_quietly
+from llmkit.prompts import PromptRef
 from llmkit.protocols import Context
 from llmkit.types import Message, State
 
-_LONGEST = 4  # times as long as the question and the one before it: beyond that it is no rewritten question
+_MAX_GROWTH = 4  # a reply longer than this many times the question and the one before it is no rewritten question
 
 
 class Condense(Part):
-    """Puts a question that stands alone in place of a follow-up; a conversation's first question stays as it is."""
+    """Replaces a follow-up question by one that stands alone. The first question of a conversation is not changed."""
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "condense"
@@ -27,44 +28,39 @@ class Condense(Part):
     gives: ClassVar[frozenset[str]] = frozenset({"question"})
 
     by: Literal["words", "model"] = "words"
-    """words: the questions before it are put in front of it, no model is asked; model: a chat model rewrites it."""
+    """words: earlier questions are put in front of it, without a model; model: a chat model rewrites it."""
     turns: int = Field(default=1, ge=1)
-    """How many earlier questions are put in front, by words; how many turns the model is shown."""
-    prompt: str = "condense@v1"
+    """With words, how many earlier questions are put in front; with model, how many turns the model is shown."""
+    prompt: Annotated[str, PromptRef("conversation", "question")] = "condense@v1"
     """Prompt with the variables ``conversation`` and ``question``."""
     model: ChatModelSpec | None = None
-    """Chat model of this step; the pipeline's where it names none."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, ("conversation", "question"))
+    """Chat model of this step; null: the pipeline's."""
 
     def run(self, state: State, ctx: Context) -> State:
-        """Change ``state.question``; what was asked stays in the record."""
+        """Replace ``state.question``; the original question goes into the record."""
         if not any(turn.role == "user" for turn in state.history):
             return state
-        question = self._by_model(state, ctx) if self.by == "model" else self._by_words(state)
+        question = self._rewrite(state, ctx) if self.by == "model" else self._prepend_earlier(state)
         ctx.record(asked=state.question, condensed=question)
         return state.replace(question=question)
 
-    def _by_words(self, state: State) -> str:
-        asked = [turn.content.strip() for turn in state.history if turn.role == "user"]
-        return " ".join([*asked[-self.turns :], state.question])
+    def _prepend_earlier(self, state: State) -> str:
+        earlier = [turn.content.strip() for turn in state.history if turn.role == "user"]
+        return " ".join([*earlier[-self.turns :], state.question])
 
-    def _by_model(self, state: State, ctx: Context) -> str:
+    def _rewrite(self, state: State, ctx: Context) -> str:
         recent = state.history[-2 * self.turns :]
-        values = {"conversation": spoken(recent), "question": state.question}
-        said = ask_quietly(ctx.model(self.model), ctx.prompt(self.prompt).render(values), ctx)
-        line = said.strip().strip('"').strip()
-        before = max((len(turn.content) for turn in recent if turn.role == "user"), default=0)
-        if not line or "\n" in line or len(line) > _LONGEST * (len(state.question) + before):
-            ctx.note("the model did not rewrite the follow-up question: it is searched for as it was asked")
-            ctx.record(raw=said)
+        values = {"conversation": format_turns(recent), "question": state.question}
+        reply = ask_quietly(ctx.model(self.model), ctx.prompt(self.prompt).render(values), ctx)
+        line = reply.strip().strip('"').strip()
+        longest = max((len(turn.content) for turn in recent if turn.role == "user"), default=0)
+        if not line or "\n" in line or len(line) > _MAX_GROWTH * (len(state.question) + longest):
+            ctx.note("the model did not rewrite the follow-up question: the question is searched for as it was asked")
+            ctx.record(raw=reply)
             return state.question
         return line
 
 
-def spoken(turns: Sequence[Message]) -> str:
+def format_turns(turns: Sequence[Message]) -> str:
     """Turns as text: ``User: …``, ``Assistant: …``."""
     return "\n".join(f"{turn.role.capitalize()}: {' '.join(turn.content.split())}" for turn in turns)

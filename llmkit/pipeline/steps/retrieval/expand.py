@@ -1,4 +1,4 @@
-"""Growing passages as a step."""
+"""Step ``expand``: adds surrounding text to passages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from llmkit.types import State
 
 
 class Expand(Part):
-    """Small passages are found best, larger ones are read best: every hit grows into its surroundings.
+    """Adds the surroundings of each hit: small passages are easier to find, larger ones are easier to answer from.
 
-    Passages that touch become one, with the best score; no chunk is in two of them. Citations point to the exact place
-    as ever: a passage is a run of its document's text.
+    Passages that touch are merged and keep the best score, so no chunk is in two passages. Citations stay exact,
+    because an expanded passage is still a run of its document's text.
     """
 
     family: ClassVar[str] = "step"
@@ -25,25 +25,26 @@ class Expand(Part):
     gives: ClassVar[frozenset[str]] = frozenset({"hits"})
 
     to: Reach = "window"
-    """window: the neighbouring passages; section: all under the same heading; document: all of it."""
+    """window: the neighbouring passages; section: all passages under the same heading; document: the whole document."""
     window: int = Field(default=1, ge=0, le=100)
-    """Of window: how many neighbours on either side."""
+    """With window, how many neighbours on either side."""
     budget: int = Field(default=1024, ge=1)
-    """Most tokens of a grown passage, as the encoder counts; the nearest surroundings come first."""
+    """Maximum tokens of an expanded passage, as the encoder counts. The nearest surroundings are added first."""
 
     def run(self, state: State, ctx: Context) -> State:
-        """Replace ``state.hits`` by the passages they have grown into."""
-        found = expand(ctx.knowledge, state.hits, self.to, self.window, self.budget)
-        if found.cut:
+        """Replace ``state.hits`` by the expanded passages."""
+        expanded = expand(ctx.knowledge, state.hits, self.to, self.window, self.budget)
+        if expanded.cut:
             ctx.note(
-                f"{found.cut} of {len(found.hits)} passages were not grown to their whole {self.to}: "
+                f"{expanded.cut} of {len(expanded.hits)} passages were not expanded to their whole {self.to}: "
                 f"the budget is {self.budget} tokens"
             )
         ctx.record(
-            merged=found.merged,
-            cut=found.cut,
+            merged=expanded.merged,
+            cut=expanded.cut,
             hits=[
-                {"chunk": h.chunk.id, "start": h.chunk.start, "end": h.chunk.end, "score": h.score} for h in found.hits
+                {"chunk": hit.chunk.id, "start": hit.chunk.start, "end": hit.chunk.end, "score": hit.score}
+                for hit in expanded.hits
             ],
         )
-        return state.replace(hits=tuple(found.hits))
+        return state.replace(hits=tuple(expanded.hits))

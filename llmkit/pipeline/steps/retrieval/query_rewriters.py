@@ -1,43 +1,38 @@
-"""Rewriters: a chat model makes other queries of a question. The question itself is always searched for too.
+"""Query rewriters: a chat model writes more queries for a question, which are searched for besides the question.
 
-What the model says is data: lines are taken by their number, everything else is left out, counts and lengths are
-capped, and a reply that holds nothing usable changes nothing but is told.
+The reply of the model is untrusted data. Only its numbered lines are used, their number and length are limited, and a
+reply without a usable line adds a note and no query.
 """
 
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from llmkit import prompts
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
-from llmkit.pipeline.quiet import ask_quietly
-from llmkit.prompts import Output
+from llmkit.pipeline.steps.model_calls import ask_quietly
+from llmkit.prompts import Output, PromptRef
 from llmkit.protocols import Context, Rewritten
 
 _NUMBERED = re.compile(r"^[ \t]*(\d{1,2})[.):][ \t]+(\S.*?)[ \t]*$", re.MULTILINE)
 _MARKUP = " \t\"'*_`“”‘’«»"
+_QuestionPrompt = Annotated[str, PromptRef("question")]
+_CountPrompt = Annotated[str, PromptRef("question", "count")]
 
 
-class _Asking(Part):
-    """The fields that all rewriters share."""
+class _ModelRewriter(Part):
+    """The fields and the model call that all rewriters share."""
 
     family: ClassVar[str] = "rewriter"
-    variables: ClassVar[tuple[str, ...]] = ("question",)
     reads: ClassVar[dict[str, Output]] = {"prompt": "lines"}
 
     model: ChatModelSpec | None = None
-    """Chat model of this rewriter; the pipeline's where it names none."""
+    """Chat model of this rewriter; null: the pipeline's."""
     max_chars: int = Field(default=300, ge=20, le=4000)
-    """Longest query that is taken from the model; a longer one is left out and told."""
-
-    @field_validator("prompt", check_fields=False)
-    @classmethod
-    def _prompt_is_there(cls, value: str) -> str:
-        return prompts.with_variables(value, cls.variables)
+    """Maximum characters of a query; a longer one is left out, with a note."""
 
     def _ask(self, prompt: str, question: str, ctx: Context, **more: str) -> str:
         messages = ctx.prompt(prompt).render({"question": question, **more})
@@ -45,43 +40,42 @@ class _Asking(Part):
         ctx.record(rewriter=self.type, rewriter_said=text[:4000])
         return text
 
-    def _queries(self, text: str, question: str, most: int, ctx: Context) -> tuple[str, ...]:
-        """The numbered lines of a reply that are queries of their own."""
-        found = numbered_lines(text)
-        fitting = [line for line in found if len(line) <= self.max_chars]
-        if len(fitting) < len(found):
+    def _queries(self, text: str, question: str, limit: int, ctx: Context) -> tuple[str, ...]:
+        """The numbered lines of a reply that differ from the question, at most `limit`."""
+        lines = numbered_lines(text)
+        fitting = [line for line in lines if len(line) <= self.max_chars]
+        if len(fitting) < len(lines):
             ctx.note(
-                f"{len(found) - len(fitting)} rewritten queries were longer than {self.max_chars} characters: left out"
+                f"{len(lines) - len(fitting)} rewritten queries were longer than {self.max_chars} characters: left out"
             )
         new = list(dict.fromkeys(line for line in fitting if line.casefold() != question.casefold()))
         if not new:
-            ctx.note(f"the model's reply to {self.type} holds no usable query: only the question was searched for")
-        return tuple(new[:most])
+            ctx.note(f"the model's reply to {self.type} contains no usable query: only the question was searched for")
+        return tuple(new[:limit])
 
 
-class MultiQuery(_Asking):
-    """The question in other words, several times; the rankings are fused."""
+class MultiQuery(_ModelRewriter):
+    """Rephrases the question several times; the rankings are fused."""
 
     type: ClassVar[str] = "multi-query"
-    variables: ClassVar[tuple[str, ...]] = ("question", "count")
 
-    prompt: str = "multi-query@v1"
+    prompt: _CountPrompt = "multi-query@v1"
     """Prompt with the variables ``question`` and ``count``."""
     queries: int = Field(default=3, ge=1, le=10)
-    """How many other wordings are asked for and taken, at most."""
+    """Number of rephrased questions to ask for, and the maximum that is used."""
 
     def rewrite(self, question: str, ctx: Context) -> Rewritten:
-        """Other wordings."""
+        """Rephrased questions."""
         text = self._ask(self.prompt, question, ctx, count=str(self.queries))
         return Rewritten(queries=self._queries(text, question, self.queries, ctx))
 
 
-class StepBack(_Asking):
-    """A more general question, whose answer holds the background (Zheng et al. 2023)."""
+class StepBack(_ModelRewriter):
+    """Asks a more general question, whose answer gives the background (Zheng et al. 2023, arXiv 2310.06117)."""
 
     type: ClassVar[str] = "step-back"
 
-    prompt: str = "step-back@v1"
+    prompt: _QuestionPrompt = "step-back@v1"
     """Prompt with the variable ``question``."""
 
     def rewrite(self, question: str, ctx: Context) -> Rewritten:
@@ -89,16 +83,15 @@ class StepBack(_Asking):
         return Rewritten(queries=self._queries(self._ask(self.prompt, question, ctx), question, 1, ctx))
 
 
-class Decompose(_Asking):
-    """The smaller questions a question is made of, each searched for."""
+class Decompose(_ModelRewriter):
+    """Splits the question into smaller questions, each of which is searched for."""
 
     type: ClassVar[str] = "decompose"
-    variables: ClassVar[tuple[str, ...]] = ("question", "count")
 
-    prompt: str = "decompose@v1"
+    prompt: _CountPrompt = "decompose@v1"
     """Prompt with the variables ``question`` and ``count``."""
     queries: int = Field(default=4, ge=1, le=10)
-    """How many smaller questions are taken, at most."""
+    """Maximum number of smaller questions."""
 
     def rewrite(self, question: str, ctx: Context) -> Rewritten:
         """Smaller questions."""
@@ -106,32 +99,33 @@ class Decompose(_Asking):
         return Rewritten(queries=self._queries(text, question, self.queries, ctx))
 
 
-class HyDE(_Asking):
-    """A passage that would answer the question, made up; what is near to it is found (Gao et al. 2022).
+class HyDE(_ModelRewriter):
+    """Writes a hypothetical passage that answers the question, and searches near it.
 
-    The passage is only searched with: it is never shown, cited or answered from.
+    The hypothetical passage is only a query: it is never shown, cited or answered from (Gao et al. 2022,
+    arXiv 2212.10496).
     """
 
     type: ClassVar[str] = "hyde"
     reads: ClassVar[dict[str, Output]] = {"prompt": "text"}
 
-    prompt: str = "hyde@v1"
+    prompt: _QuestionPrompt = "hyde@v1"
     """Prompt with the variable ``question``."""
     passages: int = Field(default=1, ge=1, le=8)
-    """How many passages are made up, one call each; worth more than one with a temperature above 0."""
+    """Number of hypothetical passages, one call each. More than one is useful with a temperature above 0."""
     max_chars: int = Field(default=2000, ge=20, le=8000)
-    """Longest passage; a longer one is cut there, and where the encoder stops reading."""
+    """Maximum characters of a passage. A longer one is truncated, there and at the encoder's maximum input."""
 
     def rewrite(self, question: str, ctx: Context) -> Rewritten:
         """Hypothetical passages."""
         texts = [" ".join(self._ask(self.prompt, question, ctx).split()) for _ in range(self.passages)]
-        found = tuple(dict.fromkeys(text[: self.max_chars].rstrip() for text in texts if re.search(r"\w", text)))
-        if not found:
-            ctx.note("the model made up no passage: only the question was searched for")
-        return Rewritten(passages=found)
+        passages = tuple(dict.fromkeys(text[: self.max_chars].rstrip() for text in texts if re.search(r"\w", text)))
+        if not passages:
+            ctx.note("the model wrote no passage: only the question was searched for")
+        return Rewritten(passages=passages)
 
 
 def numbered_lines(text: str) -> list[str]:
-    """The texts of lines such as ``1. …`` or ``2) …``, marks around them left out; other lines are no queries."""
+    """The texts of lines such as ``1. …`` or ``2) …``, without quotes and Markdown around them."""
     lines = (match.group(2).strip(_MARKUP) for match in _NUMBERED.finditer(text))
     return [line for line in lines if re.search(r"\w", line)]

@@ -1,4 +1,4 @@
-"""Reranking as a step."""
+"""Step ``rerank``: reorders passages by a reranker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmkit.types import State
 
 
 class Rerank(Part):
-    """Reads the question beside every passage that was found and keeps the best."""
+    """Scores the question with every retrieved passage and keeps the best passages."""
 
     family: ClassVar[str] = "step"
     type: ClassVar[str] = "rerank"
@@ -21,21 +21,21 @@ class Rerank(Part):
     gives: ClassVar[frozenset[str]] = frozenset({"hits"})
 
     k: int = Field(default=5, ge=1)
-    """How many passages are kept."""
+    """Number of passages to keep."""
     reranker: Annotated[Reranker, one_of("reranker")]
-    """What reads them: a mapping with 'type' and 'model'."""
+    """The reranker: a mapping with 'type' and 'model'."""
 
     def run(self, state: State, ctx: Context) -> State:
-        """Replace ``state.hits`` by the best of them; ``state.retrieved`` stays what was found."""
+        """Replace ``state.hits`` by the best of them; ``state.retrieved`` keeps the retrieved passages."""
         if not state.hits:
             ctx.note("no passages were found: there is nothing to rerank")
             return state
         queries, hits = [state.question], [state.hits]
-        count = getattr(self.reranker, "cut", None)
-        cut = count(queries, hits) if count is not None else 0
+        count_truncated = getattr(self.reranker, "cut", None)
+        cut = count_truncated(queries, hits) if count_truncated is not None else 0
         if cut:
             ctx.note(
-                f"{cut} of {len(state.hits)} passages are longer than the reranker reads: their ends did not count"
+                f"{cut} of {len(state.hits)} passages are longer than the reranker's input: their ends were not read"
             )
         (kept,) = self.reranker.rerank_all(queries, hits, self.k)
         ctx.record(

@@ -1,4 +1,4 @@
-"""Retrieval as a step."""
+"""Step ``retrieve``: finds passages in the knowledge base."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class Retrieve(Part):
     gives: ClassVar[frozenset[str]] = frozenset({"hits"})
 
     k: int = Field(default=10, ge=1, le=10_000)
-    """How many passages."""
+    """Number of passages."""
     retriever: Annotated[Retriever, one_of("retriever")] = Field(default="hybrid", validate_default=True)
-    """How they are found: dense, bm25, hybrid, mmr, or a mapping with 'type'."""
+    """The retriever: dense, bm25, hybrid, mmr, or a mapping with 'type'."""
     where: WhereField | None = None
-    """Only passages whose metadata pass this filter: ``type == "pdf" and page >= 3``."""
+    """Filter on metadata, as in ``type == "pdf" and page >= 3``."""
     rewriter: Annotated[Rewriter, one_of("rewriter")] | None = None
-    """What else is searched for: multi-query, hyde, step-back, decompose, or a mapping with 'type'."""
+    """Adds queries to the question: multi-query, hyde, step-back, decompose, or a mapping with 'type'."""
 
     def run(self, state: State, ctx: Context) -> State:
         """Fill ``state.hits`` and ``state.retrieved``, best first."""
         kb = ctx.knowledge
         question, cut = fit_query(kb.encoder, state.question)
         if cut:
-            ctx.note(f"the question is longer than the encoder reads: its last {cut} tokens were not searched for")
-        more = self.rewriter.rewrite(state.question, ctx) if self.rewriter is not None else Rewritten()
-        hits, rankings = search(kb, self.retriever, question, more, self.k, self.where)
+            ctx.note(f"the question is longer than the encoder's input: its last {cut} tokens were not searched for")
+        rewritten = self.rewriter.rewrite(state.question, ctx) if self.rewriter is not None else Rewritten()
+        hits, rankings = search(kb, self.retriever, question, rewritten, self.k, self.where)
         kind, best = getattr(self.retriever, "type", ""), hits[0].chunk.text if hits else ""
-        if kind != "bm25" and (hole := unread(kb.encoder, question, best, mixed=kind == "hybrid")):
-            ctx.note(hole)
+        if kind != "bm25" and (warning := unread(kb.encoder, question, best, mixed=kind == "hybrid")):
+            ctx.note(warning)
         for text in kb.take_notes():
             ctx.note(text)
         ctx.record(
@@ -55,6 +55,6 @@ class Retrieve(Part):
         if self.rewriter is not None:
             ctx.record(
                 queries=[{"query": one.query, "hits": [hit.chunk.id for hit in one.hits]} for one in rankings],
-                hypothetical=list(more.passages),
+                hypothetical=list(rewritten.passages),
             )
         return state.replace(hits=tuple(hits), retrieved=tuple(hits))

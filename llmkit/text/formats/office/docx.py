@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from llmkit.extras import optional
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable, count
@@ -26,7 +27,8 @@ def read(content: Content) -> Draft:
     Raises:
         Unreadable: The package is damaged.
     """
-    import docx
+    with optional():
+        import docx
 
     draft = Draft()
     try:

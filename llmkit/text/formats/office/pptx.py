@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from llmkit.extras import optional
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable, count
@@ -18,7 +19,8 @@ def read(content: Content) -> Draft:
     Raises:
         Unreadable: The package is damaged.
     """
-    import pptx
+    with optional():
+        import pptx
 
     draft = Draft()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmkit.extras import optional
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable
@@ -13,7 +14,8 @@ def read(content: Content) -> Draft:
     Raises:
         Unreadable: The control words are damaged.
     """
-    from striprtf.striprtf import rtf_to_text
+    with optional():
+        from striprtf.striprtf import rtf_to_text
 
     try:
         text: str = rtf_to_text(content.data.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from llmkit.extras import optional
 from llmkit.text.formats.content import Content
 from llmkit.text.formats.draft import Draft
 from llmkit.text.formats.limits import Unreadable, count
@@ -21,7 +22,8 @@ def read(content: Content) -> Draft:
     Raises:
         Unreadable: The package is damaged.
     """
-    import openpyxl
+    with optional():
+        import openpyxl
 
     draft = Draft()
     file = package(content, draft)

@@ -15,7 +15,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
-from llmkit.pipeline.run_context import MODEL
+from llmkit.pipeline.run_context import CURRENT_MODEL
 from llmkit.pipeline.telemetry import spans
 
 _SECONDS = tuple(0.01 * 2**n for n in range(14))  # the buckets of the conventions, as those of tokens
@@ -50,7 +50,7 @@ class ModelCalls(BaseCallbackHandler):
 
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **_: Any) -> None:
         """A call begins."""
-        provider, name = spans.split(MODEL.get() or "unknown")
+        provider, name = spans.split(CURRENT_MODEL.get() or "unknown")
         about = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": provider, "gen_ai.request.model": name}
         self._running[run_id] = time.perf_counter(), about
         self._silent.add(run_id)

@@ -7,7 +7,7 @@ from typing import Any
 from llmkit.types import Citation
 
 
-def citation_row(citation: Citation) -> dict[str, Any]:
+def citation_to_json(citation: Citation) -> dict[str, Any]:
     """A citation; offsets count code points of the document's text."""
     return {
         "n": citation.n,

@@ -14,7 +14,7 @@ from llmkit.types import Hit
 _QUOTED = 200  # characters of a sentence in a note
 
 
-def speaking(tool: Tool, output: Output, first: int, most: int, tools: Iterable[str]) -> list[dict[str, Any]]:
+def find_instructions(tool: Tool, output: Output, first: int, most: int, tools: Iterable[str]) -> list[dict[str, Any]]:
     """The places of a result that speak to the assistant, as JSON values for the record.
 
     Args:
@@ -43,7 +43,7 @@ def speaking(tool: Tool, output: Output, first: int, most: int, tools: Iterable[
     ]  # fmt: skip
 
 
-def told(trace: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def instruction_notes(trace: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A note for each result of a trace that speaks to the assistant; the same sentence once."""
     seen = set()
     for entry in trace:
@@ -55,7 +55,9 @@ def told(trace: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 yield f"{place} speaks to the assistant ({one['why']}): {said}"
 
 
-def taken(text: str, question: str, hits: Sequence[Hit], trace: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def tainted_sentences(
+    text: str, question: str, hits: Sequence[Hit], trace: Sequence[Mapping[str, Any]]
+) -> tuple[str, ...]:
     """The sentences of an answer with names, numbers or addresses that only text speaking to the assistant holds."""
     only = {token for entry in trace for one in entry.get("addressed", ()) for token in one["only"]}
     if not only:

@@ -1,0 +1,63 @@
+"""Arguments that mean many things: a lone string is refused by name, or taken as one item.
+
+Python lets a string stand wherever a sequence of strings is expected, as a sequence of its letters. Every public
+function that takes many texts, ids or paths therefore calls one of the two functions below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from llmkit.errors import DataError
+
+Item = TypeVar("Item")
+
+
+def many(items: Sequence[Item], name: str) -> Sequence[Item]:
+    """Return `items` unchanged if it is a sequence of several things.
+
+    Use it where the result has one entry for each item, so that one item and a list of one must not be confused.
+
+    Args:
+        items: what the caller gave.
+        name: the parameter, for the message.
+
+    Raises:
+        DataError: `items` is one string, bytes or a path, or a thing without a length.
+    """
+    if isinstance(items, str | bytes | Path):
+        shown = repr(items if len(str(items)) <= 40 else str(items)[:40] + "…")
+        raise DataError(f"{name} takes a list, and {shown} is one item: write {name}=[{shown}]")
+    if not hasattr(items, "__len__"):
+        raise DataError(f"{name} takes a list, not {type(items).__name__}: write list(…) around it")
+    return items
+
+
+def many_texts(texts: Sequence[str], name: str) -> Sequence[str]:
+    """Like :func:`many`, and every item must be a string.
+
+    Raises:
+        DataError: `texts` is one string, or an item is something else; the message gives its position.
+    """
+    many(texts, name)
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"{name}[{position}] is {type(text).__name__}, not a text: {name} takes a list of strings")
+    return texts
+
+
+def one_or_many(items: str | Path | Iterable[Item], name: str) -> list[Item]:
+    """A list of the items; one string or path is a list of one.
+
+    Use it where the result does not depend on how the items were given: ids to delete, folders to read.
+
+    Raises:
+        DataError: `items` cannot be iterated over.
+    """
+    if isinstance(items, str | bytes | Path):
+        return [items]  # type: ignore[list-item]
+    if not isinstance(items, Iterable):
+        raise DataError(f"{name} takes one item or a list of items, not {type(items).__name__}")
+    return list(items)

@@ -1,0 +1,63 @@
+"""Public names of a package, imported when they are first used (PEP 562).
+
+A package's ``__init__`` lists its names once for type checkers, under ``TYPE_CHECKING``, and once in a table::
+
+    __getattr__, __dir__, __all__ = lazy_names(__name__, {"retrieve": ["Retrieve"]})
+
+so that ``import llmkit.retrieval`` costs nothing, and ``from llmkit.retrieval import BM25`` imports one module.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # typing itself is imported by nothing here: every package imports this module
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+def lazy_names(
+    package: str, table: Mapping[str, Sequence[str]], *, moved: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` and ``__all__`` of a package.
+
+    Args:
+        package: its ``__name__``.
+        table: public names by the module that defines them: relative to the package, or absolute if it starts
+            with ``llmkit.``.
+        moved: names that were here in an earlier release, by the module that has them now; they still load, with a
+            DeprecationWarning.
+    """
+    home = {name: module for module, names in table.items() for name in names}
+    names = sorted(home)
+
+    def load(name: str) -> object:
+        if moved and name in moved:
+            return _moved(package, name, moved[name])
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}" + _hint(name, names))
+        module = home[name]
+        absolute = module if module.startswith("llmkit.") else f"{package}.{module}"
+        return getattr(import_module(absolute), name)
+
+    return load, lambda: names, names
+
+
+def _moved(package: str, name: str, module: str) -> object:
+    """A name from its new place, with a warning that says the line to write."""
+    import warnings
+
+    warnings.warn(
+        f"{package}.{name} has moved and will be removed in the next release: write `from {module} import {name}`",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return getattr(import_module(module), name)
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    """``; did you mean 'BM25'?`` where a public name is near, empty otherwise. Dunder names are Python's own."""
+    from difflib import get_close_matches
+
+    near = [] if name.startswith("_") else get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
