@@ -235,7 +235,7 @@ def query(path: Path, data: Path) -> dict:
         for at in range(rounds):
             some = questions[(at * batch) % (len(questions) - batch) :][:batch]
             begun = time.perf_counter()
-            kb.search_vectors(some, 10)
+            kb.search_dense(some, 10)
             found.append(1000 * (time.perf_counter() - begun))
         return found
 
@@ -244,7 +244,7 @@ def query(path: Path, data: Path) -> dict:
     one, many = times(1, 400), times(64, 15)
     after = memory()
     asked = questions[:300]
-    found = [set(rows.tolist()) for rows, _ in kb.search_vectors(asked, 10)]
+    found = [set(rows.tolist()) for rows, _ in kb.search_dense(asked, 10)]
     _, true = kb.index.search(asked, 10, exact=True)
     hits = [len(a & set(b.tolist())) / 10 for a, b in zip(found, true, strict=True)]
     filtered = {}

@@ -117,7 +117,7 @@ def deletes(folder: Path, sizes: list[int], count: int) -> None:
             kb.add(document(name, 0) for name in range(size))
         with KnowledgeBase.open(path) as kb:
             begun = time.perf_counter()
-            kb.search_text(["x"], 1)
+            kb.search_bm25(["x"], 1)
             kb.index.search(np.ones((1, kb.dim), dtype=np.float32) / np.sqrt(kb.dim), 1)
             opened = time.perf_counter() - begun
             taken, busy = [], []

@@ -66,7 +66,7 @@ def tell(path: Path, told: Path) -> None:
         (path / "lexical" / "meta.json").write_text("damaged")
         for number in range(3):  # the log of SQLite is folded in when a session ends
             with KnowledgeBase.open(path) as kb:
-                kb.search_text(["bridge"], 3)
+                kb.search_bm25(["bridge"], 3)
                 kb.add([Document(f"s{number}", f"Session {number} and its lantern.")])
                 note.write(f"{kb.generation}\n")
 

@@ -38,7 +38,7 @@ def world(tmp_path, monkeypatch):
     kb = KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder())
     kb.add([Document(row["id"], row["text"], row["title"]) for row in rows])
     with kb.as_reader("hr") as view:
-        view.search_text(["gadget"], 3)  # a reader's index has its words too
+        view.search_bm25(["gadget"], 3)  # a reader's index has its words too
     install(monkeypatch)
     task = make_task(tmp_path / "world", knowledge="pipeline")
     planned = plan(make_pipeline(knowledge=str(tmp_path / "kb")), task, tmp_path / "runs")

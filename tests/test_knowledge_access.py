@@ -373,7 +373,7 @@ def test_the_last_bit_of_a_cosine_does_not_depend_on_what_stands_beside(tmp_path
             kb.add(Document(f"d{n}", f"allowed {n:06}") for n in range(25))
             with kb.as_reader("") as view:
                 queries = view.encoder.encode_queries([f"query {n:06}" for n in range(30)])
-                some = [*view.search_vectors(queries, 20), *view.search_vectors(queries[:1], 20)]
+                some = [*view.search_dense(queries, 20), *view.search_dense(queries[:1], 20)]
                 found.append([([view.chunks([row])[0].id for row in rows], scores.tobytes()) for rows, scores in some])
                 every = kb.index.vectors(kb.catalog.live_rows(kb.generation))
                 found.append((queries @ every.T)[:, -25:].tobytes())

@@ -42,7 +42,7 @@ def best(base, query="pump 11 of hall 121"):
 
 
 def words(base):
-    return [row.tolist() for row, _ in base.search_text(["pump 11 week 18"], 3)]
+    return [row.tolist() for row, _ in base.search_bm25(["pump 11 week 18"], 3)]
 
 
 def test_every_passage_is_encoded_anew_in_one_generation_and_older_ones_stay(kb):

@@ -105,7 +105,7 @@ def test_an_encoder_that_breaks_its_promise_is_stopped_when_writing_and_when_ask
 def test_queries_that_are_no_unit_vectors_are_refused(kb, queries):
     kb.add([Document("one", "first words")])
     with pytest.raises(KnowledgeError, match="the encoder of the queries gave vectors"):
-        kb.search_vectors(queries.astype(np.float32), 3)
+        kb.search_dense(queries.astype(np.float32), 3)
 
 
 def test_add_says_what_it_left_out_or_stored_under_another_name(kb):
@@ -125,8 +125,8 @@ def fail(*_):
 
 
 def found(kb, query):
-    ((words, _),) = kb.search_text([query], 5)
-    ((near, _),) = kb.search_vectors(kb.encoder.encode_queries([query]), 5)
+    ((words, _),) = kb.search_bm25([query], 5)
+    ((near, _),) = kb.search_dense(kb.encoder.encode_queries([query]), 5)
     return {chunk.document for chunk in kb.chunks(words)}, {chunk.document for chunk in kb.chunks(near)}
 
 
@@ -235,7 +235,7 @@ def test_on_a_disk_for_reading_only_the_words_are_verified_without_opening_them(
         assert verify(kb) == []  # nothing was ever written
         kb.add([Document("one", "first words"), Document("two", "second words")])
         kb.delete(["one"])
-        kb.as_reader([]).search_text(["words"], 1)
+        kb.as_reader([]).search_bm25(["words"], 1)
         assert verify(kb) == []
         (view,) = (path / "lexical" / "views").iterdir()
         next(view.glob("*.term")).unlink()
@@ -285,8 +285,8 @@ def answers(path, words_best=3):
     """Everything that a reader may be told."""
     with KnowledgeBase.open(path) as kb:
         texts = [document.text for document in kb.catalog.documents("died IS NULL ORDER BY id")]
-        near = kb.search_vectors(kb.encoder.encode_queries(texts), 3)
-        words = kb.search_text(texts, words_best)
+        near = kb.search_dense(kb.encoder.encode_queries(texts), 3)
+        words = kb.search_bm25(texts, words_best)
         if words_best == 1:  # a new index counts no words of the dead: the same passage, another score
             words = [(row, np.ones(1)) for row, _ in words]
         rows = kb.catalog.live_rows(kb.generation)
@@ -302,7 +302,7 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
         kb.add([Document(f"d{n}", f"Fruit {n} of garden {n * 7}. " * 12, "Gardens", {"n": n}) for n in range(40)])
         kb.add([Document("d1", "Another fruit altogether."), Document("e", "A bridge of stone.")])
         kb.delete(["d2"])
-        kb.search_text(["fruit"], 1)
+        kb.search_bm25(["fruit"], 1)
     right, repaired = answers(whole), answers(whole, 1)
     chance, trial = random.Random(8), tmp_path / "trial"
     fates, silent = Counter(), []

@@ -66,7 +66,7 @@ def folder(tmp_path):
 
 
 def found(kb, query):
-    ((rows, _),) = kb.search_text([query], 5)
+    ((rows, _),) = kb.search_bm25([query], 5)
     return [chunk.document for chunk in kb.chunks(rows)]
 
 
@@ -479,7 +479,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tmp_path_factory, changes):
 
 
 def scored(kb, query):
-    ((rows, scores),) = kb.search_vectors(query, 50)
+    ((rows, scores),) = kb.search_dense(query, 50)
     return sorted(
         (chunk.id, chunk.text, round(float(score), 5)) for chunk, score in zip(kb.chunks(rows), scores, strict=True)
     )

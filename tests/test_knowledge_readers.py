@@ -47,8 +47,8 @@ with KnowledgeBase.open(sys.argv[1]) as kb:
     while not stop.exists():
         began = time.perf_counter()
         kb.refresh()
-        words, _ = kb.search_text(["place"], 9)[0]
-        near, _ = kb.search_vectors(question, 9)[0]
+        words, _ = kb.search_bm25(["place"], 9)[0]
+        near, _ = kb.search_dense(question, 9)[0]
         slowest = max(slowest, time.perf_counter() - began)
         live = kb.catalog.live_rows(kb.generation).tolist()
         if not live:
@@ -110,7 +110,7 @@ def test_a_compaction_while_the_vectors_are_opened_mixes_nothing(tmp_path, monke
             return found
 
         monkeypatch.setattr("llmkit.knowledge.local.vectors.load.segments.read", slow)
-        near, _ = reader.search_vectors(encoder.encode_queries(["place"]), 9)[0]
+        near, _ = reader.search_dense(encoder.encode_queries(["place"]), 9)[0]
         assert calls
         assert len(near) == 4
         assert sorted(near.tolist()) == reader.catalog.live_rows(reader.generation).tolist()
@@ -138,7 +138,7 @@ def test_a_second_writer_is_told_who_writes_since_when_and_what(tmp_path):
                 match=rf"is busy: it is being written by process {holder.pid} on {host} since 20\S+ \(ingest notes\)",
             ):
                 kb.add([Document("a", "text")])
-            assert kb.search_vectors(kb.encoder.encode_queries(["text"]), 1)[0][0].tolist() == []
+            assert kb.search_dense(kb.encoder.encode_queries(["text"]), 1)[0][0].tolist() == []
         finally:
             holder.send_signal(signal.SIGKILL)
             holder.communicate()

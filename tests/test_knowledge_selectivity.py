@@ -58,7 +58,7 @@ def test_filtered_search_equals_brute_force(kb, where, share):
     rows = kb.allowed(wanted)
     assert len(rows) == pytest.approx(share * ROWS, abs=1)
     vectors, queries = kb.vectors(rows), encoded(kb, QUERIES)
-    everything = kb.search_text(QUERIES, ROWS)
+    everything = kb.search_bm25(QUERIES, ROWS)
     near, words = [], []
     for query, (found, scores) in zip(queries, everything, strict=True):
         similar = vectors @ query

@@ -247,7 +247,7 @@ class Llmkit:
         from llmkit.knowledge.filters.expression import parse
 
         only = parse(f"{where[0]} == {where[1]}") if where else None
-        rows, _ = self.kb.search_vectors(vector[None], K, only)[0]
+        rows, _ = self.kb.search_dense(vector[None], K, only)[0]
         return [chunk.metadata["row"] for chunk in self.kb.chunks(rows)]
 
     def delete(self, rows):

@@ -45,11 +45,16 @@ class Encoders:
     """The encoder of each embedding space, loaded once and checked against the identity that was written down."""
 
     def __init__(self, location: str, given: Encoder | None = None) -> None:
-        """Name the knowledge base for messages; `given` is used for the first space instead of the one written down."""
+        """Name the knowledge base for messages; `given` replaces the first one that is written down."""
         self._location = location
         self._given = given
         self._lock = threading.RLock()
         self._loaded: dict[EmbeddingSpace, tuple[Encoder, str]] = {}
+        self._first: EmbeddingSpace | None = None
+
+    def expect(self, space: EmbeddingSpace) -> None:
+        """Let the encoder that was given be the one of this space; only the first call counts."""
+        self._first = self._first or space
 
     def of(self, space: EmbeddingSpace, notes: Notes | None = None) -> Encoder:
         """The encoder of a space; what the user should know of it is added to `notes` when it is loaded.
@@ -59,7 +64,7 @@ class Encoders:
         """
         with self._lock:
             if space not in self._loaded:
-                given = self._given if not self._loaded else self._same(space)
+                given = self._given if self._first in (None, space) else self._same(space)
                 self._loaded[space] = encoder_of(space, given, self._location)
                 if notes is not None and self._loaded[space][1]:
                     notes.add(self._loaded[space][1])

@@ -164,7 +164,7 @@ class KnowledgeVectorStore(VectorStore):
         if k < 1:
             return []
         query = np.asarray([embedding], dtype=np.float32)
-        rows, _ = self.kb.search_vectors(query, k, _filter(filter))[0]
+        rows, _ = self.kb.search_dense(query, k, _filter(filter))[0]
         return [self._document(chunk) for chunk in self.kb.chunks(rows)]
 
     def max_marginal_relevance_search(

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, PlainSerializer, SkipValidation, WithJsonSchema
 
 from llmkit.errors import ConfigError, unknown
+from llmkit.protocols import Where
 from llmkit.types import Chunk, Json
 
 SYNONYMS = {"prefix": "startswith", "and": "all", "or": "any"}
@@ -90,8 +91,6 @@ class Every:
 
 
 Filter: TypeAlias = Compare | Exists | Not | Every
-Where: TypeAlias = "Filter | str | Mapping[str, Any] | None"
-"""What a caller may give for a filter; :func:`as_filter` reads it."""
 
 
 def parse(value: str | Mapping[str, Any]) -> Filter:
@@ -119,7 +118,7 @@ def as_filter(where: Where) -> Filter | None:
         return where
     if isinstance(where, str) and not where.strip():
         return None
-    return parse(where)
+    return parse(where)  # type: ignore[arg-type]  # what is neither is refused by name
 
 
 def _validated(value: object) -> Filter:
