@@ -24,11 +24,16 @@ def lazy_names(
     Args:
         package: its ``__name__``.
         table: public names by the module that defines them: relative to the package, or absolute if it starts
-            with ``llmkit.``.
+            with ``llmkit.``. ``"train as train_lora"`` gives a name another one. No name may be that of a submodule:
+            Python would hand out the module instead, once it is imported.
         moved: names that were here in an earlier release, by the module that has them now; they still load, with a
             DeprecationWarning.
     """
-    home = {name: module for module, names in table.items() for name in names}
+    home: dict[str, tuple[str, str]] = {}
+    for module, entries in table.items():
+        for entry in entries:
+            name, _, alias = entry.partition(" as ")
+            home[alias or name] = (module if module.startswith("llmkit.") else f"{package}.{module}", name)
     names = sorted(home)
 
     def load(name: str) -> object:
@@ -36,9 +41,8 @@ def lazy_names(
             return _moved(package, name, moved[name])
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}" + _hint(name, names))
-        module = home[name]
-        absolute = module if module.startswith("llmkit.") else f"{package}.{module}"
-        return getattr(import_module(absolute), name)
+        module, original = home[name]
+        return getattr(import_module(module), original)
 
     return load, lambda: names, names
 

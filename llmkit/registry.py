@@ -127,7 +127,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "number": "llmkit.evaluation.metrics.exact:Number",
         "concepts": "llmkit.evaluation.metrics.exact:Concepts",
         "instructions": "llmkit.evaluation.metrics.following:Instructions",
-        "groundedness": "llmkit.evaluation.metrics.grounded:Grounded",
+        "groundedness": "llmkit.evaluation.metrics.groundedness:Groundedness",
         "judge": "llmkit.evaluation.metrics.judge:Judge",
         "tool-call": "llmkit.evaluation.metrics.tools:ToolCall",
         "agent": "llmkit.evaluation.metrics.agent:AgentWork",

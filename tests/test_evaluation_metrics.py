@@ -14,9 +14,8 @@ from llmkit.evaluation.metrics.citations import Citations
 from llmkit.evaluation.metrics.exact import Concepts, Label, Number
 from llmkit.evaluation.metrics.normal import contains, matched, normal
 from llmkit.evaluation.metrics.retrieval import Retrieval, average_precision, ndcg, recall, reciprocal_rank
-from llmkit.evaluation.metrics.rouge import Rouge
+from llmkit.evaluation.metrics.rouge import Rouge, longest_common_subsequence
 from llmkit.evaluation.metrics.tools import ToolCall
-from llmkit.grounding.longest_common_subsequence import subsequence
 from llmkit.types import Answer, Chunk, Citation, Hit, Sample, Score, State, StepRecord
 
 
@@ -185,7 +184,7 @@ def test_the_longest_common_subsequence(a, b):
             return 0
         return slow(i + 1, j + 1) + 1 if a[i] == b[j] else max(slow(i + 1, j), slow(i, j + 1))
 
-    assert subsequence(a, b) == slow(0, 0)
+    assert longest_common_subsequence(a, b) == slow(0, 0)
 
 
 @pytest.mark.parametrize(

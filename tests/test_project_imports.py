@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import pydoc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,46 @@ def test_a_missing_extra_is_one_sentence_with_the_pip_line():
     with pytest.raises(MissingExtra, match=r"pip install 'llmkit\[train\]'"):
         need("a_package_that_is_not_there", feature="training", extra="train")
     assert need("json", feature="x", extra="y") is importlib.import_module("json")
+
+
+def _packages():
+    from conftest import REPOSITORY
+
+    return [".".join(path.parent.relative_to(REPOSITORY).parts) for path in _files() if path.name == "__init__.py"]
+
+
+@pytest.mark.parametrize("package", _packages())
+def test_public_names_load_and_type_checkers_see_the_same_ones(package):
+    module = importlib.import_module(package)
+    names = getattr(module, "__all__", [])
+    folder = Path(module.__file__).parent
+    if "lazy_names" in vars(module):
+        in_the_way = {name for name in names if (folder / f"{name}.py").exists() or (folder / name).is_dir()}
+        assert not in_the_way, "once it is imported, Python hands out the submodule instead"
+        declared = set()
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module not in ("llmkit.lazy", "llmkit.version"):
+                declared |= {alias.asname for alias in node.names if alias.asname}
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+                declared |= {target.id for target in node.targets}
+        assert {name for name in declared if not name.startswith("_")} == set(names)
+        assert dir(module) == names
+    for name in names:
+        assert getattr(module, name).__doc__ or not callable(getattr(module, name)), f"{name} has no docstring"
+
+
+def test_every_part_that_ships_is_a_public_name_of_a_package():
+    public = {id(getattr(importlib.import_module(package), name)) for package in _packages()
+              for name in getattr(importlib.import_module(package), "__all__", [])}  # fmt: skip
+    for family, word in WORDS:
+        part = registry.lookup(family, word)
+        assert id(part) in public, f"{part.__module__}.{part.__name__} is exported by no package"
+
+
+def test_help_shows_the_public_names():
+    import llmkit
+
+    shown = pydoc.render_doc(llmkit, renderer=pydoc.plaintext)
+    assert all(name in shown for name in llmkit.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'KnowlegeBase'; did you mean 'KnowledgeBase'"):
+        _ = llmkit.KnowlegeBase

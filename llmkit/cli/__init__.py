@@ -11,8 +11,8 @@ from importlib import import_module
 
 import click
 
-from llmkit import __version__
 from llmkit.errors import Cancelled, ConfigError, LlmkitError, PromptError, unknown
+from llmkit.version import __version__
 
 COMMANDS = {
     "ingest": "Bring files and folders into a knowledge base.",

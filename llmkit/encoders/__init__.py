@@ -7,8 +7,8 @@ from llmkit.lazy import lazy_names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from llmkit.encoders.dual import DualEncoder as DualEncoder
-    from llmkit.encoders.from_spec import encoder_from_spec as encoder_from_spec
     from llmkit.encoders.hashing import HashingEncoder as HashingEncoder
+    from llmkit.encoders.load import load_encoder as load_encoder
     from llmkit.encoders.local import LocalEncoder as LocalEncoder
     from llmkit.encoders.openai import OpenAIEncoder as OpenAIEncoder
     from llmkit.encoders.sentence_transformer import SentenceTransformerEncoder as SentenceTransformerEncoder
@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "dual": ["DualEncoder"],
-        "from_spec": ["encoder_from_spec"],
+        "load": ["load_encoder"],
         "hashing": ["HashingEncoder"],
         "local": ["LocalEncoder"],
         "openai": ["OpenAIEncoder"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmkit import __version__, prompt_versions
+from llmkit import prompt_versions
 from llmkit.evaluation.analysis.statistics import Paired, paired
 from llmkit.evaluation.runs.plan import plan
 from llmkit.evaluation.runs.run_folder import write_json
@@ -19,6 +19,7 @@ from llmkit.experiments.answers import Answers
 from llmkit.experiments.candidates import Candidate
 from llmkit.experiments.search import Search, arm, candidates
 from llmkit.experiments.splits import HeldBack
+from llmkit.version import __version__
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.arguments import one_or_many
-from llmkit.encoders.from_spec import encoder_from_spec
+from llmkit.encoders.load import load_encoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.access_labels import labels
 from llmkit.knowledge.analyzers import AUTO
@@ -100,7 +100,7 @@ class KnowledgeBase:
             ModelError: the encoder's weights are not here; says which command brings them.
         """
         path = Path(path).expanduser()
-        chosen = encoder_from_spec(encoder, language)
+        chosen = load_encoder(encoder, language)
         made_with = settings(
             chosen, splitter_from_spec(splitter), language, near_duplicates, vectors_from_spec(vectors)
         )

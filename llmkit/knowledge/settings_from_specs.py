@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit import config
-from llmkit.encoders.from_spec import encoder_from_spec
+from llmkit.encoders.load import load_encoder
 from llmkit.errors import ConfigError
 from llmkit.knowledge.analyzers import AUTO
 from llmkit.knowledge.vector_settings import VectorSettings
@@ -71,7 +71,7 @@ def check_same(
     """
     given: dict[str, tuple[object, object]] = {}
     if encoder is not None:
-        chosen = encoder_from_spec(encoder)
+        chosen = load_encoder(encoder)
         if chosen.identity != meta["identity"]:
             given["encoder"] = meta["identity"], chosen.identity
     if (split := splitter_from_spec(splitter)) is not None and split.config() != json.loads(meta["splitter"]):

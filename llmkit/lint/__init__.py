@@ -1,6 +1,19 @@
 """Whether prompts hold what they promise: variables, formats, no secrets, a length, readers of their replies."""
 
-from llmkit.lint.prompt import Finding, lint_file
-from llmkit.lint.uses import lint_uses
+from __future__ import annotations
 
-__all__ = ["Finding", "lint_file", "lint_uses"]
+from llmkit.lazy import lazy_names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from llmkit.lint.prompt import Finding as Finding
+    from llmkit.lint.prompt import lint_file as lint_file
+    from llmkit.lint.uses import lint_uses as lint_uses
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "prompt": ["Finding", "lint_file"],
+        "uses": ["lint_uses"],
+    },
+)

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit import __version__, prompts, weights
+from llmkit import prompts, weights
 from llmkit.errors import LlmkitError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.models.local.adapter import read_adapter, weights_digest
 from llmkit.part import Part
+from llmkit.version import __version__
 
 if TYPE_CHECKING:
     from llmkit.pipeline.pipeline import Pipeline

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from llmkit.sandbox.sandbox import Outcome, Sandbox
+from llmkit.lazy import lazy_names
 
-__all__ = ["Outcome", "Sandbox"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from llmkit.sandbox.sandbox import Outcome as Outcome
+    from llmkit.sandbox.sandbox import Sandbox as Sandbox
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "sandbox": ["Outcome", "Sandbox"],
+    },
+)

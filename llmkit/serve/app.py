@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 
-from llmkit import __version__
 from llmkit.errors import LlmkitError
 from llmkit.extras import need
 from llmkit.serve.auth.middleware import Gate
@@ -15,6 +14,7 @@ from llmkit.serve.auth.principal import Refused
 from llmkit.serve.errors import body, headers, refusal
 from llmkit.serve.runtime.pipeline_registry import Menu
 from llmkit.serve.settings import Settings
+from llmkit.version import __version__
 
 _SCRIPTS = "theme app api dom chat answer decide files reader why history panel".split()
 PAGE = {

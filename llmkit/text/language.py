@@ -116,7 +116,8 @@ _PARTS = {
 }
 _WORD = re.compile(r"[^\W\d_](?:['’]?[^\W\d_\u0300-\u036f]|[\u0300-\u036f\u0900-\u0963\u064b-\u0652])*")
 _LONGEST = 64  # letters of a word that votes: what is longer is data, and BM25 drops it too
-_FUNCTION_WORDS = {code: frozenset(text.split()) for code, text in _WORDS.items()}
+FUNCTION_WORDS = {code: frozenset(text.split()) for code, text in _WORDS.items()}
+"""Frequent function words, case-folded, by ISO 639-1 code of the language."""
 _SPELLINGS = {code: re.compile("|".join(unicodedata.normalize("NFC", text).split())) for code, text in _PARTS.items()}
 
 LANGUAGES = tuple(sorted({*_WORDS, *(name for name in _SCRIPTS if len(name) == 2), "ja", "zh"}))
@@ -153,7 +154,7 @@ def _vote(text: str, candidates: list[str]) -> str | None:
     for word, times in Counter(_WORD.findall(text.lower().replace("’", "'"))).items():
         if len(word) > _LONGEST:
             continue
-        known = [code for code in candidates if word in _FUNCTION_WORDS[code]]
+        known = [code for code in candidates if word in FUNCTION_WORDS[code]]
         spelt = [code for code in candidates if _SPELLINGS[code].search(word)]
         for code in known:
             votes[code] += times / len(known)

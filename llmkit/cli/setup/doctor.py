@@ -39,8 +39,9 @@ def command(as_json: bool) -> None:
 
 
 def _machine() -> list[tuple[str, str]]:
-    from llmkit import __version__, cpu
+    from llmkit import cpu
     from llmkit.encoders.runtime import capabilities
+    from llmkit.version import __version__
 
     choice = capabilities.choose()
     features = ", ".join(sorted(capabilities.cpu_features())) or "not known on this system"

@@ -8,24 +8,23 @@ from typing import ClassVar
 from pydantic import Field
 
 from llmkit.evaluation.metrics.normal import said
-from llmkit.grounding.support import support
+from llmkit.grounding import evidence_from, judge_sentences
 from llmkit.part import Part
-from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Figure, Sample, Score, State
 
 
 class Citations(Part):
     """Precision and recall of the cited documents, and the share of sentences that cited passages support.
 
-    Support is wording, not truth (:mod:`llmkit.grounding.support`); the checks of an earlier step are not believed but
-    made again.
+    Support is wording, not truth (:mod:`llmkit.grounding.support`). The metric checks every sentence again, with the
+    function that the step `ground` uses; it does not rely on what an earlier step found.
     """
 
     family: ClassVar[str] = "metric"
     type: ClassVar[str] = "citations"
 
     overlap: float = Field(default=0.75, gt=0, le=1)
-    """Least share of a sentence's content words that a cited passage must hold."""
+    """Minimum score of a supported sentence: the share of its content words that a cited passage has."""
 
     def figures(self) -> Mapping[str, Figure]:
         """Three shares, over the samples that were answered."""
@@ -52,14 +51,9 @@ class Citations(Part):
         return found
 
     def _grounded(self, answer: Answer, state: State) -> Score:
-        spans = sentences(said(answer.text))
-        if not spans:
-            return Score.unscored("the answer has no sentence")
         cited = {citation.chunk for citation in answer.citations}
-        passages = [hit.chunk for hit in state.hits if hit.chunk.id in cited]
-        text = said(answer.text)
-        held = sum(
-            any(support(text[a:b], c.text, context=c.context, overlap=self.overlap).supported for c in passages)
-            for a, b in spans
-        )
-        return Score(held / len(spans))
+        passages = [evidence_from(hit.chunk) for hit in state.hits if hit.chunk.id in cited]
+        judged = judge_sentences(said(answer.text), passages, threshold=self.overlap)
+        if not judged:
+            return Score.unscored("the answer has no sentence")
+        return Score(sum(sentence.supported for sentence in judged) / len(judged))

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from llmkit.evaluation.metrics.normal import said
-from llmkit.grounding.longest_common_subsequence import subsequence
 from llmkit.part import Part
 from llmkit.text.words import words
 from llmkit.types import Figure, Sample, Score, State
@@ -38,7 +37,7 @@ class Rouge(Part):
         return {
             "rouge1": Score(max(_ngrams(text, gold, 1) for gold in golds)),
             "rouge2": Score(max(_ngrams(text, gold, 2) for gold in golds)),
-            "rougeL": Score(max(_f1(subsequence(text, gold), len(text), len(gold)) for gold in golds)),
+            "rougeL": Score(max(_f1(longest_common_subsequence(text, gold), len(text), len(gold)) for gold in golds)),
         }
 
 
@@ -54,3 +53,15 @@ def _f1(shared: int, a: int, b: int) -> float:
 
 def _words(text: str) -> list[str]:
     return [word.text for word in words(text)]
+
+
+def longest_common_subsequence(a: Sequence[str], b: Sequence[str]) -> int:
+    """Length of the longest common subsequence of two word lists."""
+    row = [0] * (len(b) + 1)
+    for one in a:
+        diagonal = 0
+        for j, other in enumerate(b, 1):
+            above = row[j]
+            row[j] = diagonal + 1 if one == other else max(above, row[j - 1])
+            diagonal = above
+    return row[-1]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit import __version__
+from llmkit.version import __version__
 from llmkit.errors import ConfigError
 from llmkit.evaluation.runs import run_digest
 from llmkit.evaluation.tasks.corpus import corpus_knowledge

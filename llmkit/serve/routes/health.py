@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from llmkit import __version__
 from llmkit.errors import LlmkitError
 from llmkit.serve.routes.dependencies import caller_of, service_of
+from llmkit.version import __version__
 
 router = APIRouter(tags=["server"])
 

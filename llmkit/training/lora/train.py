@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmkit import __version__, cpu
+from llmkit import cpu
 from llmkit.errors import DataError, ModelError, unknown
 from llmkit.models.local.adapter import PROBE, PROBE_LEAST
 from llmkit.training.adapters.base_model import Base, open_base
@@ -24,6 +24,7 @@ from llmkit.training.lora.lora_linear import lean
 from llmkit.training.lora.preflight import Preflight, inspect, same_as_served
 from llmkit.training.lora.recipe import LoraRecipe
 from llmkit.training.loss_plot import loss_plot
+from llmkit.version import __version__
 
 Note = Callable[[str], None]
 _APART = ("name", "out", "data", "dev", "weights_dtype")  # what a training that goes on may differ in

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmkit import __version__, cpu, weights
+from llmkit import cpu, weights
 from llmkit.encoders.dual import DualEncoder
 from llmkit.encoders.runtime import tensors
 from llmkit.errors import DataError
@@ -23,6 +23,7 @@ from llmkit.training.retriever.bi_encoder import Tokens, Towers
 from llmkit.training.retriever.dev_eval import DevSet
 from llmkit.training.retriever.loop import Loop, Tell, Told, peak_mb
 from llmkit.training.retriever.recipe import RetrieverRecipe
+from llmkit.version import __version__
 
 Note = Callable[[str], None]
 

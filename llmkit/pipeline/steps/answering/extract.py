@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from llmkit.grounding.support import Support
+from llmkit.grounding import Support
 from llmkit.part import Part
 from llmkit.pipeline.steps.answering.ground import cite
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND

@@ -8,16 +8,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from llmkit.grounding.support import Support, support
+from llmkit.grounding import Passage, Support, evidence_from, find_support
 from llmkit.part import Part
 from llmkit.pipeline.steps.answering.answer import MARK
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND
 from llmkit.protocols import Context
-from llmkit.text.injection_detection import addressed, without
 from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Citation, Hit, State
 
-_Shown = tuple[Hit, str]  # a passage, and its text with the places that speak to the assistant blank
+_Shown = tuple[Hit, Passage]  # a passage, and what of it is evidence
 INJECTED = "the passage speaks to the assistant there, which is no evidence"
 """Why a citation does not support a sentence that only an instruction in its passage does."""
 
@@ -56,7 +55,7 @@ class Ground(Part):
     on_unsupported: Literal["mark", "drop", "abstain"] = "mark"
     """mark: keep and list the sentence; drop: leave it out; abstain: one such sentence and there is no answer."""
     overlap: float = Field(default=0.75, gt=0, le=1)
-    """Least share of a sentence's content words that its passage must hold."""
+    """Minimum score of a supported sentence: the share of its content words that its passage has."""
     attribute: bool = True
     """Whether a sentence without a citation gets the number of a passage that supports it."""
 
@@ -89,7 +88,7 @@ class Ground(Part):
 
     def check(self, text: str, hits: Sequence[Hit]) -> list[Checked]:
         """Every sentence of a text with its citations, checked against the passages."""
-        shown = [(hit, without(hit.chunk.text, addressed(hit.chunk.text))) for hit in hits]
+        shown = [(hit, evidence_from(hit.chunk)) for hit in hits]
         return [self._check(sentence, shown) for sentence in _cited_sentences(text)]
 
     def _added(self, checked: Sequence[Checked], answer: Answer) -> bool:
@@ -113,10 +112,10 @@ class Ground(Part):
             return Citation(n, "", "", "", 0, 0, "", supported=False, reason=reason)
         hit, evidence = hits[n - 1]
         chunk = hit.chunk
-        found = support(claim, evidence, context=chunk.context, overlap=self.overlap)
-        if not found.supported and evidence != chunk.text:
-            all_of_it = support(claim, chunk.text, context=chunk.context, overlap=self.overlap)
-            found = replace(all_of_it, supported=False, reason=INJECTED) if all_of_it.supported else found
+        found = find_support(claim, evidence, threshold=self.overlap)
+        if not found.supported and evidence.text != chunk.text:
+            whole = find_support(claim, Passage(chunk.text, chunk.context), threshold=self.overlap)
+            found = replace(whole, supported=False, reason=INJECTED) if whole.supported else found
         return cite(n, hit, found)
 
 

@@ -13,9 +13,7 @@ from llmkit.part import Part
 from llmkit.protocols import Encoder
 
 
-def encoder_from_spec(
-    spec: str | Path | Mapping[str, Any] | Encoder | None = None, language: str | None = None
-) -> Encoder:
+def load_encoder(spec: str | Path | Mapping[str, Any] | Encoder | None = None, language: str | None = None) -> Encoder:
     """The encoder that `spec` names.
 
     Args:
