@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from llmkit.approval import Caller
@@ -155,6 +156,11 @@ class Searchable(Protocol):
 
 class Knowledge(Searchable, Protocol):
     """A knowledge base as a step sees it."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
 
     def take_notes(self) -> list[str]:
         """What the user should know and was not told yet: each note is returned once."""

@@ -55,7 +55,7 @@ def kb(tmp_path_factory):
 )
 def test_filtered_search_equals_brute_force(kb, where, share):
     wanted = parse(where)
-    rows = kb.allowed(wanted)
+    rows = kb.live_rows(wanted)
     assert len(rows) == pytest.approx(share * ROWS, abs=1)
     vectors, queries = kb.vectors(rows), encoded(kb, QUERIES)
     everything = kb.search_bm25(QUERIES, ROWS)

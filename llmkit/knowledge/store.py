@@ -26,9 +26,9 @@ from llmkit.protocols import Encoder, Ranking, Where
 from llmkit.types import Chunk, Document
 
 Capability = Literal["bm25", "exact", "as_of", "private_statistics", "erase", "vector_index"]
-"""bm25: BM25 search; exact: exact dense search on request; as_of: older generations can be searched; private_statistics:
-a reader's BM25 scores depend on nothing the reader may not see; erase: no byte of a forgotten document stays;
-vector_index: an approximate index with a certified recall can be built."""
+"""bm25: BM25 search; exact: exact dense search on request; as_of: older generations can be searched;
+private_statistics: a reader's BM25 scores depend on nothing the reader may not see; erase: no byte of a forgotten
+document stays; vector_index: an approximate index with a certified recall can be built."""
 
 
 class SnapshotExpired(KnowledgeError):

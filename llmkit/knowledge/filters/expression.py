@@ -1,9 +1,9 @@
 """One small language to say which passages may be found.
 
-Written as text ``type == "pdf" and page >= 3 and not (lang in ["en", "de"])`` or as a mapping
-``{type: pdf, page: {">=": 3}, not: {lang: [en, de]}}``, parsed once into frozen values. The store compiles them and runs
-them inside the search. Two-valued logic: a comparison with a field that is missing, or of another kind, is false, and `not` of it is
-true. A list in the metadata equals a value that it holds.
+A filter is written as text ``type == "pdf" and page >= 3 and not (lang in ["en", "de"])`` or as a mapping
+``{type: pdf, page: {">=": 3}, not: {lang: [en, de]}}``. It is parsed once into frozen values; the store compiles these
+and runs them inside the search. Logic has two values: a comparison with a field that is missing, or of another kind, is
+false, and `not` of it is true. A list in the metadata equals a value that it holds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, PlainSerializer, SkipValidation, WithJsonSchema
 
 from llmkit.errors import ConfigError, unknown
-from llmkit.protocols import Where
+from llmkit.protocols import Where as Where
 from llmkit.types import Chunk, Json
 
 SYNONYMS = {"prefix": "startswith", "and": "all", "or": "any"}

@@ -1,4 +1,4 @@
-"""The folder of a local knowledge base: its snapshots, its one writer, and the order in which a commit reaches the disk.
+"""The folder of a local knowledge base: its snapshots, its one writer, the order in which a commit reaches the disk.
 
 ::
 

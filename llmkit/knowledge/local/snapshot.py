@@ -46,7 +46,7 @@ class LocalSnapshot(GenerationReads):
         index: VectorSet | None = None,
         lexical: LexicalSearcher | None = None,
     ) -> None:
-        """Show `generation` of `catalog`, whose vectors are of `space`; `index` and `lexical` are of that generation."""
+        """Show `generation` of `catalog`, whose vectors are of `space`; `index` and `lexical` are of that, too."""
         super().__init__(catalog, generation, language, notes)
         self.space = space
         self._encoders = encoders

@@ -75,9 +75,6 @@ def delete(request: Request, name: Word) -> dict[str, Any]:
 @router.post("/forget")
 def forget(request: Request, asked: Forget) -> dict[str, Any]:
     """Take documents out of every generation, and out of every conversation, trace and rating that quotes them."""
-    from llmkit.knowledge.local.maintenance.purge import forget as purge
-    from llmkit.knowledge.verbatim_search import quotes_of
-
     service, caller = service_of(request), caller_of(request)
     for name in asked.documents:
         path = documents_of(service, name)
@@ -86,11 +83,11 @@ def forget(request: Request, asked: Forget) -> dict[str, Any]:
     erased: dict[str, int] = {}
 
     def erase(ids: Sequence[str]) -> None:
-        erased.update(service.drawers.erase(quotes_of(kb, ids), caller))
+        erased.update(service.drawers.erase(kb.quotes(ids), caller))
 
     with service.uploads.writing() as kb:
         paths = [path for name in asked.documents if (path := documents_of(service, name)) is not None]
-        gone = purge(kb, asked.documents, before=erase)
+        gone = kb.forget(asked.documents, before=erase)
         for path in paths:
             service.uploads.remove(path)
     told = {"versions": gone.documents, "chunks": gone.chunks, **erased}

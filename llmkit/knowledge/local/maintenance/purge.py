@@ -164,8 +164,8 @@ def _shrink(folder: Folder) -> None:
     busy = folder.write_catalog.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
     if busy:
         raise KnowledgeError(
-            f"another process reads {folder.path} and holds on to old pages: what was asked is done for every reader to "
-            "come, but the pages are still in catalog.sqlite-wal. Close it and run the command again"
+            f"another process reads {folder.path} and holds on to old pages: what was asked is done for every reader "
+            "to come, but the pages are still in catalog.sqlite-wal. Close it and run the command again"
         )
 
 

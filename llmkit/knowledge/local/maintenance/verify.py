@@ -222,7 +222,7 @@ def _encode_space(folder: Folder, space: EmbeddingSpace, end: int | None) -> Non
         parts = [
             unit_vectors(
                 encoder.encode_passages(
-                    [chunk.indexed_text for chunk in folder.catalog.chunks(rows[at : at + _BATCH])]
+                    [chunk.indexed_text for chunk in folder.catalog.chunks(rows[at : at + _BATCH].tolist())]
                 ),
                 len(rows[at : at + _BATCH]),
                 space.dim,

@@ -31,7 +31,7 @@ class VectorSet:
     """Vectors by row, and the nearest of them. Safe to share between threads: nothing in it changes."""
 
     def __init__(self, dim: int, parts: Sequence[Part] = (), certificate: Certificate | None = None) -> None:
-        """Parts in ascending order of their rows; `certificate`: of the index file that the first part was read from."""
+        """Parts in ascending order of their rows; `certificate`: of the index file of the first part."""
         self.dim = dim
         self.parts = tuple(parts)
         self.certificate = certificate
