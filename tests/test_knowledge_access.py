@@ -60,7 +60,7 @@ def seen(kb, *, rows: bool = False):
     found["documents"] = [kb.document(name).text for name in found["live"]]
     found["status"] = [kb.status().documents, kb.status().chunks, kb.status().characters, kb.status().files]
     found["files"] = [[one.name, one.documents, one.chunks, one.reason] for one in kb.files()]
-    found["notes"] = list(kb.notes)
+    found["notes"] = kb.take_notes()
     return json.dumps(found, sort_keys=True, default=str).encode()
 
 
@@ -196,20 +196,20 @@ def test_a_view_is_for_reading(kb, tmp_path):
             with pytest.raises(KnowledgeError, match="open for reading as hr: only its owner can do this"):
                 write()
         with pytest.raises(KnowledgeError):  # not even past the door
-            view.store.catalog.rows("DELETE FROM documents")
-        assert view.store.catalog.rows("SELECT count(*) FROM documents") == [(2,)]
+            view.snapshot().catalog.rows("DELETE FROM documents")
+        assert view.snapshot().catalog.rows("SELECT count(*) FROM documents") == [(2,)]
 
 
 def test_what_is_forbidden_now_has_no_past_either(kb):
     kb.add([Document("open", "The pump is serviced in May.", metadata={"n": 1}, access=("ceo",))])
     with KnowledgeBase.open(kb.path, reader="hr", as_of=1) as view:
-        assert list(generations.live(view.store.catalog, 1)) == ["hr"]
+        assert list(generations.live(view.snapshot().catalog, 1)) == ["hr"]
     with KnowledgeBase.open(kb.path, reader="hr") as view:
         old = kb.store.catalog.rows("SELECT version FROM documents WHERE id = 'open' ORDER BY seq")[0][0]
         with pytest.raises(KnowledgeError, match="no document 'open'"):
             view.document("open", old)
     with KnowledgeBase.open(kb.path, reader="ceo", as_of=1) as view:
-        assert sorted(generations.live(view.store.catalog, 1)) == ["ceo", "open"]
+        assert sorted(generations.live(view.snapshot().catalog, 1)) == ["ceo", "open"]
         assert BM25().retrieve(view, ["serviced"], 3)[0][0].chunk.document == "open"
 
 
@@ -242,7 +242,7 @@ def test_indexes_of_readers_are_shared_kept_few_and_made_anew(kb):
     assert not folder.exists()
     with kb.as_reader("hr") as view:
         BM25().retrieve(view, ["pump"], 3)
-        name = reader_indexes.view_name(view.visible, view.language)
+        name = reader_indexes.view_name(view.snapshot().visible, view.language)
     for damaged in (folder / name).glob("*.term"):
         damaged.write_bytes(damaged.read_bytes()[:10])
     assert [one.what for one in kb.verify()] == [f"the index of a reader's words, views/{name}, is damaged"]

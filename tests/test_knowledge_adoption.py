@@ -144,7 +144,6 @@ def test_an_empty_knowledge_base_takes_another_encoder(tmp_path):
 KILLED = """
 import os, sys
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.local.maintenance import reencode
 from llmkit.knowledge.local.vectors import segments
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 path, where = sys.argv[1:]
@@ -158,7 +157,7 @@ else:
         made = whole(*args)
         os.kill(os.getpid(), 9)
     segments.write = write
-reencode.adopt(kb, HashingEncoder(dim=96), step)
+kb.adopt(HashingEncoder(dim=96), step)
 """
 
 
@@ -188,7 +187,7 @@ def test_a_vector_index_is_made_anew_for_the_new_encoder_and_older_generations_a
         assert best(base)[0][0] == "d11"
         with KnowledgeBase.open(base.path, as_of=generation) as past:
             assert best(past) == before
-            assert past.notes == []
+            assert past.take_notes() == []
         base.rollback(generation)
         assert best(base) == before
         assert base.verify() == []

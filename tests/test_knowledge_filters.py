@@ -14,6 +14,7 @@ from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
 from llmkit.knowledge.filters.expression import Compare, Every, Exists, Not, WhereField, parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.filter_sql import compile_filter
 from llmkit.types import Chunk, Document
 
 TAGGED = Chunk(
@@ -134,7 +135,7 @@ def by_sql(found, chunk: Chunk) -> bool:
         "INSERT INTO documents VALUES (?, ?, ?)", (chunk.document, json.dumps(chunk.metadata), json.dumps(chunk.access))
     )
     db.execute("INSERT INTO chunks VALUES (?, ?, ?)", (chunk.page, chunk.part, chunk.title))
-    condition, values = found.sql()
+    condition, values = compile_filter(found)
     return bool(db.execute(f"SELECT count(*) FROM chunks c, documents d WHERE {condition}", values).fetchone()[0])
 
 

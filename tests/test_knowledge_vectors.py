@@ -20,7 +20,7 @@ from llmkit.knowledge.local.vectors.id_ranges import Runs
 from llmkit.knowledge.local.vectors.row_store import StoredRows
 from llmkit.knowledge.local.vectors.vector_set import VectorSet
 from llmkit.knowledge.recall_bound import Certificate, lower_bound
-from llmkit.knowledge.vector_settings import VectorSettings, written
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.retrieval.dense_and_bm25 import Dense
 from llmkit.testing.vector_index_suite import VectorIndexSuite, unit
 from llmkit.types import Document
@@ -35,7 +35,7 @@ class Sealed:
 
     def add(self, ids, vectors):
         if self.inner is not None:
-            self.inner.add(ids, vectors)
+            self.inner = self.inner.appended(ids, vectors)
             return
         rows = StoredRows(self.dim)
         rows.append(ids, vectors)
@@ -52,9 +52,11 @@ class Sealed:
         file = index_file.write(self.folder, index, rows.runs.size, rows.runs.last, 1, certificate)
         found = faiss_build.mapped(self.folder / file.file, certificate.structure)
         flat = certificate.structure == "flat"
-        self.inner = VectorSet(
-            FlatIndex(self.dim, rows, found) if flat else CodedIndex(rows, found, certificate), certificate
-        )
+        head = FlatIndex(self.dim, rows, found) if flat else CodedIndex(rows, found, certificate)
+        self.inner = VectorSet(self.dim, [head], certificate)
+
+    def remove(self, ids):
+        self.inner = self.inner.without(ids)
 
     def __len__(self):
         return len(self.inner)
@@ -348,9 +350,9 @@ def test_settings_that_cannot_be_are_refused_and_not_passed_over(kb):
             VectorSettings(**wrong)
     with pytest.raises(KnowledgeError, match="4096 of them; these are 300 of 64"):
         kb.build_index(VectorSettings(recall=0.5, codes="pq"))
-    assert (structure(kb), written(kb.store.catalog).codes) == ("ivf", None)  # those that were there
+    assert (structure(kb), kb.vector_settings.codes) == ("ivf", None)  # those that were there
     kb.build_index(VectorSettings(recall=0.4, codes="sq8"))
-    assert (kb.snapshot().index.certificate.codes, written(kb.store.catalog).recall) == ("sq8", 0.4)
+    assert (kb.snapshot().index.certificate.codes, kb.vector_settings.recall) == ("sq8", 0.4)
 
 
 def test_one_chunk_and_none_are_no_reason_to_fail(tmp_path):
@@ -369,5 +371,5 @@ def test_a_recall_of_one_is_exact_and_opens_without_reading_the_vectors(tmp_path
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder(dim=64), vectors=settings) as kb:
         kb.add(documents(0, 60))
         assert structure(kb) == "flat"
-        assert isinstance(kb.snapshot().index.head, FlatIndex)
+        assert isinstance(kb.snapshot().index.parts[0], FlatIndex)
         agrees(kb)

@@ -530,11 +530,11 @@ class KnowledgeBase:
         Returns:
             What came, went and changed; empty where nothing had to.
         """
-        return self._change(lambda: self.store.rollback(to))
+        return self._change("rollback", lambda: self.store.rollback(to))
 
     def compact(self, keep: int = 1) -> Erased:
         """Drop what only generations older than the last `keep` can show, and give the space back."""
-        return self._change(lambda: self.store.compact(keep))
+        return self._change("compact", lambda: self.store.compact(keep))
 
     def forget(
         self, ids: str | Iterable[str], *, before: Callable[[Sequence[str]], None] = lambda names: None
@@ -552,17 +552,17 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: a document that is in no generation, or another process holds on to old pages.
         """
-        return self._change(lambda: self.store.erase(one_or_many(ids, "ids"), before))
+        return self._change("forget", lambda: self.store.erase(one_or_many(ids, "ids"), before))
 
     def adopt(self, encoder: Encoder, on_progress: Callable[[int, int], None] | None = None) -> Reencoded:
         """Take another encoder into use: every passage is encoded anew, as one new generation."""
-        return self._change(lambda: self.store.reencode(encoder, on_progress))
+        return self._change("adopt", lambda: self.store.reencode(encoder, on_progress))
 
     def build_index(
         self, settings: VectorSettings | None = None, tell: Callable[[str], None] = lambda text: None
     ) -> tuple[Certificate, list[Certificate]]:
         """Make the vector index now; returns what was chosen and all that was tried."""
-        return self._change(lambda: self.store.build_index(settings, tell))
+        return self._change("index", lambda: self.store.build_index(settings, tell))
 
     def verify(self) -> list[Finding]:
         """Compare everything derived with the catalogue, and change nothing."""
@@ -571,7 +571,11 @@ class KnowledgeBase:
 
     def repair(self) -> list[Finding]:
         """Make anew what is damaged and derived; returns what was found."""
-        return self._change(self.store.repair)
+        self._check_writable()
+        try:
+            return self.store.repair()
+        finally:
+            self._show(self._newest())
 
     def _newest(self) -> Snapshot:
         return self.store.snapshot(self.as_of, self.reader, self._notes)
@@ -579,13 +583,12 @@ class KnowledgeBase:
     def _show(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
-    def _change(self, change: Callable[[], Changed]) -> Changed:
-        """Let the store change, and show its last generation, whether that ends well or not."""
-        self._check_writable()
-        try:
-            return change()
-        finally:
-            self._show(self._newest())
+    def _change(self, note: str, change: Callable[[], Changed]) -> Changed:
+        """Let the store change. Near duplicates that have lost their original by it are indexed in its place."""
+        with self._writer(note) as writer:
+            done = change()
+            writer.snapshot = self.store.snapshot()
+        return done
 
     def _writer(self, note: str, vectors: Mapping[str, NDArray[np.float32]] | None = None) -> Writer:
         self._check_writable()

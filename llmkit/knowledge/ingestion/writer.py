@@ -72,12 +72,14 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._open.__exit__(kind, error, trace)
-            return
-        with self._open:
-            self.flush()
-        self._on_commit(self.store.snapshot())  # what the store did when the block ended, such as an index
+        try:
+            if kind is None:
+                with self._open:
+                    self.flush()
+            else:
+                self._open.__exit__(kind, error, trace)
+        finally:  # what was committed is shown, whatever failed after it
+            self._on_commit(self.store.snapshot())
 
     def live(self, name: str) -> tuple[str, str] | None:
         """(source, version) of a live document, in the store or in this batch."""
