@@ -31,7 +31,7 @@ class Tokens:
     """Unit vectors of a text's tokens, special ones left out."""
 
     def __init__(self, encoder: LocalEncoder) -> None:
-        model = onnx.load(str(encoder._graph[0]))
+        model = onnx.load(str(encoder._tower._graph[0]))
         last = max(i for i, node in enumerate(model.graph.node) if node.op_type == "LayerNormalization")
         name = model.graph.node[last].output[0]
         del model.graph.node[last + 1 :]
@@ -42,12 +42,12 @@ class Tokens:
             graph = Path(folder) / "tokens.onnx"
             graph.write_bytes(model.SerializeToString())
             self.run = open_runtime(encoder.choice.runtime, graph, encoder.choice.precision, 2)
-        self.tokenizer = encoder._tokenizer
+        self.tokenizer = encoder._tower.tokenizer
 
     def __call__(self, texts: list[str]) -> list[np.ndarray]:
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
         found = _Rows([len(one) for one in ids])
-        self.run(batches(ids, budget=1024, most=64), found)  # type: ignore[arg-type]
+        self.run(batches(ids, budget=1024, max_texts=64), found)  # type: ignore[arg-type]
         return [found.rows[i] for i in range(len(ids))]
 
 
@@ -63,7 +63,7 @@ class _Rows:
             self.rows[row] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def scaled(scores: np.ndarray) -> np.ndarray:
+def min_max_scale(scores: np.ndarray) -> np.ndarray:
     width = scores.max() - scores.min()
     return (scores - scores.min()) / width if width else np.ones_like(scores)
 
@@ -107,7 +107,7 @@ def main() -> None:
         for prior in (0.0, 0.5, 1.0, 2.0):
             runs = []
             for own, hits in zip(maxsim, found, strict=True):
-                total = scaled(own) + prior * scaled(np.array([hit.score for hit in hits]))
+                total = min_max_scale(own) + prior * min_max_scale(np.array([hit.score for hit in hits]))
                 runs.append([hits[i] for i in np.argsort(-total, kind="stable")])
             cells = [
                 f"{metric} {(values - first[metric]).mean():+.3f} {interval(values - first[metric], (-1.0, 1.0))}"

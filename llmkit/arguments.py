@@ -6,17 +6,19 @@ function that takes many texts, ids or paths therefore calls one of the two func
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from llmkit.errors import DataError
 
 Item = TypeVar("Item")
+Many = TypeVar("Many", bound=Iterable[object])
+Texts = TypeVar("Texts", bound=Collection[str])
 
 
-def many(items: Sequence[Item], name: str) -> Sequence[Item]:
-    """Return `items` unchanged if it is a sequence of several things.
+def many(items: Many, name: str) -> Many:
+    """Return `items` unchanged unless they are one string, one path or nothing that can be iterated over.
 
     Use it where the result has one entry for each item, so that one item and a list of one must not be confused.
 
@@ -25,23 +27,25 @@ def many(items: Sequence[Item], name: str) -> Sequence[Item]:
         name: the parameter, for the message.
 
     Raises:
-        DataError: `items` is one string, bytes or a path, or a thing without a length.
+        DataError: `items` is one item, or no collection at all.
     """
     if isinstance(items, str | bytes | Path):
         shown = repr(items if len(str(items)) <= 40 else str(items)[:40] + "…")
         raise DataError(f"{name} takes a list, and {shown} is one item: write {name}=[{shown}]")
-    if not hasattr(items, "__len__"):
-        raise DataError(f"{name} takes a list, not {type(items).__name__}: write list(…) around it")
+    if not isinstance(items, Iterable):
+        raise DataError(f"{name} takes a list, not {type(items).__name__}")
     return items
 
 
-def many_texts(texts: Sequence[str], name: str) -> Sequence[str]:
-    """Like :func:`many`, and every item must be a string.
+def many_texts(texts: Texts, name: str) -> Texts:
+    """Like :func:`many`; every item must be a string, and the items must be countable (a list, not a generator).
 
     Raises:
-        DataError: `texts` is one string, or an item is something else; the message gives its position.
+        DataError: `texts` is one string or a generator, or an item is something else; the message gives its position.
     """
     many(texts, name)
+    if not hasattr(texts, "__len__"):
+        raise DataError(f"{name} takes a list, not {type(texts).__name__}: write list(…) around it")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"{name}[{position}] is {type(text).__name__}, not a text: {name} takes a list of strings")
@@ -61,3 +65,12 @@ def one_or_many(items: str | Path | Iterable[Item], name: str) -> list[Item]:
     if not isinstance(items, Iterable):
         raise DataError(f"{name} takes one item or a list of items, not {type(items).__name__}")
     return list(items)
+
+
+def one_or_many_texts(items: str | Iterable[str], name: str) -> list[str]:
+    """Like :func:`one_or_many`; every item must be a string.
+
+    Raises:
+        DataError: an item is something else; the message gives its position.
+    """
+    return list(many_texts(one_or_many(items, name), name))

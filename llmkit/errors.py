@@ -68,13 +68,52 @@ class ModelError(LlmkitError):
     def __init__(self, message: str, *, retryable: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retryable = retryable
-        """Whether the same call may succeed later (time-outs, 429, 5xx)."""
+        """Whether the same call may succeed later (time-outs, 429, 5xx, lost connections)."""
         self.retry_after = retry_after
         """Seconds the server asked us to wait, where it said so."""
 
 
 class TooLong(ModelError):
     """A prompt that the model's window cannot hold; another one may fit."""
+
+
+class ConnectionLost(ModelError):
+    """A reply that ended before the server said how it ends. The same call may succeed later."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, retryable=True, retry_after=retry_after)
+
+
+class BadResponse(ModelError):
+    """A response that is not what the protocol promises: HTML of a proxy, invalid JSON, text that is not UTF-8."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message, retryable=retryable)
+
+
+class ReplyError(ModelError):
+    """A reply that came whole and that nothing can be built on. It says nothing about the documents."""
+
+    def __init__(self, message: str, *, reply: object = None, retryable: bool = False) -> None:
+        super().__init__(message, retryable=retryable)
+        self.reply = reply
+        """The :class:`llmkit.replies.Reply` that came, with its usage."""
+
+
+class ModelRefusal(ReplyError):
+    """The model refused to answer; the message and ``reply.refusal`` hold its own words."""
+
+
+class EmptyReply(ReplyError):
+    """A reply without text: no choices, an empty text, all tokens spent on reasoning, or withheld by a filter."""
+
+
+class IncompleteReply(ReplyError):
+    """A reply that was cut off, where only a complete one is of use."""
+
+
+class UnsupportedPrecision(ModelError):
+    """A precision that this machine cannot compute in, or computes wrongly; the message names one that works."""
 
 
 class StepError(LlmkitError):

@@ -13,10 +13,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from llmkit import notebook
+from llmkit.arguments import many
+from llmkit.errors import DataError
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Metadata: TypeAlias = Mapping[str, Json]
 UNCHECKED = "not checked"  # the reason of a citation that no step has checked yet
+
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls", "missing"]
+"""How a model's reply ended; ``missing``: the server did not say, so the reply may be incomplete."""
 
 BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", "quote", "row", "front matter"]
 
@@ -53,6 +58,18 @@ class Document:
     """What the loader left out or guessed, in words: ``3 images without text``."""
     access: tuple[str, ...] = ()
     """Labels of those who may read it; empty: everybody."""
+
+    def __post_init__(self) -> None:
+        many(self.notes, "notes")
+        many(self.access, "access")
+        given: dict[str, object] = {"id": self.id, "text": self.text, "title": self.title}
+        for name, value in given.items():
+            if not isinstance(value, str):
+                advice = ": write metadata=…" if isinstance(value, Mapping) else ""
+                raise DataError(f"the {name} of a document is a string, not {type(value).__name__}{advice}")
+        metadata: object = self.metadata
+        if not isinstance(metadata, Mapping):
+            raise DataError(f"the metadata of a document is a mapping, not {type(metadata).__name__}")
 
     @property
     def version(self) -> str:
@@ -226,6 +243,13 @@ class Answer:
     """True where the documents do not hold the answer."""
     unsupported: tuple[str, ...] = ()
     """Sentences of the answer that no cited passage supports."""
+    finish_reason: FinishReason = "stop"
+    """How the reply that this answer was read from ended."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the model ended the answer by itself; otherwise its last sentence may lack its end."""
+        return self.finish_reason in ("stop", "tool_calls")
 
     def __str__(self) -> str:
         """The text, then one line for each citation."""
@@ -264,7 +288,8 @@ class StepRecord:
 class Event:
     """Something that happened during a run, told as it happens."""
 
-    kind: Literal["step", "token", "note", "done"]
+    kind: Literal["step", "token", "reasoning", "note", "done"]
+    """``reasoning``: a piece of what the model writes for itself, which is no part of the answer."""
     step: str = ""
     text: str = ""
     """The token, the note in words, or the step's name."""
@@ -311,6 +336,9 @@ class Sample:
     """What the sample shares with others (a document, a template); empty: it stands alone."""
     fields: Metadata = field(default_factory=dict)
     """The row itself: constraints, labels, tools, whatever a metric asks for."""
+
+    def __post_init__(self) -> None:
+        many(self.answers, "answers")
 
 
 @dataclass(frozen=True, slots=True)

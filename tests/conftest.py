@@ -70,7 +70,9 @@ def _own_environment(request, tmp_path, monkeypatch):
     if "weights_home" in request.fixturenames:
         home.mkdir()
         (home / "models").symlink_to(request.getfixturevalue("weights_home") / "models", target_is_directory=True)
-        (home / "graphs").symlink_to(request.getfixturevalue("graphs"), target_is_directory=True)
+        graphs = request.getfixturevalue("graphs")
+        (home / "graphs").symlink_to(graphs, target_is_directory=True)
+        (home / "self_checks").symlink_to(graphs, target_is_directory=True)
     monkeypatch.setenv("LLMKIT_HOME", str(home))
 
 

@@ -164,9 +164,15 @@ class TestModels:
     def test_that_says_nothing_is_asked_once_more(self):
         state, detail = ask(["", "6."])
         assert (state.answer.text, detail["counts"]) == ("6.", {"empty replies": 1})
-        state, detail = ask(["", " ", "never asked"])
-        assert state.answer.abstained
-        assert (detail["stopped"], detail["partial"], detail["model_calls"]) == ("empty replies", True, 2)
+        state, detail = ask([using(call("calculator", expression="2 * 3")), "", " ", "never asked"])
+        assert state.answer.text == "Not finished. The last result, of calculator: 6"
+        assert (detail["stopped"], detail["partial"], detail["model_calls"]) == ("empty replies", True, 3)
+        with pytest.raises(StepError, match="answered twice with no text and no call"):
+            ask(["", " ", "never asked"])
+
+    def test_that_refuses_is_quoted(self):
+        with pytest.raises(StepError, match="the model refused to answer: I would rather not"):
+            ask([{"refusal": "I would rather not."}])
 
     def test_that_calls_an_unknown_tool_is_told_the_known_ones(self):
         _, detail = ask([using(call("calculater", expression="1")), "Sorry."])

@@ -79,7 +79,8 @@ def test_a_model_rewrites_a_follow_up_or_it_stays(kb, store, said, searched):
     events = list(session.stream("And then?"))
     assert events[-1].data["state"].question == searched
     assert not [event for event in events if event.kind == "token" and event.text in said.split()]
-    assert any("did not rewrite" in event.text for event in events) == (searched == "And then?")
+    why = "did not rewrite" if said else "the model answered with no text"
+    assert any(why in event.text for event in events) == (searched == "And then?")
     shown = model.calls[0][-1].text
     assert "User: When is the mill serviced?" in shown
     assert "Last question: And then?" in shown

@@ -75,12 +75,12 @@ def test_the_weights_of_translations_count_and_length_is_kept(model: Path, file:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-    found = bilingual_dictionary.read([str(file)])
+    found = bilingual_dictionary.read_dictionaries([str(file)])
     table = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 8)).astype(np.float32)
-    made = found.put_into(table, tokenizer)
+    made = found.extend_embeddings(table, tokenizer)
     np.testing.assert_array_equal(made[: len(table)], table)
     taught = Tokenizer.from_file(str(model / "tokenizer.json"))
-    found.teach(taught)
+    found.add_tokens(taught)
     cold, blue = (table[tokenizer.token_to_id(word)] for word in ("cold", "blue"))
     mean = 0.75 * cold + 0.25 * blue
     length = 0.75 * np.linalg.norm(cold) + 0.25 * np.linalg.norm(blue)
@@ -142,18 +142,18 @@ def test_a_line_that_is_none_is_told(tmp_path: Path, text: str, told: str) -> No
     file = tmp_path / "bad.tsv"
     file.write_text(text)
     with pytest.raises(DataError, match=told):
-        bilingual_dictionary.read([str(file)])
+        bilingual_dictionary.read_dictionaries([str(file)])
 
 
 def test_what_cannot_be_used_is_told(model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dictionary 'klingon'"):
-        bilingual_dictionary.read(["klingon"])
+        bilingual_dictionary.read_dictionaries(["klingon"])
     with pytest.raises(DataError, match="there is no dictionary at gone"):
-        bilingual_dictionary.read(["gone.tsv"])
+        bilingual_dictionary.read_dictionaries(["gone.tsv"])
     latin = tmp_path / "latin.tsv"
     latin.write_bytes("kühl\tcold\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8"):
-        bilingual_dictionary.read([str(latin)])
+        bilingual_dictionary.read_dictionaries([str(latin)])
     unread = tmp_path / "unread.tsv"
     unread.write_text("pumpe\tbomba\n")
     with pytest.raises(DataError, match="does not read the translation 'bomba'"):
@@ -164,12 +164,12 @@ def test_a_tokenizer_of_another_kind_is_refused(file: Path) -> None:
     from tokenizers import Tokenizer, models
 
     with pytest.raises(ModelError, match="this one is BPE"):
-        bilingual_dictionary.read([str(file)]).teach(Tokenizer(models.BPE()))
+        bilingual_dictionary.read_dictionaries([str(file)]).add_tokens(Tokenizer(models.BPE()))
 
 
-@pytest.mark.parametrize("name", bilingual_dictionary.shipped())
+@pytest.mark.parametrize("name", bilingual_dictionary.bundled_dictionaries())
 def test_a_shipped_dictionary_leaves_english_alone(name: str) -> None:
-    (senses,) = bilingual_dictionary.read([name]).dictionaries
+    (senses,) = bilingual_dictionary.read_dictionaries([name]).dictionaries
     assert len(senses) > 30_000
     assert not set("the water and new house of time more people the end".split()) & set(senses)
     assert all(1 <= len(found) <= 4 for found in senses.values())

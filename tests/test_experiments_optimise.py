@@ -170,7 +170,7 @@ def test_a_model_that_writes_instructions_is_paid_for_and_not_trusted(world, mon
     assert outcome.file is not None
     assert found.spent.calls == len(model.calls)
     told = " ".join(found.notes)
-    for reason in ("the proposal is empty", "read back as another prompt", "3000 characters"):
+    for reason in ("the model answered with no text", "read back as another prompt", "3000 characters"):
         assert reason in told
     costly = next(one for one in found.made.values() if "Costs" in one.instruction)
     assert costly.instruction == "Costs $$5 $$question"

@@ -14,7 +14,7 @@ from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline import Pipeline, load_pipeline
 from llmkit.protocols import Reranker
 from llmkit.retrieval.dense_and_bm25 import BM25
-from llmkit.retrieval.rerankers.sentence_transformers import CrossEncoder, LateInteraction, reordered
+from llmkit.retrieval.rerankers.sentence_transformers import CrossEncoder, LateInteraction, rank_by_scores
 from llmkit.types import Document
 
 pytest.importorskip("sentence_transformers", reason="needs the extra train")
@@ -158,9 +158,9 @@ def test_a_classifier_of_several_classes_is_no_reranker(kb, tmp_path):
 
 def test_equal_scores_keep_their_order_and_no_number_is_refused(kb):
     hits = BM25().retrieve(kb, ["the pump of the mill"], 3)
-    assert [hit.chunk.id for hit in reordered(hits, [1.0] * 3, 3, "x")[0]] == [hit.chunk.id for hit in hits[0]]
+    assert [hit.chunk.id for hit in rank_by_scores(hits, [1.0] * 3, 3, "x")[0]] == [hit.chunk.id for hit in hits[0]]
     with pytest.raises(KnowledgeError, match="not a number"):
-        reordered(hits, [1.0, float("nan"), 2.0], 3, "x")
+        rank_by_scores(hits, [1.0, float("nan"), 2.0], 3, "x")
 
 
 def test_nothing_to_rerank_is_told(kb):

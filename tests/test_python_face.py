@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date, datetime
 
 import pytest
 
-from llmkit import Answer, Document, Hit, Hits, KnowledgeBase
+from llmkit import (
+    Answer,
+    Document,
+    Hit,
+    Hits,
+    KnowledgeBase,
+    evaluate,
+    load_chat,
+    load_experiment,
+    load_pipeline,
+    load_task,
+)  # fmt: skip
 from llmkit.encoders import HashingEncoder
 from llmkit.errors import ConfigError, DataError, KnowledgeError
 from llmkit.retrieval import BM25, Dense, Hybrid
@@ -177,8 +189,6 @@ def test_history_from_python(kb):
 
 
 def test_ask_answers_with_citations_and_abstains(kb):
-    from llmkit import load_pipeline
-
     answer = kb.ask("What does the warranty exclude?", overrides=["steps.extract.threshold=0"])
     assert isinstance(answer, Answer)
     assert answer.citations[0].document == "warranty"
@@ -209,3 +219,61 @@ def test_names_of_an_earlier_release_still_load_and_say_so():
     code = "from llmkit.knowledge.retrievers import BM25; from llmkit.knowledge import BM25 as B; assert B is BM25"
     done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
     assert "write `from llmkit.retrieval import BM25`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            lambda: Document("a", "text", {"year": 2024}),
+            "the title of a document is a string, not dict: write metadata=",
+        ),
+        (lambda: Document("a", None), "the text of a document is a string, not NoneType"),
+        (lambda: Document("a", "x", metadata=["tag"]), "the metadata of a document is a mapping, not list"),
+        (lambda: Document("", "text"), "has an empty id"),
+        (lambda: Document("a", "x", metadata={"tags": {"a"}}), r"\(a\): metadata 'tags' cannot be kept as JSON"),
+        (lambda: Document("a", "x", metadata={"x": float("nan")}), r"\(a\): metadata 'x' cannot be kept as JSON"),
+        (lambda: Document("a", "x", metadata={1: 2}), r"\(a\): metadata 1 cannot be kept as JSON"),
+    ],
+)
+def test_a_document_that_cannot_be_kept_is_named(kb, document, message):
+    with pytest.raises(DataError, match=message):
+        kb.add(document())
+    assert len(kb) == 3
+
+
+def test_dates_in_metadata_are_kept_as_iso_text(kb):
+    kb.add(Document("d", "A dated text.", metadata={"date": date(2024, 5, 1), "at": datetime(2024, 5, 1, 12, 30)}))
+    hit = kb.search("dated", where="date >= 2024-04 and date < 2024-06")[0]
+    assert hit.metadata == {"date": "2024-05-01", "at": "2024-05-01T12:30:00"}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda kb: load_chat("gpt-5-mini"), ConfigError, "a model is PROVIDER:NAME"),
+        (lambda kb: load_chat({"model": "openai:x", "temprature": 1}), ConfigError, "did you mean 'temperature'"),
+        (lambda kb: kb.search("pump", where="year = 2024"), ConfigError, "column 6: cannot read '= 2024'; write =="),
+        (lambda kb: kb.search("pump", where="a == 1 && b == 2"), ConfigError, "write and"),
+        (lambda kb: kb.search("pump", k="5"), DataError, "k is '5'.*whole number"),
+        (lambda kb: kb.search("pump", k=5.0), DataError, "k is 5.0"),
+        (lambda kb: BM25().retrieve(["pump"], kb, 3), DataError, "queries takes a list, not KnowledgeBase"),
+        (lambda kb: kb.delete([3]), DataError, r"ids\[0\] is int"),
+        (lambda kb: kb.forget("nothing"), KnowledgeError, "'nothing' in any generation"),
+        (lambda kb: kb.ingest("/no/papers/*.pdf"), DataError, "patterns are not expanded: give the folder"),
+        (lambda kb: load_pipeline("docs-qa", knowledge=kb).run(["a"]), DataError, "run takes one question, batch"),
+        (lambda kb: kb.ask("Pump?", history=[{"role": "user"}]), DataError, r"history holds dict: write Message\("),
+        (lambda kb: kb.ask("Pump?", pipeline="search"), ConfigError, "has no step that answers: kb.search"),
+        (lambda kb: load_task("doc"), ConfigError, "did you mean 'docs'"),
+        (lambda kb: load_experiment("docs-retrival"), ConfigError, "did you mean 'docs-retrieval'"),
+        (lambda kb: evaluate("docs-qa"), ConfigError, r"write evaluate\('docs-qa', 'docs'\)"),
+        (lambda kb: kb.document("nothing"), KnowledgeError, "no document 'nothing'"),
+        (lambda kb: KnowledgeBase.open(kb.path / "no"), KnowledgeError, "or KnowledgeBase.create in Python"),
+        (lambda kb: KnowledgeBase.open(kb.path, as_of="31.01.2026"), KnowledgeError, "write 12, 2026-03-01"),
+        (lambda kb: KnowledgeBase.open(kb.path, as_of=1).add({"id": "a", "text": "b"}), KnowledgeError, "for reading"),
+        (lambda kb: kb.as_reader("hr").add({"id": "a", "text": "b"}), KnowledgeError, "only its owner"),
+    ],
+)
+def test_a_newcomers_mistake_is_a_message_that_says_what_to_write(kb, call, error, message):
+    with pytest.raises(error, match=message):
+        call(kb)

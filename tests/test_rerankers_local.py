@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from llmkit.errors import ModelError
-from llmkit.retrieval.rerankers.local_cross_encoder import LocalCrossEncoder, scaled
+from llmkit.retrieval.rerankers.local_cross_encoder import LocalCrossEncoder, min_max_scale
 from llmkit.types import Chunk, Hit
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "pump", "valve", "cold", "water", "in", "may", "leaks", "fast"]
@@ -115,7 +115,7 @@ def test_hits_are_reordered_with_the_retrievers_score_as_prior(tmp_path):
     (trusting,) = reranker.replace(prior=1000.0).rerank_all(["pump"], [hits], 3)
     assert [hit.chunk.ordinal for hit in trusting] == [0, 1, 2]
     assert reranker.rerank_all(["pump", "valve"], [hits, []], 3)[1] == []
-    assert scaled([2.0, 2.0]).tolist() == [1.0, 1.0]
+    assert min_max_scale([2.0, 2.0]).tolist() == [1.0, 1.0]
 
 
 def test_what_is_no_cross_encoder_says_so(tmp_path):

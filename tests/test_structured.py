@@ -59,7 +59,7 @@ def test_what_is_wrong_is_told_to_the_model_and_mended():
 
 
 @pytest.mark.parametrize("reply", ["no", "{", '{"name": "Ann"}', f"{GOOD} {GOOD}", '{"name": "A", "age": NaN}',
-                                   '{"name": "A", "age": 1, "age": 2}', "[" * 5000, ""])  # fmt: skip
+                                   '{"name": "A", "age": 1, "age": 2}', "[" * 5000])  # fmt: skip
 def test_what_cannot_be_mended_is_an_error_never_half_an_object(reply):
     with pytest.raises(StepError, match="no JSON of the schema after 3 attempts"):
         made(ScriptedChat([reply] * 3)).run("Ann")
@@ -67,6 +67,12 @@ def test_what_cannot_be_mended_is_an_error_never_half_an_object(reply):
     assert state.answer.abstained
     assert detail(state)["structured"] is None
     assert any("no JSON of the schema" in note for note in detail(state)["notes"])
+
+
+def test_no_reply_at_all_is_an_error_and_no_abstention():
+    for step in ({}, {"rounds": 0, "on_failure": "abstain"}):
+        with pytest.raises(StepError, match="the model answered with no text"):
+            made(ScriptedChat([""] * 3), **step).run("Ann")
 
 
 def test_an_evaluation_counts_what_could_not_be_mended(tmp_path, monkeypatch):
@@ -232,9 +238,11 @@ def test_labels_are_read_strictly():
         return pipeline.with_models(lambda spec: ScriptedChat([reply])).run("It broke.").answer.text
 
     assert run("complaint") == run('"Complaint".') == run("Label: complaint") == "complaint"
-    for reply in ("anger", "praise or complaint", "", "complaints"):
+    for reply in ("anger", "praise or complaint", "complaints"):
         with pytest.raises(StepError, match="names no label, or several"):
             run(reply)
+    with pytest.raises(StepError, match="the model answered with no text"):
+        run("")
     with pytest.raises(ConfigError, match="equals or contains another label"):
         run("x", labels=["a", "a"])
     with pytest.raises(ConfigError, match="one line that is not empty"):

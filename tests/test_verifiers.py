@@ -142,7 +142,7 @@ def test_every_kind_of_instruction_can_be_said(data):
 def test_a_schema_that_is_none_is_refused_and_none_is_fetched():
     with pytest.raises(ConfigError, match="not a JSON schema"):
         make("json-schema", json_schema={"type": "objekt"})
-    with pytest.raises(ConfigError, match=r"into the schema itself, not to 'http://example\.com"):
+    with pytest.raises(ConfigError, match=r"must stay in the schema, not 'http://example\.com"):
         make("json-schema", json_schema={"$ref": "http://example.com/schema.json"})
 
 

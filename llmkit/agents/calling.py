@@ -16,7 +16,9 @@ from llmkit.protocols import Context
 
 Status = Literal["ok", "error", "hung", "malformed"]
 UNREAD = "__unread__"
-"""Argument that holds the text of arguments which are not JSON."""
+"""Argument that holds the text of arguments which cannot be read."""
+PROBLEM = "__problem__"
+"""Argument that says beside it why they cannot."""
 _WHY = 500  # characters of an error that are told
 
 
@@ -69,7 +71,8 @@ def _wrong(tool: Tool, arguments: Mapping[str, Any]) -> str:
         import jsonschema
 
     if UNREAD in arguments:
-        return f"The arguments of this call are not JSON: {str(arguments[UNREAD])[:200]}"
+        why = arguments.get(PROBLEM) or "the arguments are not JSON"
+        return f"This call was not made, {why}: {str(arguments[UNREAD])[:200]}"
     try:
         problems = list(jsonschema.Draft202012Validator(dict(tool.parameters)).iter_errors(dict(arguments)))
     except Exception as error:  # the schema is of a server

@@ -21,13 +21,17 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.types import Command
 
 from llmkit.agents.budget import Meter
-from llmkit.agents.calling import UNREAD, called
+from llmkit.agents.calling import PROBLEM, UNREAD, called
 from llmkit.agents.tool import Output, Tool
+from llmkit.agents.turn import Turn
 from llmkit.errors import unknown
 from llmkit.protocols import Context
+from llmkit.replies import Reply, read_message
 from llmkit.types import Event, Usage
 
 _TOLD = 4000  # characters of a text in the trace
+_SENT_BACK = ("reasoning_content", "reasoning_field")
+"""What a server that reasons between calls wants back with the calls."""
 Show = Callable[[Tool, Output, int], tuple[str, int]]
 """A result as the model is shown it, and how much of it is left out; from the number of its first passage."""
 Listen = Callable[[Tool, Output, int], list[dict[str, Any]]]
@@ -72,6 +76,7 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         self.next = 1
         """Number of the next passage."""
         self._hung: set[str] = set()
+        self._current: Turn | None = None
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -106,24 +111,30 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         response = handler(
             request.override(messages=messages, tools=specs, tool_choice="none" if closing and specs else None)
         )
-        reply = response.result[-1]
-        assert isinstance(reply, AIMessage)
+        message = response.result[-1]
+        assert isinstance(message, AIMessage)
+        reply = read_message(message, tuple(self._tools))
         meter.model_calls += 1
-        counts: Any = reply.usage_metadata or {}
-        used = Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1)
-        if not counts:  # a budget must hold where nobody counts
+        used = reply.usage
+        if not reply.counted:  # a budget must hold where nobody counts
             meter.counts["calls without usage"] += 1
-            used = Usage(sum(len(one.text.encode()) // 3 + 8 for one in messages), len(reply.text.encode()) // 3, 1)
+            written = len((reply.text + reply.reasoning).encode()) // 3
+            used = Usage(sum(len(one.text.encode()) // 3 + 8 for one in messages), written, 1)
         meter.usage += used
+        if reply.refusal and not reply.tool_calls:
+            reply.with_text()  # raises with the model's own words
         calls = _calls(reply, request.messages)
-        finish = reply.response_metadata.get("finish_reason", "")
-        meter.counts["replies cut off at max_tokens"] += finish == "length"
+        meter.counts["replies cut off at max_tokens"] += reply.finish_reason == "length"
+        meter.counts["replies cut off by a content filter"] += reply.finish_reason == "content_filter"
+        meter.counts["replies without a finish reason"] += reply.finish_reason == "missing"
         entry: dict[str, Any] = {
             "kind": "model", "n": meter.model_calls, "seconds": time.perf_counter() - began, "text": reply.text[:_TOLD],
             "calls": [{"id": one["id"], "name": one["name"], "arguments": one["args"]} for one in calls],
             "input_tokens": used.input_tokens, "output_tokens": used.output_tokens,
-            "finish": finish,
+            "finish": reply.finish_reason,
         }  # fmt: skip
+        if reply.reasoning:
+            entry["reasoning"] = reply.reasoning[:_TOLD]
         if closing:
             meter.stopped = closing
             entry["closing"] = closing
@@ -131,36 +142,77 @@ class Guard(AgentMiddleware[Any, Any, Any]):
                 entry["ignored"] = entry.pop("calls")
                 calls = []
         meter.trace.append(entry)
-        return AIMessage(reply.text, tool_calls=calls, usage_metadata=reply.usage_metadata)
+        kept = {name: message.additional_kwargs[name] for name in _SENT_BACK if message.additional_kwargs.get(name)}
+        return AIMessage(
+            reply.text,
+            tool_calls=calls,
+            usage_metadata=message.usage_metadata,
+            additional_kwargs=kept if calls else {},
+            response_metadata={"finish_reason": reply.finish_reason},
+        )
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage:
-        """Make a call, or say why it is not made."""
-        call, meter = request.tool_call, self._meter
-        name, arguments = call["name"], call["args"]
+        """Make a call, or say why it is not made.
+
+        LangGraph calls this in a thread for each call of a reply; :class:`Turn` keeps their order.
+        """
+        turn, call = self._turn(request.state), request.tool_call
+        name, failed = str(call["id"]), True
+        try:
+            if turn.in_order:
+                turn.wait_for_earlier(name, self._check)
+            message = self._call(call, request.state, turn)
+            failed = False
+            return message
+        finally:
+            turn.finish(name, failed=failed)
+
+    def _turn(self, state: Any) -> Turn:
+        """The calls of the last reply that have no result yet; the same object for all of them."""
+        messages = state["messages"]
+        place = max(n for n, one in enumerate(messages) if isinstance(one, AIMessage))
+        answered = {one.tool_call_id for one in messages[place:] if isinstance(one, ToolMessage)}
+        calls = [one for one in messages[place].tool_calls if one["id"] not in answered]
+        ids = tuple(str(one["id"]) for one in calls)
+        with self._meter.lock:
+            if self._current is None or self._current.calls != ids:
+                writes = any(one["name"] in self._tools and self._tools[one["name"]].side_effects for one in calls)
+                left = self._meter.budget.tool_calls - self._meter.tool_calls
+                self._current = Turn(ids, left, in_order=writes)
+                self._meter.tool_calls += len(ids)
+            return self._current
+
+    def _check(self) -> None:
+        self._ctx.emit(Event("token"))  # shows nothing, but lets a listener that has gone stop the work
+
+    def _call(self, call: Any, state: Any, turn: Turn) -> ToolMessage:
+        meter, name, arguments = self._meter, call["name"], call["args"]
         began = time.perf_counter()
         with meter.lock:
-            refusal = self._refusal(name, arguments, request.state)
-            meter.tool_calls += 1
+            refusal = self._refusal(call, state, turn)
         if refusal is not None:
             status, text = refusal
+            turn.wait_for_earlier(call["id"], self._check)
             return self._written(call, status, text, began)
         tool = self._tools[name]
-        told = ", ".join(f"{key}={str(value)[:80]!r}" for key, value in arguments.items())
+        told = ", ".join(f"{key}={str(value)[:80]!r}" for key, value in arguments.items() if key != PROBLEM)
         self._ctx.emit(Event("step", text=f"{name}({told})", data={"tool": name}))
         done = called(tool, arguments, self._ctx, self._rules.seconds)
         with meter.lock:
-            first = self.next
-            self.next += len(done.output.hits)
             if done.status == "hung":
                 self._hung.add(name)
+        turn.wait_for_earlier(call["id"], self._check)  # passages are numbered and results recorded in order
+        with meter.lock:
+            first = self.next
+            self.next += len(done.output.hits)
         text, dropped = self._show(tool, done.output, first)
         return self._written(call, done.status, text, began, dropped, done.output, first)
 
-    def _refusal(self, name: str, arguments: Mapping[str, Any], state: Any) -> tuple[str, str] | None:
-        meter = self._meter
-        if meter.tool_calls >= meter.budget.tool_calls:
+    def _refusal(self, call: Any, state: Any, turn: Turn) -> tuple[str, str] | None:
+        meter, name, arguments = self._meter, call["name"], call["args"]
+        if not turn.admits(call["id"]):
             meter.closing = meter.closing or "tool calls"
             return "over budget", f"No more than {meter.budget.tool_calls} calls are allowed; this one was not made."
         if meter.stalls(name, arguments):
@@ -202,16 +254,13 @@ class Guard(AgentMiddleware[Any, Any, Any]):
         )  # fmt: skip
 
 
-def _calls(reply: AIMessage, before: Sequence[Any]) -> list[Any]:
-    """The calls of a reply, broken ones among them, each with an id that no other has."""
-    broken: list[Any] = [
-        {"name": one["name"] or "unknown", "args": {UNREAD: one["args"] or ""}, "id": one["id"], "type": "tool_call"}
-        for one in reply.invalid_tool_calls
-    ]
+def _calls(reply: Reply, before: Sequence[Any]) -> list[Any]:
+    """The calls of a reply, malformed ones among them, each with an id that no other has."""
     taken: set[Any] = {call["id"] for one in before if isinstance(one, AIMessage) for call in one.tool_calls}
     calls = []
-    for n, one in enumerate([*reply.tool_calls, *broken], 1):
-        name = one["id"] if one["id"] and one["id"] not in taken else f"call_{len(before)}_{n}"
+    for n, one in enumerate(reply.tool_calls, 1):
+        name = one.id if one.id and one.id not in taken else f"call_{len(before)}_{n}"
         taken.add(name)
-        calls.append({**one, "id": name})
+        arguments = {UNREAD: one.raw, PROBLEM: one.problem} if one.problem else dict(one.arguments)
+        calls.append({"name": one.name, "args": arguments, "id": name, "type": "tool_call"})
     return calls

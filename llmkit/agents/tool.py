@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from llmkit.arguments import many
 from llmkit.protocols import Context
 from llmkit.types import Hit
 
@@ -64,6 +65,9 @@ class Arguments:
 
     properties: dict[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        many(self.required, "required")
 
     def text(self, name: str, about: str) -> Arguments:
         """A required text."""

@@ -28,13 +28,13 @@ from llmkit.errors import DataError, ModelError, unknown
 
 Senses = tuple[tuple[str, float], ...]
 """Translations of a word, and their weights."""
-_BETWEEN = "\N{BROKEN BAR}"
+_SEPARATOR = "\N{BROKEN BAR}"
 """No word has it; a tokenizer spells it as it is."""
-_SHIPPED = Path(__file__).parent / "dictionaries"
+_BUNDLED = Path(__file__).parent / "dictionaries"
 
 
 @dataclass(frozen=True)
-class Words:
+class Translations:
     """Words and what they mean in the encoder's own language."""
 
     dictionaries: tuple[Mapping[str, Senses], ...]
@@ -42,7 +42,7 @@ class Words:
     digest: str
     """SHA-256 of the dictionaries, hex."""
 
-    def teach(self, tokenizer: Any) -> dict[int, Senses]:
+    def add_tokens(self, tokenizer: Any) -> dict[int, Senses]:
         """Make every word a token of the tokenizer, in the tokenizer's own spelling.
 
         Words of one dictionary that it spells alike are one, with the translations of all.
@@ -62,7 +62,7 @@ class Words:
         spell = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
         spelled: dict[str, Senses] = {}
         for one in self.dictionaries:
-            forms = spell(_BETWEEN.join(one)).split(_BETWEEN)  # one call: fifty thousand take long
+            forms = spell(_SEPARATOR.join(one)).split(_SEPARATOR)  # one call: fifty thousand take long
             here: dict[str, Senses] = {}
             for form, senses in zip(forms, one.values(), strict=True):
                 here[form.strip()] = here.get(form.strip(), ()) + senses
@@ -72,7 +72,7 @@ class Words:
         tokenizer.add_tokens([AddedToken(form, single_word=True, normalized=True) for form in new])
         return {tokenizer.token_to_id(form): senses for form, senses in spelled.items()}
 
-    def put_into(self, table: NDArray[Any], tokenizer: Any) -> NDArray[Any]:
+    def extend_embeddings(self, table: NDArray[Any], tokenizer: Any) -> NDArray[Any]:
         """The encoder's word embeddings with the words among them.
 
         Args:
@@ -88,7 +88,7 @@ class Words:
         """
         from tokenizers import Tokenizer
 
-        taught = self.teach(Tokenizer.from_str(tokenizer.to_str()))
+        taught = self.add_tokens(Tokenizer.from_str(tokenizer.to_str()))
         texts = list(dict.fromkeys(text for senses in taught.values() for text, _ in senses))
         hole = tokenizer.token_to_id(tokenizer.model.unk_token)
         means: dict[str, tuple[NDArray[np.float32], float]] = {}
@@ -111,7 +111,7 @@ class Words:
         return made
 
 
-def read(dictionaries: Sequence[str]) -> Words:
+def read_dictionaries(dictionaries: Sequence[str]) -> Translations:
     """The words of dictionaries; what a later one says of a word holds.
 
     Args:
@@ -133,41 +133,41 @@ def read(dictionaries: Sequence[str]) -> Words:
         if not found:
             raise DataError(f"{file} has no word: a line is WORD<tab>TRANSLATION")
         made.append({word: tuple(several) for word, several in found.items()})
-    return Words(tuple(made), seen.hexdigest())
+    return Translations(tuple(made), seen.hexdigest())
 
 
-def placed(names: tuple[str, ...]) -> tuple[str, ...]:
+def absolute_paths(names: tuple[str, ...]) -> tuple[str, ...]:
     """Files by their whole path, so that they are found from another folder, too; other names as they are."""
     whole = (Path(name).expanduser() for name in names)
-    return tuple(str(path.resolve()) if path.is_file() and name not in shipped() else name
+    return tuple(str(path.resolve()) if path.is_file() and name not in bundled_dictionaries() else name
                  for name, path in zip(names, whole, strict=True))  # fmt: skip
 
 
-def _several(value: object) -> object:
+def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Dictionaries = Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(placed)]
+Dictionaries = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(absolute_paths)]
 """Names of dictionaries that come with llmkit, or TSV files; one may stand without brackets."""
 
 
-def shipped() -> list[str]:
+def bundled_dictionaries() -> list[str]:
     """Names of the dictionaries that come with llmkit."""
-    return sorted(file.stem for file in _SHIPPED.glob("*.tsv"))
+    return sorted(file.stem for file in _BUNDLED.glob("*.tsv"))
 
 
-def unread_words(encoder: Any, language: str) -> str:
+def missing_dictionary_note(encoder: Any, language: str) -> str:
     """What the user should know of an encoder without the dictionary of a language that there is one of; or nothing."""
     words = getattr(encoder, "words", None)
-    if words is None or language not in shipped() or language in words:
+    if words is None or language not in bundled_dictionaries() or language in words:
         return ""
     spec = f"words: [{', '.join((language, *words))}]"
     return f"the encoder reads no {language}: in a new knowledge base, `{spec}` in --encoder lets it read the words"
 
 
 def _file(name: str) -> Path:
-    if name in shipped():
-        return _SHIPPED / f"{name}.tsv"
+    if name in bundled_dictionaries():
+        return _BUNDLED / f"{name}.tsv"
     path = Path(name).expanduser()
     if path.is_file():
         return path
@@ -175,7 +175,7 @@ def _file(name: str) -> Path:
         raise DataError(
             f"there is no dictionary at {path}: a knowledge base needs the file where it was, and as it was"
         )
-    raise DataError(f"{unknown('dictionary', name, shipped())}, or give the path of a TSV file")
+    raise DataError(f"{unknown('dictionary', name, bundled_dictionaries())}, or give the path of a TSV file")
 
 
 def _lines(file: Path, content: bytes) -> Iterator[tuple[str, str, float]]:
@@ -195,7 +195,7 @@ def _lines(file: Path, content: bytes) -> Iterator[tuple[str, str, float]]:
             counts = -1.0
         if any(cell[:1] == cell[-1:] == '"' for cell in (word, translation)):
             raise DataError(f"{file} line {number}: save it without quotation marks, which would belong to the word")
-        if not word or _BETWEEN in word or not translation or "\t" in weight:
+        if not word or _SEPARATOR in word or not translation or "\t" in weight:
             raise DataError(f"{file} line {number}: WORD<tab>TRANSLATION<tab>WEIGHT is asked for, not {line[:80]!r}")
         if not 0 < counts < math.inf:
             raise DataError(f"{file} line {number}: a weight is a number above 0, not {weight!r}")

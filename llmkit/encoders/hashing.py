@@ -1,4 +1,4 @@
-"""An encoder without weights: hashed words. For tests, and for a knowledge base on a machine with nothing else."""
+"""An encoder without weights that hashes words, for tests and for machines without a model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.errors import DataError
 from llmkit.part import Part
 
@@ -18,7 +19,7 @@ _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]{1,12}|[^\
 
 
 class HashingEncoder(Part):
-    """Bag of hashed words, signed (Weinberger et al. 2009), of unit length. Finds shared words, not meaning."""
+    """Signed bag of hashed words (Weinberger et al. 2009). It finds passages that share words, not meaning."""
 
     family: ClassVar[str] = "encoder"
     type: ClassVar[str] = "hashing"
@@ -35,7 +36,7 @@ class HashingEncoder(Part):
 
     @property
     def special_tokens(self) -> int:
-        """None are added."""
+        """0: no token is added to a text."""
         return 0
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
@@ -44,10 +45,12 @@ class HashingEncoder(Part):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length; a text without words is the first unit vector."""
+        many_texts(texts, "texts")
         return self._encode(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length; a text without words is the first unit vector."""
+        many_texts(texts, "texts")
         return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from llmkit import config, registry, weights
-from llmkit.encoders.bilingual_dictionary import shipped
+from llmkit.encoders.bilingual_dictionary import bundled_dictionaries
 from llmkit.errors import ConfigError, unknown
 from llmkit.part import Part
 from llmkit.protocols import Encoder
@@ -27,7 +27,7 @@ def load_encoder(spec: str | Path | Mapping[str, Any] | Encoder | None = None, l
         ConfigError: nothing of that name is known; says what is.
     """
     if spec is None:
-        spec = {"type": "local", "words": [language] if language in shipped() else []}
+        spec = {"type": "local", "words": [language] if language in bundled_dictionaries() else []}
     if isinstance(spec, Path):
         spec = str(spec)
     if isinstance(spec, str):

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from llmkit import weights
+from llmkit.arguments import many_texts
 from llmkit.encoders.bilingual_dictionary import Dictionaries
 from llmkit.encoders.identity import identity
 from llmkit.encoders.runtime import capabilities
+from llmkit.encoders.runtime.selection import CheckedGraph
 from llmkit.encoders.tower import Tower
 from llmkit.part import Part
 
@@ -26,34 +28,44 @@ class LocalEncoder(Part):
     type: ClassVar[str] = "local"
 
     model: str = "minilm"
-    """A name of `llmkit models list`, or a folder with config.json, model.safetensors and tokenizer.json."""
+    """A model of `llmkit models list`, or a folder with config.json, model.safetensors and tokenizer.json."""
     max_tokens: int = Field(default=256, ge=8)
-    """Longest text, special tokens included."""
+    """Longest text in tokens, special tokens included."""
     words: Dictionaries = ()
-    """Dictionaries of words that are read through their translations: names of those that come with llmkit (de, es), or
-    TSV files of yours with WORD, TRANSLATION and by choice WEIGHT."""
+    """Bilingual dictionaries for words that the model does not know: ``de`` or ``es``, which come with llmkit, or TSV
+    files with the columns WORD, TRANSLATION and optionally WEIGHT."""
     runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    """auto: what the CPU runs fastest, as `llmkit doctor` shows it."""
+    """auto: the fastest runtime that passes its self-check; `llmkit doctor` shows it."""
     precision: Literal["auto", "f32", "bf16"] = "auto"
-    """auto: bf16 where the CPU multiplies it, f32 elsewhere."""
+    """auto: bf16 if the CPU has bfloat16 arithmetic and bf16 passes its self-check, otherwise f32."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads; none: OMP_NUM_THREADS, or all CPUs."""
+    """Number of threads; none: OMP_NUM_THREADS, or all CPUs."""
 
     @cached_property
     def folder(self) -> Path:
-        """Where the model's files lie.
+        """The model's folder.
 
         Raises:
-            ModelError: they do not; says which command brings them.
+            ModelError: a file is missing; the message gives the command that downloads the model.
         """
         folder = weights.find(self.model)
-        self._tower_of(folder).check()
+        self._tower_of(folder).check_files()
         return folder
 
-    @cached_property
+    @property
     def choice(self) -> capabilities.Choice:
         """The runtime and precision in use, and why."""
-        return capabilities.choose(self.runtime, self.precision)
+        return self._tower.selection.choice
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: a faster runtime or precision that failed its check on this machine."""
+        return self._tower.selection.notes
+
+    @property
+    def checked_graph(self) -> CheckedGraph:
+        """The graph with what its self-check needs."""
+        return self._tower.checked_graph
 
     @property
     def dim(self) -> int:
@@ -77,15 +89,17 @@ class LocalEncoder(Part):
         return self._tower.token_starts(text)
 
     def unknown_share(self, text: str) -> float:
-        """Share of a text's tokens that the vocabulary does not have: the encoder sees a hole in their place."""
+        """Share of the tokens of a text that are not in the vocabulary and are read as ``[UNK]``, from 0 to 1."""
         return self._tower.unknown_share(text)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        """Embeddings of questions, (n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._tower.encode(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        """Embeddings of passages, (n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._tower.encode(texts)
 
     @cached_property
@@ -93,4 +107,4 @@ class LocalEncoder(Part):
         return self._tower_of(self.folder)
 
     def _tower_of(self, folder: Path) -> Tower:
-        return Tower(folder, self.max_tokens, self.choice, self.threads, dictionaries=self.words)
+        return Tower(folder, self.max_tokens, self.runtime, self.precision, self.threads, dictionaries=self.words)

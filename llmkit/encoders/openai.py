@@ -11,36 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.encoders.identity import identity
 from llmkit.errors import DataError, ModelError
 from llmkit.part import Part
 
-# No tokenizer can be had offline for every server: pieces of at most three letters or digits, single CJK characters
-# and marks are more than any byte-pair vocabulary in use makes of ordinary text.
+# There is no offline tokenizer for every server. Pieces of at most three letters or digits, single CJK characters and
+# punctuation marks outnumber the tokens that byte-pair vocabularies in use make of ordinary text.
 _PIECE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]{1,3}|[^\w\s]|_")
 _BATCH_TOKENS = 100_000
 
 
 class OpenAIEncoder(Part):
-    """Asks a server, with the key of OPENAI_API_KEY and the address of OPENAI_BASE_URL."""
+    """Calls an embedding server; OPENAI_API_KEY is its key and OPENAI_BASE_URL its address."""
 
     family: ClassVar[str] = "encoder"
     type: ClassVar[str] = "openai"
 
     model: str = "text-embedding-3-small"
-    """As the server names it."""
+    """The server's name for the model."""
     dim: int = Field(default=1536, ge=1)
-    """Length of a vector; a server that answers another length is refused."""
+    """Length of a vector; a reply with another length is an error."""
     shorten: bool = False
     """Whether to ask the server for `dim` dimensions, for models that can shorten their vectors."""
     max_tokens: int = Field(default=8191, ge=8)
-    """Longest text, by a count that errs on the long side."""
+    """Longest text in tokens. The tokens are estimated, and the estimate is too high rather than too low."""
     batch_size: int = Field(default=256, ge=1)
-    """Texts of one request, at most."""
+    """Largest number of texts in one request."""
     timeout: float = Field(default=60.0, gt=0)
     """Seconds for one request."""
     retries: int = Field(default=4, ge=0)
-    """Further attempts after 429, 5xx and lost connections, waiting as long as the server asks."""
+    """Number of retries after status 429, 5xx or a lost connection; the wait is what the server asks for."""
 
     @property
     def identity(self) -> str:
@@ -49,19 +50,21 @@ class OpenAIEncoder(Part):
 
     @property
     def special_tokens(self) -> int:
-        """None that we could know of."""
+        """0: the server does not tell how many tokens it adds."""
         return 0
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
-        """Offsets of pieces that outnumber the model's tokens in ordinary text."""
+        """Offsets of short pieces of the text; ordinary text has more of them than the model has tokens."""
         return np.fromiter((match.start() for match in _PIECE.finditer(text)), dtype=np.int64)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._encode(texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -73,7 +76,7 @@ class OpenAIEncoder(Part):
                 )
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for rows in self._batches(counts):
-            # servers refuse an empty text; a space is one they read
+            # servers refuse an empty text and accept a space
             vectors[rows] = self._ask([texts[row] or " " for row in rows])
         unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return unit
@@ -126,7 +129,9 @@ class OpenAIEncoder(Part):
         key = os.environ.get("OPENAI_API_KEY")
         here = server is not None and urlparse(server).hostname in ("127.0.0.1", "localhost", "::1")
         if not key and not here:
-            raise ModelError("the openai encoder needs a key: set OPENAI_API_KEY (and OPENAI_BASE_URL for your own)")
+            raise ModelError(
+                "the openai encoder needs a key: set OPENAI_API_KEY (and OPENAI_BASE_URL for another server)"
+            )
         return openai.OpenAI(
             api_key=key or "none needed", base_url=server, timeout=self.timeout, max_retries=self.retries
         )

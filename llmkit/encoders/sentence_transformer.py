@@ -1,4 +1,4 @@
-"""Any sentence-transformers model, on torch: from a folder or from the hub."""
+"""Any sentence-transformers model on torch, from a folder or from the hub."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.encoders.identity import identity
 from llmkit.errors import DataError, ModelError
 from llmkit.extras import need
@@ -17,7 +18,7 @@ from llmkit.part import Part
 
 
 class SentenceTransformerEncoder(Part):
-    """Encodes with the prompts and towers the model has for queries and for passages. Needs the extra `train`."""
+    """Encodes with the model's own prompts and towers for queries and passages. Needs the extra `train`."""
 
     family: ClassVar[str] = "encoder"
     type: ClassVar[str] = "sentence-transformer"
@@ -25,15 +26,15 @@ class SentenceTransformerEncoder(Part):
     model: str
     """A folder, or a repository on the hub. Code in the repository is never run."""
     revision: str | None = None
-    """Commit of the repository; without one the identity says 'main', which may change under you."""
+    """Commit of the repository. Without it the identity says ``main``, and the model may change without notice."""
     max_tokens: int = Field(default=256, ge=8)
-    """Longest text, special tokens and prompt included; no more than the model can read."""
+    """Longest text in tokens, special tokens and prompt included; at most what the model can read."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is faster where the CPU or GPU multiplies it."""
+    """bfloat16 is faster on a CPU or GPU with bfloat16 arithmetic. Elsewhere torch computes it correctly and slowly."""
     batch_size: int = Field(default=32, ge=1)
-    """Texts encoded at once."""
+    """Number of texts in a batch."""
     device: str | None = None
-    """As torch names it; none: a GPU where there is one."""
+    """Device as torch names it; none: a GPU if there is one, else the CPU."""
 
     @property
     def dim(self) -> int:
@@ -49,7 +50,7 @@ class SentenceTransformerEncoder(Part):
 
     @cached_property
     def special_tokens(self) -> int:
-        """Special tokens and the longest prompt, as every passage pays for them."""
+        """Number of special tokens and of tokens of the longest prompt; they are added to every text."""
         tokenizer = self._model.tokenizer
         prompts = [len(tokenizer(text, add_special_tokens=False).input_ids) for text in self._model.prompts.values()]
         return int(tokenizer.num_special_tokens_to_add(pair=False)) + max(prompts, default=0)
@@ -63,10 +64,12 @@ class SentenceTransformerEncoder(Part):
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._encode(self._model.encode_query, texts)
 
     def encode_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, dim), unit length. A text longer than max_tokens raises DataError."""
+        many_texts(texts, "texts")
         return self._encode(self._model.encode_document, texts)
 
     def _encode(self, encode: Any, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -119,7 +122,7 @@ class SentenceTransformerEncoder(Part):
 
 
 def _positions(module: Any) -> list[int]:
-    """How many tokens each tower of a first module can place: one, or those of a Router."""
+    """The position limit of each tower: one for a plain model, two for a Router."""
     routes = getattr(module, "sub_modules", None)
     first = [modules[0] for modules in routes.values()] if routes is not None else [module]
     models = (getattr(one, "auto_model", None) for one in first)

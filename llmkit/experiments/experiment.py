@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from llmkit import assets, config, prompts
+from llmkit.arguments import many_texts
 from llmkit.errors import ConfigError, LlmkitError, Problem
 from llmkit.evaluation.tasks.task import Task, load_task
 from llmkit.experiments.strategies import Strategy
@@ -119,6 +120,7 @@ def load_experiment(name: str | Path, overrides: Sequence[str] = ()) -> Experime
     Raises:
         ConfigError: with every problem of the file and where it stands.
     """
+    many_texts(overrides, "overrides")
     given = str(name)
     direct = Path(given).expanduser().is_file() or given.startswith("experiments/")
     path = assets.find("eval", given if direct else f"experiments/{given}")

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llmkit import prompts
-from llmkit.errors import PromptError
+from llmkit.errors import PromptError, ReplyError
 from llmkit.experiments.candidates import Candidate, escaped
 from llmkit.experiments.traces import Tried
+from llmkit.models.ask import ask_model
 from llmkit.models.response_cache import TAPE, Tape
-from llmkit.pipeline.steps.model_calls import stream_reply
 from llmkit.types import Usage
 
 TIPS = (
@@ -55,14 +55,16 @@ class Proposer:
         tape = Tape(f"proposal {number}")
         token = TAPE.set(tape)
         try:
-            total = stream_reply(self.model, prompts.load(self.prompt).render(values), lambda _: None)
+            reply = ask_model(self.model, prompts.load(self.prompt).render(values), require="anything")
         finally:
             TAPE.reset(token)
         if not all(call["cached"] for call in tape.calls):
-            counts = (total.usage_metadata if total is not None else None) or {}
-            self.usage += Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1)
+            self.usage += reply.usage
         try:
-            instruction = accepted("" if total is None else str(total.text), candidate.instruction)
+            instruction = accepted(reply.as_whole().text, candidate.instruction)
+        except ReplyError as error:
+            self.refused.append(str(error))
+            return None
         except PromptError as error:
             self.refused.append(str(error))
             return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,7 +38,7 @@ def as_documents(given: DocumentLike | Iterable[DocumentLike]) -> Iterator[Docum
 
 def _document(item: object, place: str) -> Document:
     if isinstance(item, Document):
-        return item
+        return _checked(item, place)
     if isinstance(item, str):
         raise DataError(f"{place} is a text without an id to be cited by: write {_EXAMPLE}")
     if isinstance(item, Path):
@@ -55,4 +58,25 @@ def _document(item: object, place: str) -> Document:
     values = {name: item[name] for name in _KEYS if name in item}
     if "access" in values:
         values["access"] = labels(values["access"])
-    return Document(**values)
+    return _checked(Document(**values), place)
+
+
+def _checked(document: Document, place: str) -> Document:
+    """The document, its dates written as ISO text.
+
+    Raises:
+        DataError: an empty id, or metadata that are not JSON.
+    """
+    if not document.id.strip():
+        raise DataError(f"{place} has an empty id: give it a name to be cited by")
+    given: Mapping[Any, Any] = document.metadata
+    changed = {name: value.isoformat() for name, value in given.items() if isinstance(value, date)}
+    for name, value in given.items():
+        try:
+            if not isinstance(name, str):
+                raise TypeError("its name is not a string")
+            if name not in changed:
+                json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{place} ({document.id}): metadata {name!r} cannot be kept as JSON: {error}") from error
+    return replace(document, metadata={**given, **changed}) if changed else document

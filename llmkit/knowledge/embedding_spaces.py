@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmkit.encoders.identity import same_space
-from llmkit.errors import KnowledgeError
+from llmkit.errors import KnowledgeError, UnsupportedPrecision
 from llmkit.knowledge.notes import Notes
 from llmkit.part import Part
 from llmkit.protocols import Encoder
@@ -86,12 +86,26 @@ class Encoders:
 def encoder_of(space: EmbeddingSpace, given: Encoder | None, location: str) -> tuple[Encoder, str]:
     """The encoder given, or the one that is written down, and what the user should know of it.
 
+    A knowledge base may record a precision that this machine does not compute in. Its own encoder then runs in another
+    one, because vectors of one model in bf16 and f32 can be compared; an encoder that the caller gives is not changed.
+
     Raises:
         KnowledgeError: it is not the model that the vectors were made with.
+        UnsupportedPrecision: this machine does not compute in the precision of the encoder given.
     """
     encoder: Any = given or one_of("encoder").parse(json.loads(space.encoder))
-    if encoder.identity == space.identity:
-        return encoder, ""
+    notes: list[str] = []
+    try:
+        identity = encoder.identity
+    except UnsupportedPrecision as error:
+        if given is not None:
+            raise
+        encoder = encoder.replace(runtime="auto", precision="auto")
+        identity = encoder.identity
+        notes.append(str(error))
+    notes += getattr(encoder, "notes", ())
+    if identity == space.identity:
+        return encoder, "; ".join(notes)
     if not same_space(encoder.identity, space.identity):
         words = getattr(encoder, "words", ())
         changed = (
@@ -101,7 +115,8 @@ def encoder_of(space: EmbeddingSpace, given: Encoder | None, location: str) -> t
             f"{location} was made with the encoder {space.identity}, this one is {encoder.identity}: their "
             f"vectors cannot be compared. Use the same model, or ingest into a new knowledge base{changed}"
         )
-    return encoder, f"vectors were made by {space.identity}, questions are encoded by {encoder.identity}"
+    notes.append(f"vectors were made by {space.identity}, questions are encoded by {identity}")
+    return encoder, "; ".join(notes)
 
 
 def passage_key(identity: str, chunk: Chunk) -> bytes:

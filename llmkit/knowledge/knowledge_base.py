@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.arguments import one_or_many
+from llmkit.arguments import many_texts, one_or_many, one_or_many_texts
 from llmkit.encoders.load import load_encoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.access_labels import labels
@@ -355,6 +355,7 @@ class KnowledgeBase:
             ConfigError: the pipeline is not there, is wrong, or gives no answer.
             StepError: a step failed; the cause is chained.
         """
+        many_texts(overrides, "overrides")
         chosen = answerer(self._pipelines, pipeline, overrides).with_knowledge(self)
         return ask(chosen if where is None else chosen.with_filter(where), question, options)
 
@@ -370,6 +371,7 @@ class KnowledgeBase:
 
     def search_bm25(self, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
         """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
+        many_texts(queries, "queries")
         return self._snapshot.search_bm25(queries, k, where)
 
     def chunks(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Chunk]:
@@ -397,6 +399,8 @@ class KnowledgeBase:
 
     def documents(self, ids: Sequence[str] | None = None) -> Iterator[Document]:
         """Live documents, without their structure blocks: all of them, or those of `ids` that exist, by id."""
+        if ids is not None:
+            many_texts(ids, "ids")
         return self._snapshot.documents(ids)
 
     def document_ids(self, source: str | None = None) -> list[str]:
@@ -417,6 +421,7 @@ class KnowledgeBase:
 
     def rows_of(self, ids: Sequence[str]) -> list[int]:
         """Rows of the chunks of these documents, in the order of the ids and of the text; unknown ids have none."""
+        many_texts(ids, "ids")
         return self._snapshot.rows_of(ids)
 
     def sources(self, *, name: str | None = None, root: str | None = None) -> list[SourceRow]:
@@ -507,7 +512,7 @@ class KnowledgeBase:
         Older generations still hold them (:meth:`forget` removes them from those, too). A document of a file comes back
         when the file is ingested again.
         """
-        names = one_or_many(ids, "ids")
+        names = one_or_many_texts(ids, "ids")
         with self._writer(f"delete {len(names)} documents") as writer:
             return sum(writer.remove_document(name) for name in names)
 
@@ -552,7 +557,7 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: a document that is in no generation, or another process holds on to old pages.
         """
-        return self._change("forget", lambda: self.store.erase(one_or_many(ids, "ids"), before))
+        return self._change("forget", lambda: self.store.erase(one_or_many_texts(ids, "ids"), before))
 
     def adopt(self, encoder: Encoder, on_progress: Callable[[int, int], None] | None = None) -> Reencoded:
         """Take another encoder into use: every passage is encoded anew, as one new generation."""

@@ -18,6 +18,11 @@ from pydantic import PrivateAttr
 from llmkit.errors import ModelError
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.models.response_cache import TAPE, Response, ResponseCache, Tape
+from llmkit.replies.finish_reason import finish_reason
+from llmkit.replies.read import read_message
+
+_KEPT = ("reasoning_content", "reasoning", "refusal", "replaced_characters")
+"""Parts of a message that are kept beside its text."""
 
 
 class RememberingChat(BaseChatModel):
@@ -82,11 +87,14 @@ class RememberingChat(BaseChatModel):
             if key not in tape.recorded:
                 raise ModelError("this call is not in the recording: the pipeline, its prompts or its passages differ")
             return key, tape.recorded[key]
-        return key, self._cache.get(key) if self._cache else None
+        kept = self._cache.get(key) if self._cache else None
+        if kept is not None and "additional_kwargs" not in kept and self.spec.model.startswith("openai:"):
+            return key, None  # written by 0.1, which took every reply of a server for a finished one
+        return key, kept
 
     def _keep(self, key: str, response: Response, *, cached: bool) -> None:
         tape = TAPE.get()
-        if self._cache and not cached:
+        if self._cache and not cached and _lasting(response):
             self._cache.put(key, response)
         if tape is not None:
             tape.calls.append({"key": key, "response": response, "cached": cached})
@@ -123,13 +131,26 @@ class RememberingChat(BaseChatModel):
             self._keep(key, _response(message_chunk_to_message(total)), cached=False)
 
 
+def _lasting(response: Response) -> bool:
+    """Whether a reply is worth keeping. One that is empty, filtered or broken off is asked for anew."""
+    message = AIMessage(**response)
+    try:
+        reply = read_message(message).with_text()
+    except ModelError:
+        return False
+    return reply.finish_reason in ("stop", "length", "tool_calls")
+
+
 def _response(message: Any) -> Response:
+    extra = message.additional_kwargs or {}
+    reason, unknown_word = finish_reason(message.response_metadata or {})
     return {
         "content": message.content,
         "tool_calls": [dict(call) for call in message.tool_calls],
         "invalid_tool_calls": [dict(call) for call in message.invalid_tool_calls],
         "usage_metadata": dict(message.usage_metadata) if message.usage_metadata else None,
-        "response_metadata": {"finish_reason": message.response_metadata.get("finish_reason", "stop")},
+        "response_metadata": {"finish_reason": unknown_word or reason},
+        "additional_kwargs": {name: extra[name] for name in _KEPT if extra.get(name)},
     }
 
 
@@ -139,7 +160,8 @@ def _chunk(response: Response) -> AIMessageChunk:
         for i, call in enumerate(response["tool_calls"])
     ]
     broken = [
-        {"name": call["name"], "args": call["args"], "id": call["id"], "index": i}
+        # as a JSON text, so that LangChain does not mend what cannot be read
+        {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": i}
         for i, call in enumerate(response.get("invalid_tool_calls", ()), len(calls))  # a cache of 0.1 has none
     ]
     return AIMessageChunk(

@@ -8,101 +8,23 @@ OpenAI-compatible server, ``scripted:`` says what it is told to; any other prefi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
-from pydantic_core import CoreSchema
-
-from llmkit import weights
+from llmkit import config, weights
 from llmkit.errors import ConfigError, LlmkitError, ModelError
 from llmkit.extras import optional
-from llmkit.models.local import adapter as adapters_on_disk
 from llmkit.models.local import gguf
-from llmkit.part import Part
+from llmkit.models.spec import ChatModelSpec
 from llmkit.types import Message
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-
+__all__ = [
+    "ChatModelSpec", "context_window", "count_tokens", "load_chat", "schema_options", "translate", "with_slots",
+]  # fmt: skip
 _ROOM = 1536 * 2**20
 """Bytes that keys and values of slots nobody asked for may take."""
-
-
-class ChatModelSpec(Part):
-    """Which chat model, and how it is asked."""
-
-    model: str
-    """``local:smollm2``, ``local:FILE.gguf``, ``transformers:FOLDER``, ``openai:gpt-5-mini``, any ``PREFIX:NAME``.
-
-    ``local:answerer`` is short for ``local:smollm2`` with the adapter ``answerer``, which comes with llmkit.
-    """
-    adapter: str | None = None
-    """Folder of a LoRA adapter (`llmkit train lora`) that a local or transformers model answers with, or the name of
-    one that comes with llmkit."""
-    adapters: dict[str, str] = Field(default_factory=dict)
-    """Folders of further adapters on the same base, by the name a call chooses one with: ``bind(adapter=NAME)``."""
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    """0: the most likely token each time."""
-    max_tokens: int = Field(default=512, ge=1)
-    """Longest answer, in tokens."""
-    stop: tuple[str, ...] = ()
-    """Texts that end the answer; they are not part of it."""
-    seed: int | None = None
-    """Makes sampling repeatable, where the model can."""
-    timeout: float = Field(default=60.0, gt=0)
-    """Seconds for one call to a server."""
-    retries: int = Field(default=3, ge=0)
-    """Further attempts after 429, 5xx and lost connections, waiting as long as the server asks."""
-    runtime: Literal["auto", "llamacpp", "openvino"] = "auto"
-    """Of `local:` models; auto: llama.cpp, which starts fastest and knows grammars and adapters."""
-    context: int | None = Field(default=None, ge=256)
-    """Context window of a local model in tokens; none: what it was trained with, at most 8192."""
-    threads: int | None = Field(default=None, ge=1)
-    """Of a local model; none: OMP_NUM_THREADS, or all CPUs."""
-    slots: int | None = Field(default=None, ge=1, le=64)
-    """Calls a GGUF model on llama.cpp answers at a time, each with a whole context window of its own; none: one, or as
-    many as `llmkit serve` finds room for."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [{"type": "string"}, handler(schema)]}
-
-    @field_validator("model")
-    @classmethod
-    def _has_provider(cls, value: str) -> str:
-        provider, _, name = value.partition(":")
-        if not provider or not name:
-            raise ValueError(f"a model is PROVIDER:NAME, as in local:smollm2 or openai:gpt-5-mini, not {value!r}")
-        return value
-
-    @model_validator(mode="before")
-    @classmethod
-    def _word(cls, value: object) -> object:
-        value = {"model": value} if isinstance(value, str) else value
-        if isinstance(value, dict) and str(value.get("model", "")).startswith("local:"):
-            name = value["model"].removeprefix("local:")
-            if base := adapters_on_disk.shipped(name):  # an adapter that is named takes the place of the shipped one
-                return {**value, "model": f"local:{base}", "adapter": value.get("adapter") or name}
-        return value
-
-    @model_validator(mode="after")
-    def _adapters_fit(self) -> Self:
-        provider = self.model.partition(":")[0]
-        if (self.adapter or self.adapters) and provider not in ("local", "transformers"):
-            raise ValueError(f"adapters belong to local: and transformers: models; {self.model} is neither")
-        if "default" in self.adapters and self.adapter:
-            raise ValueError("'default' is the name of `adapter`: give the other one another name")
-        return self
-
-    def config(self) -> dict[str, Any]:
-        """Slots that were not asked for shape no answer, and no digest."""
-        values = super().config()
-        return values if self.slots else {key: value for key, value in values.items() if key != "slots"}
-
-    def named_adapters(self) -> dict[str, str]:
-        """Folders of all adapters by name; the one of `adapter` is called ``default``."""
-        return ({"default": self.adapter} if self.adapter else {}) | self.adapters
 
 
 def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
@@ -114,7 +36,9 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
         MissingExtra: the provider's package is not installed.
     """
     if not isinstance(spec, ChatModelSpec):
-        spec = ChatModelSpec.model_validate(spec)
+        spec = config.Config({"model": spec} if isinstance(spec, str) else dict(spec), "chat model").build(
+            ChatModelSpec
+        )
     provider, _, name = spec.model.partition(":")
     if provider == "local":
         from llmkit.models.local.chat_model import load_local
@@ -125,7 +49,7 @@ def load_chat(spec: str | Mapping[str, Any] | ChatModelSpec) -> BaseChatModel:
 
         return load_scripted(name)
     if provider == "openai":
-        from llmkit.models.openai import load_openai
+        from llmkit.models.openai.chat import load_openai
 
         return load_openai(name, spec)
     if provider == "transformers":
@@ -219,7 +143,7 @@ def _by_langchain(provider: str, spec: ChatModelSpec) -> BaseChatModel:
 
     name = spec.model.partition(":")[2]
     settings: dict[str, Any] = {
-        "temperature": spec.temperature,
+        **({} if spec.temperature is None else {"temperature": spec.temperature}),
         "max_tokens": spec.max_tokens,
         "timeout": spec.timeout,
         "max_retries": spec.retries,

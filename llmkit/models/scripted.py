@@ -18,7 +18,9 @@ from pydantic import PrivateAttr
 from llmkit.errors import ModelError
 
 Output = str | AIMessage | Mapping[str, Any] | Exception
-"""Text; a message; ``{"content": …, "tool_calls": […]}``; or an exception to raise."""
+"""Text; a message; an exception to raise; or an object with some of ``content``, ``tool_calls``, ``reasoning``,
+``refusal`` and ``finish_reason``."""
+_KEYS = ("content", "tool_calls", "reasoning", "refusal", "finish_reason")
 _FORM = 'expected a JSON text, or {"content": "…", "tool_calls": [{"name": "…", "args": {…}}]}'
 Script = Sequence[Output] | Callable[[list[BaseMessage]], Output]
 
@@ -63,7 +65,7 @@ class ScriptedChat(BaseChatModel):
         if isinstance(output, str):
             message = AIMessage(output)
         elif isinstance(output, Mapping):
-            message = AIMessage(output.get("content", ""), tool_calls=list(output.get("tool_calls", ())))
+            message = _message(output)
         else:
             message = output
         return _counted(message, messages, stop)
@@ -85,6 +87,10 @@ class ScriptedChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         message = self._next(messages, stop)
+        if thoughts := message.additional_kwargs.get("reasoning_content"):
+            yield ChatGenerationChunk(
+                message=AIMessageChunk(content="", additional_kwargs={"reasoning_content": thoughts})
+            )
         for piece in re.findall(r"\S+\s*|\s+", message.text):
             chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
             if run_manager:
@@ -97,7 +103,8 @@ class ScriptedChat(BaseChatModel):
                 for i, call in enumerate(message.tool_calls)
             ],
             usage_metadata=message.usage_metadata,
-            response_metadata={"finish_reason": "stop"},
+            response_metadata=message.response_metadata,
+            additional_kwargs={key: value for key, value in message.additional_kwargs.items() if key == "refusal"},
         )
         yield ChatGenerationChunk(message=last)
 
@@ -136,11 +143,12 @@ def _output(value: Any, number: int) -> Output:
         return value
     if not isinstance(value, dict):
         raise ValueError("neither a text nor an object")
-    if value.keys() - {"content", "tool_calls"}:
+    if value.keys() - set(_KEYS):
         raise ValueError(f"an object with the keys {', '.join(value)}")
     calls = value.get("tool_calls", [])
-    if not isinstance(value.get("content", ""), str) or not isinstance(calls, list):
-        raise ValueError("'content' is a text, 'tool_calls' a list")
+    texts = [value.get(key, "") for key in _KEYS if key != "tool_calls"]
+    if not isinstance(calls, list) or any(not isinstance(text, str) for text in texts):
+        raise ValueError("'tool_calls' is a list, every other value is a text")
     made = []
     for n, call in enumerate(calls, 1):
         if (
@@ -150,7 +158,18 @@ def _output(value: Any, number: int) -> Output:
         ):
             raise ValueError(f"call {n} needs a 'name' and an object 'args'")
         made.append({"id": f"script_{number}_{n}", **call, "type": "tool_call"})
-    return {"content": value.get("content", ""), "tool_calls": made}
+    return {**value, "tool_calls": made}
+
+
+def _message(output: Mapping[str, Any]) -> AIMessage:
+    extra = {"reasoning_content": output.get("reasoning"), "refusal": output.get("refusal")}
+    ending = output.get("finish_reason")
+    return AIMessage(
+        output.get("content", ""),
+        tool_calls=list(output.get("tool_calls", ())),
+        additional_kwargs={name: value for name, value in extra.items() if value},
+        response_metadata={} if ending is None else {"finish_reason": ending},
+    )
 
 
 def _counted(message: AIMessage, asked: Sequence[BaseMessage], stop: list[str] | None) -> AIMessage:

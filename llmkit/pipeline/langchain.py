@@ -23,6 +23,7 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, PrivateAttr
 
 from llmkit import config
+from llmkit.arguments import many, many_texts
 from llmkit.errors import ConfigError, DataError
 from llmkit.knowledge.access_labels import settled
 from llmkit.knowledge.filters.expression import Filter, parse
@@ -44,6 +45,7 @@ class EncoderEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Vectors of passages, unit length."""
+        many_texts(texts, "texts")
         found: list[list[float]] = self.encoder.encode_passages(texts).tolist()
         return found
 
@@ -84,6 +86,9 @@ class KnowledgeVectorStore(VectorStore):
         Raises:
             ConfigError: `embedding` is not an encoder of llmkit: what cannot be written down cannot be opened again.
         """
+        many_texts(texts, "texts")
+        if ids is not None:
+            many_texts(ids, "ids")
         if not isinstance(embedding, EncoderEmbeddings):
             raise ConfigError(
                 "a knowledge base writes its encoder down: give EncoderEmbeddings(encoder), not "
@@ -107,6 +112,9 @@ class KnowledgeVectorStore(VectorStore):
             ConfigError: not one id and one metadata a text, or ids of files.
             DataError: metadata that are not JSON; says which key.
         """
+        many(texts, "texts")
+        if ids is not None:
+            many_texts(ids, "ids")
         given = list(texts)
         names = [name or str(uuid.uuid4()) for name in (ids or [""] * len(given))]
         data = metadatas or [{}] * len(given)
@@ -131,12 +139,15 @@ class KnowledgeVectorStore(VectorStore):
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool | None:
         """Take documents out; ids that are not here are ignored. Without ids nothing is deleted."""
+        if ids is not None:
+            many_texts(ids, "ids")
         if ids:
             self.kb.delete(ids)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[LangChainDocument]:
         """Whole documents, those that are here."""
+        many_texts(ids, "ids")
         return [
             LangChainDocument(id=one.id, page_content=one.text, metadata=_labelled(one.metadata, one.access))
             for one in self.kb.documents(ids)

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from llmkit import assets, config
 from llmkit.approval import ApprovalNeeded, Caller, Decision
+from llmkit.arguments import many, many_texts
 from llmkit.errors import Cancelled, ConfigError, DataError
 from llmkit.knowledge.filters.expression import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
@@ -69,12 +70,17 @@ class Pipeline(Part):
         """Answer one question; `inputs` are what verifiers check by, as ``{"concepts": [...]}``.
 
         Raises:
-            DataError: an empty question.
+            DataError: a question that is empty or no string, or a history that holds no messages.
             StepError: a step failed; says which, the cause is chained.
             ApprovalNeeded: an agent waits, and the `caller` is there to decide; go on with :meth:`decide`.
         """
+        if not isinstance(question, str):
+            raise DataError(f"question is {type(question).__name__}: run takes one question, batch takes many")
         if not question.strip():
             raise DataError("the question is empty")
+        for message in many(history, "history"):
+            if not isinstance(message, Message):
+                raise DataError(f"history holds {type(message).__name__}: write Message(role='user', content='…')")
         state = State(question=question.strip(), history=tuple(history), inputs=dict(inputs or {}))
         return self.resume(state, 0, on_event=on_event, caller=caller)
 
@@ -119,6 +125,7 @@ class Pipeline(Part):
 
     def batch(self, questions: Sequence[str]) -> list[State]:
         """Answer many questions in order; the first failure is raised."""
+        many_texts(questions, "questions")
         return [self.run(question) for question in questions]
 
     def stream(
@@ -276,18 +283,23 @@ class Pipeline(Part):
         return threading.Lock()
 
 
-def load_pipeline(name: str | Path, overrides: Sequence[str] = (), *, knowledge: str | Path | None = None) -> Pipeline:
+def load_pipeline(
+    name: str | Path, overrides: Sequence[str] = (), *, knowledge: str | Path | KnowledgeBase | None = None
+) -> Pipeline:
     """Read a pipeline: a path, or a name in ``pipelines/``.
 
     Args:
         name: ``docs-qa``, ``pipelines/mine.yaml``.
         overrides: ``path=value`` each, as in ``steps.retrieve.k=20``.
-        knowledge: another knowledge base than the file names.
+        knowledge: another knowledge base than the file names: its folder, or one that is open.
 
     Raises:
         ConfigError: with every problem of the file and where it stands.
     """
+    many_texts(overrides, "overrides")
     found = config.read(assets.find("pipelines", str(name))).override(overrides)
+    if knowledge is not None and not isinstance(knowledge, str | Path):
+        return found.build(Pipeline).with_knowledge(knowledge)
     if knowledge is not None:
         found = config.Config({**found.values, "knowledge": str(knowledge)}, found.source, found.places)
     return found.build(Pipeline)

@@ -14,6 +14,7 @@ from llmkit.approval import ApprovalNeeded, Caller
 from llmkit.errors import Cancelled, LlmkitError, StepError
 from llmkit.protocols import Step
 from llmkit.types import Event, State, StepRecord, Usage
+from llmkit.waiting import Wait, listening
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -67,6 +68,13 @@ class RunContext:
             withheld = event.kind == "token" and self._withheld  # told as a sign of life, without its text
             self._listener(Event(event.kind, event.step or self._place, "" if withheld else event.text, event.data))
 
+    def _on_wait(self, pause: Wait | None) -> None:
+        """Tell the listener of a wait before another attempt, and give it the chance to stop the run meanwhile."""
+        if pause is None:
+            self.emit(Event("token"))
+        else:
+            self.emit(Event("note", text=str(pause), data={"wait": pause.seconds}))
+
     def note(self, text: str) -> None:
         """Say something the user should know, and keep it in the record."""
         self._detail.setdefault("notes", []).append(text)
@@ -92,7 +100,7 @@ class RunContext:
         self.emit(Event("step", text=place))
         started = time.perf_counter() - self.caller.spent.get("step_seconds", 0.0)
         try:
-            with _named(place):
+            with _named(place), listening(self._on_wait):
                 state = step.run(state, self)
         except ApprovalNeeded as needed:
             needed.state, needed.step = state, index

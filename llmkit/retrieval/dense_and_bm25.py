@@ -26,10 +26,12 @@ class Dense(Part):
 
     def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first. A query longer than the encoder reads is cut at its limit."""
+        many_texts(queries, "queries")
         return on_one_snapshot(kb, lambda view: hits(view, "dense", self.rank(view, queries, k, where)))
 
     def rank(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
         """Rows and cosines."""
+        many_texts(queries, "queries")
         check(queries, k)
         view = kb.snapshot()
         return view.search_dense(encoded(view, queries), k, where)
@@ -43,10 +45,12 @@ class BM25(Part):
 
     def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first; only chunks that share a word with it."""
+        many_texts(queries, "queries")
         return on_one_snapshot(kb, lambda view: hits(view, "bm25", self.rank(view, queries, k, where)))
 
     def rank(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
         """Rows and BM25 scores."""
+        many_texts(queries, "queries")
         check(queries, k)
         return kb.search_bm25(queries, k, where)
 
@@ -77,6 +81,8 @@ def check(queries: Sequence[str], k: int) -> None:
     Raises:
         DataError: says which.
     """
+    if not isinstance(k, int) or isinstance(k, bool):
+        raise DataError(f"k is {k!r}: how many passages to find is a whole number")
     if k < 1:
         raise DataError(f"k is {k}: how many passages to find is 1 or more")
     for position, query in enumerate(many_texts(queries, "queries")):

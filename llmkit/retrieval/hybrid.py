@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from llmkit.arguments import many_texts
 from llmkit.part import Part
 from llmkit.protocols import Ranking, Retriever, Searchable, Where
 from llmkit.registry import one_of
@@ -49,6 +50,7 @@ class Hybrid(Part):
 
     def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first."""
+        many_texts(queries, "queries")
         check(queries, k)
         return on_one_snapshot(kb, lambda view: self._retrieve(view, queries, k, where))
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.part import Part
 from llmkit.protocols import Retriever, Searchable, Where
 from llmkit.registry import one_of
@@ -35,6 +36,7 @@ class MaximalMarginalRelevance(Part):
 
     def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, in the order picked."""
+        many_texts(queries, "queries")
         check(queries, k)
         return on_one_snapshot(kb, lambda view: self._retrieve(view, queries, k, where))
 

@@ -8,10 +8,17 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from llmkit.errors import ModelError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_REFERENCES = Path(__file__).parent / "references"
 
 
 class _Entry(BaseModel):
@@ -44,6 +51,27 @@ class Hub(_Entry):
     revision: str
 
 
+class Reference(_Entry):
+    """Vectors that an encoder must give on every machine, in a file that comes with llmkit."""
+
+    file: str
+    """Below ``llmkit/weights/references``."""
+    sha256: str
+
+
+class ReferenceVectors(_Entry):
+    """What a file of :class:`Reference` holds."""
+
+    made_by: str
+    """Library and version that computed the vectors, in float32."""
+    weights: str
+    """SHA-256 of the weights, hex."""
+    pooling: str
+    texts: tuple[str, ...]
+    vectors: tuple[tuple[float, ...], ...]
+    """One of unit length for each text."""
+
+
 class Model(_Entry):
     """One default model: its files, by path inside the model's folder, and where they come from."""
 
@@ -55,6 +83,8 @@ class Model(_Entry):
     wheel: Wheel
     hub: Hub | None
     files: dict[str, File]
+    reference: Reference | None = None
+    """For an encoder: vectors that prove a runtime."""
 
     @property
     def size(self) -> int:
@@ -128,6 +158,27 @@ def find(name: str) -> Path:
             f"run `llmkit models pull {name}`"
         )
     return entry.folder / entry.entry
+
+
+def reference_vectors(digest: str, pooling: str) -> NDArray[np.float32] | None:
+    """Vectors that the weights with this SHA-256 must give for the texts of the self-check; None: there are none.
+
+    Raises:
+        ModelError: the file with the vectors was changed.
+    """
+    import numpy as np
+
+    for entry in catalogue().values():
+        weights = entry.files.get("model.safetensors")
+        if entry.reference is None or weights is None or weights.sha256 != digest:
+            continue
+        file = _REFERENCES / entry.reference.file
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry.reference.sha256:
+            raise ModelError(f"{file} is not the file that came with llmkit: install llmkit again")
+        kept = ReferenceVectors.model_validate_json(content)
+        return np.array(kept.vectors, dtype=np.float32) if kept.pooling == pooling else None
+    return None
 
 
 def listing() -> list[ModelStatus]:

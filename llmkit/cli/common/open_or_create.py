@@ -65,17 +65,17 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
 
 def _encoder_of(language: str | None) -> Encoder:
     """The local encoder; of a language that llmkit has a dictionary of, with its words."""
-    from llmkit.encoders.bilingual_dictionary import shipped
+    from llmkit.encoders.bilingual_dictionary import bundled_dictionaries
     from llmkit.encoders.local import LocalEncoder
 
-    return LocalEncoder(words=(language,) if language in shipped() else ())
+    return LocalEncoder(words=(language,) if language in bundled_dictionaries() else ())
 
 
 def _tell_unread(kb: KnowledgeBase, language: str | None) -> None:
     """A language was named, and the encoder has not its dictionary: an encoder of one's own, or an older choice."""
-    from llmkit.encoders.bilingual_dictionary import unread_words
+    from llmkit.encoders.bilingual_dictionary import missing_dictionary_note
 
-    if language is not None and (told := unread_words(kb.encoder, language)):
+    if language is not None and (told := missing_dictionary_note(kb.encoder, language)):
         kb.add_note(told)
 
 

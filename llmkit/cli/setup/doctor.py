@@ -27,8 +27,14 @@ _RUNTIMES = {
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> None:
-    """What this machine has, what is chosen and why, and the line that brings what is missing."""
-    sections = {"machine": _machine(), "runtimes": _runtimes(), "models": _models(), "extras": _extras()}
+    """Show what this machine has, which runtime is chosen and why, and how to install what is missing."""
+    sections = {
+        "machine": _machine(),
+        "runtimes": _runtimes(),
+        "self-checks": _self_checks(),
+        "models": _models(),
+        "extras": _extras(),
+    }
     if as_json:
         print_json({name: dict(rows) for name, rows in sections.items()})
         return
@@ -40,19 +46,61 @@ def command(as_json: bool) -> None:
 
 def _machine() -> list[tuple[str, str]]:
     from llmkit import cpu
-    from llmkit.encoders.runtime import capabilities
     from llmkit.version import __version__
 
-    choice = capabilities.choose()
-    features = ", ".join(sorted(capabilities.cpu_features())) or "not known on this system"
+    features = ", ".join(sorted(cpu.features() & cpu.RELEVANT)) or "instruction sets not known on this system"
     return [
         ("llmkit", __version__),
         ("python", f"{platform.python_version()} at {sys.executable}"),
         ("cpu", f"{platform.machine()}, {cpu.threads()} threads, {features}"),
-        ("encoder runs on", f"{choice.runtime} in {choice.precision}: {choice.why}"),
+        ("encoder runs on", _encoder_runtime()),
         ("untrusted code", _sandbox()),
-        ("local chat runs on", "llama.cpp: starts fastest and knows grammars; `runtime: openvino` for long prompts"),
+        (
+            "local chat runs on",
+            "llama.cpp: starts fastest and has grammars; choose `runtime: openvino` for long prompts",
+        ),
     ]
+
+
+def _encoder_runtime() -> str:
+    """The runtime and precision of the default encoder on this machine."""
+    import warnings
+
+    from llmkit.encoders.local import LocalEncoder
+    from llmkit.encoders.runtime import capabilities
+    from llmkit.errors import ModelError
+
+    encoder = LocalEncoder()
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the notes say the same
+        try:
+            choice, notes = encoder.choice, encoder.notes
+        except ModelError as error:
+            if _pulled(encoder.model):
+                return str(error)
+            choice, notes = capabilities.choose(), (f"not checked: llmkit models pull {encoder.model}",)
+    return "; ".join([f"{choice.runtime} in {choice.precision}: {choice.why}", *notes])
+
+
+def _self_checks() -> list[tuple[str, str]]:
+    """For each runtime and precision of the default encoder: whether it gives the reference vectors."""
+    from llmkit.encoders.local import LocalEncoder
+    from llmkit.encoders.runtime.selection import checked_candidates
+
+    name = LocalEncoder().model
+    if not _pulled(name):
+        return [(name, f"not checked: llmkit models pull {name}")]
+    rows = []
+    for choice, outcome in checked_candidates(LocalEncoder().checked_graph):
+        words = outcome if isinstance(outcome, str) else f"{outcome.measured}; took {outcome.milliseconds:.0f} ms"
+        passed = not isinstance(outcome, str) and outcome.passed
+        rows.append((f"{choice.runtime} {choice.precision}", f"{'correct' if passed else 'not used'}: {words}"))
+    return rows
+
+
+def _pulled(name: str) -> bool:
+    from llmkit import weights
+
+    return any(model.name == name and model.present for model in weights.listing())
 
 
 def _sandbox() -> str:

@@ -28,50 +28,78 @@ from llmkit.errors import ModelError
 
 Pooling = Literal["mean", "cls", "max"]
 Table = Callable[[NDArray[Any]], NDArray[Any]]
-"""From (tokens, hidden) word embeddings to those that are used."""
+"""A function from word embeddings, (tokens, hidden), to the word embeddings that the graph gets."""
 _FAMILY = {"bert", "roberta", "xlm-roberta", "dpr"}
 _PREFIXES = ("", "bert.", "roberta.", "question_encoder.bert_model.", "ctx_encoder.bert_model.")
 
 
 def build(
-    folder: Path, pooling: Pooling, *, unit: bool = True, whole: bool = False, words: Table | None = None
+    folder: Path,
+    pooling: Pooling,
+    *,
+    normalize: bool = True,
+    strict: bool = False,
+    embedding_table: Table | None = None,
 ) -> bytes:
-    """The ONNX graph of the encoder in `folder` (``config.json``, ``model.safetensors``), serialised.
+    """Build the ONNX graph of the encoder in `folder` (``config.json``, ``model.safetensors``) and serialise it.
 
-    Facebook's DPR towers are read as they are: BERT below ``question_encoder.bert_model.`` or
+    Checkpoints of Facebook's DPR are read too; their BERT is below ``question_encoder.bert_model.`` or
     ``ctx_encoder.bert_model.``.
 
     Args:
-        folder: of the encoder.
+        folder: folder of the encoder.
         pooling: how token vectors become one.
-        unit: give vectors of unit length; otherwise as pooled, for models trained with the inner product.
-        whole: every tensor of the file must be used; other files may have heads of other tasks.
-        words: makes the table of word embeddings that is used of the one that is there.
+        normalize: give vectors of unit length; False for models trained with the inner product.
+        strict: refuse a file with tensors that the encoder does not use; other files may hold heads for other tasks.
+        embedding_table: changes the word embeddings.
 
     Raises:
         ModelError: an architecture that is not BERT's, a tensor that is missing, or one too many.
     """
-    config = read_config(folder)
-    if config.get("projection_dim"):
-        raise ModelError(
-            f"{folder}: DPR towers with a projection (projection_dim {config['projection_dim']}) are not read"
-        )
-    graph = BertGraph(folder, config, tensors.load(folder))
-    if words is not None:
+    graph = BertGraph(folder, read_encoder_config(folder), tensors.load(folder))
+    return write_encoder(graph, pooling, normalize=normalize, strict=strict, embedding_table=embedding_table)
+
+
+def write_encoder(
+    graph: BertGraph,
+    pooling: Pooling,
+    *,
+    normalize: bool = True,
+    strict: bool = False,
+    embedding_table: Table | None = None,
+) -> bytes:
+    """Write an encoder into an empty graph and serialise it; arguments and errors as for :func:`build`."""
+    if embedding_table is not None:
         name = f"{graph.prefix}embeddings.word_embeddings.weight"
-        graph.tensors[name] = words(graph.tensors[name])
-    serialized = graph.encoder(pooling, unit)
+        graph.tensors[name] = embedding_table(graph.tensors[name])
+    serialized = graph.encoder(pooling, normalize)
     unused = sorted(set(graph.tensors) - graph.used)
-    if whole and unused:
-        raise ModelError(f"{tensors.file_of(folder)} has the tensor {unused[0]!r}, which this encoder does not use")
+    if strict and unused:
+        file = tensors.file_of(graph.folder)
+        raise ModelError(f"{file} has the tensor {unused[0]!r}, which this encoder does not use")
     return serialized
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of an architecture that the graph can hold.
+def read_encoder_config(folder: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of an encoder without a head.
 
     Raises:
-        ModelError: another one.
+        ModelError: an architecture that the graph cannot hold, or a DPR encoder with a projection.
+    """
+    config = read_config(folder)
+    if config.get("projection_dim"):
+        raise ModelError(
+            f"{folder} is a DPR encoder with a projection (projection_dim {config['projection_dim']}), which the "
+            f"torch-free runtime does not build"
+        )
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read ``config.json``.
+
+    Raises:
+        ModelError: the graph cannot hold this architecture.
     """
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kind, activation = config.get("model_type"), config.get("hidden_act", "gelu")
@@ -84,7 +112,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 class BertGraph:
-    """The graph while it is being written."""
+    """A graph under construction: each method adds nodes and returns the name of the value that they compute."""
 
     def __init__(self, folder: Path, config: dict[str, Any], values: dict[str, Any]) -> None:
         self.folder, self.config, self.tensors = folder, config, values
@@ -94,10 +122,10 @@ class BertGraph:
         self.constants: list[bytes] = []
         self.count = 0
 
-    def encoder(self, pooling: Pooling, unit: bool) -> bytes:
-        """The whole graph of an encoder, serialised."""
+    def encoder(self, pooling: Pooling, normalize: bool) -> bytes:
+        """Add a whole encoder and serialise the graph."""
         pooled = self.pooled(self.trunk(), pooling)
-        if unit:
+        if normalize:
             length = self.op("ReduceL2", pooled, self.const(np.array([-1], np.int64)), keepdims=1)
             pooled = self.op("Div", pooled, self.op("Max", length, self.const(np.float32(1e-12))))
         shape: list[str | int] = ["batch", int(self.config["hidden_size"])]
@@ -112,7 +140,7 @@ class BertGraph:
         return x
 
     def finish(self, inputs: list[str], result: str, name: str, shape: list[str | int]) -> bytes:
-        """Name the result, declare inputs (int64, batch x length) and output (float32), serialise."""
+        """Name the result, declare inputs (int64, batch x length) and output (float32), and serialise the graph."""
         self.nodes.append(onnx_file.node("Identity", [result], [name]))
         read = [onnx_file.value_info(one, onnx_file.INT64, ["batch", "length"]) for one in inputs]
         given = [onnx_file.value_info(name, onnx_file.FLOAT, shape)]
@@ -164,7 +192,7 @@ class BertGraph:
         return self.norm(f"{name}.output.LayerNorm", self.op("Add", self.dense(f"{name}.output.dense", inner), x))
 
     def pooled(self, x: str, pooling: Pooling) -> str:
-        """One vector a text, (batch, hidden)."""
+        """Pool token states into one vector for each text, (batch, hidden)."""
         if pooling == "cls":
             return self.op("Gather", x, self.const(np.int64(0)), axis=1)
         return self.mean(x) if pooling == "mean" else self.maximum(x)
@@ -218,7 +246,7 @@ class BertGraph:
             raise ModelError(f"{tensors.file_of(self.folder)} has no tensor {self.prefix + name!r}") from None
 
     def const(self, value: Any) -> str:
-        """A constant; its name."""
+        """Add a constant; returns its name."""
         value = np.asarray(value)
         if value.dtype in (np.float16, np.float64):
             value = value.astype(np.float32)
@@ -227,7 +255,7 @@ class BertGraph:
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """A node; the name of what it gives."""
+        """Add a node; returns the name of its result."""
         name = self.fresh(kind)
         self.nodes.append(onnx_file.node(kind, inputs, [name], **attributes))
         return name

@@ -13,30 +13,30 @@ from llmkit.extras import optional
 from llmkit.no_telemetry import silence_openvino
 
 Batch = tuple[NDArray[np.int64], ...]
-"""Rows of the result, then what the graph reads, in its order: token ids, attention mask."""
+"""Row numbers in the result, then the inputs of the graph in its order: token ids, attention mask, token types."""
 Runner = Callable[[Iterable[Batch], NDArray[np.float32]], None]
-"""Fills the rows of the result, batch by batch."""
+"""A function that runs batches and writes their results into the rows of an array."""
 
 
 def open_runtime(runtime: RuntimeName, graph: Path, precision: Precision, threads: int) -> Runner:
-    """Load the graph and return what runs batches through it."""
+    """Load a graph and return a function that runs batches through it."""
     return _openvino(graph, precision, threads) if runtime == "openvino" else _onnxruntime(graph, threads)
 
 
-def batches(ids: list[list[int]], *, budget: int, most: int) -> Iterator[Batch]:
-    """Batches of neighbours in length, longest first, so that little is padded.
+def batches(ids: list[list[int]], *, budget: int, max_texts: int) -> Iterator[Batch]:
+    """Group texts of similar length into batches, longest first, so that few tokens are padding.
 
     Args:
         ids: token ids of each text.
-        budget: most tokens of a batch, padding included.
-        most: most texts of a batch.
+        budget: largest number of tokens in a batch, padding included.
+        max_texts: largest number of texts in a batch.
     """
     lengths = np.array([len(row) for row in ids])
     order = np.argsort(-lengths, kind="stable")
     at = 0
     while at < len(order):
         width = max(1, int(lengths[order[at]]))
-        rows = order[at : at + max(1, min(most, budget // width))]
+        rows = order[at : at + max(1, min(max_texts, budget // width))]
         tokens = np.zeros((len(rows), width), dtype=np.int64)
         mask = np.zeros_like(tokens)
         for i, row in enumerate(rows):

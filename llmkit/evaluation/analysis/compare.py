@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from llmkit.arguments import many_texts
 from llmkit.errors import DataError, unknown
 from llmkit.evaluation.analysis.statistics import Paired, holm, paired
 from llmkit.evaluation.runs.run_folder import RunFolder
@@ -50,6 +51,7 @@ def compare(runs: Sequence[RunFolder], metrics: Sequence[str] = ()) -> list[Comp
     Raises:
         DataError: other questions, a figure nobody has, one run given twice, or nothing scored by both.
     """
+    many_texts(metrics, "metrics")
     first, *others = runs
     names = [run.path.resolve() for run in runs]
     if len(set(names)) != len(names):

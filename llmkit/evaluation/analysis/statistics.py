@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.arguments import many_texts
 from llmkit.extras import optional
 
 LEVEL = 0.95
@@ -54,6 +55,8 @@ def mean_interval(
         bounds: least and greatest possible value, or None.
         level: of confidence.
     """
+    if clusters is not None:
+        many_texts(clusters, "clusters")
     data = np.asarray(values, dtype=float)
     n = len(data)
     mean = float(data.mean())
@@ -115,6 +118,8 @@ def paired(
     The p-value is that of Fisher's permutation test (1935) over clusters: if the systems were equal, each cluster's
     difference could as well have had the other sign.
     """
+    if clusters is not None:
+        many_texts(clusters, "clusters")
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if len(first) != len(second):
         raise ValueError(f"pairs need two values each: {len(first)} and {len(second)}")

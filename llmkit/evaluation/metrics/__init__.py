@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmkit.evaluation.metrics.exact import Label as Label
     from llmkit.evaluation.metrics.exact import Number as Number
     from llmkit.evaluation.metrics.following import Instructions as Instructions
-    from llmkit.evaluation.metrics.grounded import Grounded as Grounded
+    from llmkit.evaluation.metrics.groundedness import Groundedness as Groundedness
     from llmkit.evaluation.metrics.judge import Judge as Judge
     from llmkit.evaluation.metrics.retrieval import Retrieval as Retrieval
     from llmkit.evaluation.metrics.retrieval import average_precision as average_precision
@@ -39,7 +39,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "citations": ["Citations"],
         "exact": ["Concepts", "Label", "Number"],
         "following": ["Instructions"],
-        "grounded": ["Grounded"],
+        "groundedness": ["Groundedness"],
         "judge": ["Judge"],
         "retrieval": ["Retrieval", "average_precision", "ndcg", "recall", "reciprocal_rank"],
         "rewriting": ["AcronymScore", "SentimentScore"],

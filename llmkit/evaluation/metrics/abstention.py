@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.evaluation.metrics.normal import contains, matched, said
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
@@ -46,6 +47,7 @@ class Abstention(Part):
 
 def is_right(text: str, answers: Sequence[str], f1: float = 0.5) -> bool:
     """Whether an answer holds a right one, or shares words with it to this F1."""
+    many_texts(answers, "answers")
     text = said(text)
     return any(contains(text, gold) or matched(text, gold) >= f1 for gold in answers)
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from llmkit import prompts
-from llmkit.errors import LlmkitError
+from llmkit.errors import ReplyError
 from llmkit.evaluation.metrics.normal import said
-from llmkit.models.chat import ChatModelSpec, load_chat, translate
+from llmkit.models.ask import ask_model
+from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.models.response_cache import TAPE, Tape
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
@@ -92,14 +93,12 @@ class Judge(Part):
         )
         token = TAPE.set(Tape(f"judge {sample.id}", n))
         try:
-            reply = self._chat.invoke([(message.role, message.content) for message in messages])
-        except LlmkitError:
-            raise
-        except Exception as error:
-            raise translate(error) from error
+            reply = ask_model(self._chat, messages)
+        except ReplyError:
+            return None  # a judge that says nothing casts no vote
         finally:
             TAPE.reset(token)
-        letter = _LETTER.match(str(reply.text).strip())
+        letter = _LETTER.match(reply.text)
         if letter is None:
             return None
         return (letter.group(1).upper() == "A") != turned

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.evaluation.metrics.normal import contains
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
@@ -64,16 +65,19 @@ class Retrieval(Part):
 
 def recall(ranking: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
     """Share of the relevant documents among the first k."""
+    many_texts(ranking, "ranking")
     return len(set(ranking[:k]) & set(relevant)) / len(relevant)
 
 
 def reciprocal_rank(ranking: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
     """1 / rank of the first relevant document among the first k, else 0."""
+    many_texts(ranking, "ranking")
     return next((1 / rank for rank, name in enumerate(ranking[:k], 1) if name in relevant), 0.0)
 
 
 def ndcg(ranking: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
     """Normalised discounted cumulative gain with linear gains, as trec_eval has it."""
+    many_texts(ranking, "ranking")
     gained = sum(relevant.get(name, 0.0) / math.log2(rank + 1) for rank, name in enumerate(ranking[:k], 1))
     best = sorted(relevant.values(), reverse=True)[:k]
     return gained / sum(gain / math.log2(rank + 1) for rank, gain in enumerate(best, 1))
@@ -81,6 +85,7 @@ def ndcg(ranking: Sequence[str], relevant: Mapping[str, float], k: int) -> float
 
 def average_precision(ranking: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
     """Mean over all relevant documents of the precision at their ranks, 0 for those beyond k."""
+    many_texts(ranking, "ranking")
     seen, total = 0, 0.0
     for rank, name in enumerate(ranking[:k], 1):
         if name in relevant:

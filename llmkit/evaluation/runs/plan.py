@@ -14,10 +14,10 @@ from llmkit.evaluation.runs import run_digest
 from llmkit.evaluation.tasks.corpus import corpus_knowledge
 from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.evaluation.analysis.statistics import detectable
-from llmkit.evaluation.tasks.task import Selection, Task, select
+from llmkit.evaluation.tasks.task import Selection, Task, load_task, select
 from llmkit.models.chat import ChatModelSpec
 from llmkit.models.response_cache import ResponseCache
-from llmkit.pipeline import Pipeline
+from llmkit.pipeline.pipeline import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
     from llmkit.models.caching_chat import RememberingChat
@@ -52,9 +52,9 @@ class Plan:
 
 
 def plan(
-    pipeline: Pipeline,
-    task: Task,
-    runs: Path,
+    pipeline: Pipeline | str | Path,
+    task: Task | str | Path,
+    runs: str | Path = "runs",
     *,
     cache: bool = True,
     note: Callable[[str], None] = lambda _: None,
@@ -62,8 +62,8 @@ def plan(
     """Resolve a pipeline and a task: read the data set once, make the knowledge base, name the run.
 
     Args:
-        pipeline: what is judged.
-        task: what it is judged on.
+        pipeline: what is judged, or its name or file.
+        task: what it is judged on, or its name or file.
         runs: folder of all runs.
         cache: whether answers of models are remembered in `runs`. Without it the run begins anew, in its own folder.
         note: told what is being done.
@@ -72,6 +72,9 @@ def plan(
         DataError: no sample can be used.
         ConfigError: the task wants gold passages of a pipeline that takes none.
     """
+    pipeline = pipeline if isinstance(pipeline, Pipeline) else load_pipeline(pipeline)
+    task = task if isinstance(task, Task) else load_task(task)
+    runs = Path(runs).expanduser()
     selection = select(task)
     known: dict[str, Any] | None = None
     if task.knowledge in ("corpus", "gold"):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from llmkit.arguments import many_texts
 from llmkit.errors import LlmkitError
 from llmkit.evaluation.runs.plan import remembering
 from llmkit.evaluation.runs.reopen import Reopened
@@ -35,6 +36,7 @@ def replay(run: Reopened, ids: Collection[str] = ()) -> Iterator[Replayed]:
     No chat model is loaded or asked: a call that is not in the trace is an error. Sentences are encoded anew by the
     knowledge base's own encoder where a step compares them.
     """
+    many_texts(ids, "ids")
     passages = run.folder.passages()
     pipeline = run.pipeline.with_models(remembering(None))
     first = answering(pipeline)

@@ -7,18 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
-from llmkit.errors import Cancelled, DataError, LlmkitError, ModelError
+from llmkit.arguments import many_texts
+from llmkit.errors import Cancelled, ConfigError, DataError, LlmkitError, ModelError
 from llmkit.evaluation.runs.run_folder import RunFolder, write_json
 from llmkit.evaluation.runs.run_digest import digest
 from llmkit.evaluation.runs.plan import Plan
+from llmkit.evaluation.runs.plan import plan as make_plan
 from llmkit.evaluation.runs.scoring import score_row
 from llmkit.evaluation.runs.entry_step import answering, start
 from llmkit.evaluation.runs.summary import summarise
-from llmkit.evaluation.tasks.task import chosen
+from llmkit.evaluation.tasks.task import Task, chosen
 from llmkit.evaluation.runs.trace import hit_rows, read_sample, read_state, sample_row, state_row
 from llmkit.models.response_cache import TAPE, CacheError, Tape
+from llmkit.pipeline.pipeline import Pipeline
 from llmkit.types import Event, Sample, State
 
 _ALIKE = 5  # first samples that fail the same way: the rest would too
@@ -55,27 +59,38 @@ _Done = tuple[_Job, "State | None", dict[str, Any], dict[str, Any]]
 
 
 def evaluate(
-    plan: Plan,
+    plan: Plan | Pipeline | str | Path,
+    task: Task | str | Path | None = None,
     *,
+    runs: str | Path = "runs",
     workers: int = 1,
     on_progress: Callable[[Progress], None] = lambda _: None,
     only: Collection[str] | None = None,
 ) -> RunFolder:
-    """Run what is left to run, then write the summary.
+    """Run what is left to run, then write the summary: ``evaluate("docs-qa", "docs")``, or a plan alone.
 
     Samples that are done are not run again; those that failed are tried once more. Where the metrics have changed, what
     is done is scored anew from its traces, without running anything.
 
     Args:
-        plan: pipeline and task.
+        plan: pipeline and task, as :func:`llmkit.evaluation.plan` makes it; or a pipeline, its name or its file.
+        task: with a pipeline, what it is judged on: a task, its name or its file.
+        runs: with a pipeline, the folder of all runs.
         workers: samples at a time.
         on_progress: told after every sample.
         only: ids of the samples to run now; the run then stays unfinished, without a summary.
 
     Raises:
+        ConfigError: a pipeline without a task.
         DataError: too many samples fail, the disk is full, or another process writes to this run. What is done is kept.
         Cancelled: interrupted; what is done is kept.
     """
+    if only is not None:
+        many_texts(only, "only")
+    if not isinstance(plan, Plan):
+        if task is None:
+            raise ConfigError("evaluate needs a task beside the pipeline: write evaluate('docs-qa', 'docs')")
+        plan = make_plan(plan, task, runs)
     folder = plan.folder()
     with folder.writing() as writing:
         rescored = _rescore(plan, folder, writing)

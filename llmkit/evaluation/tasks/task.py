@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import Field, model_validator
 
 from llmkit import assets, config
+from llmkit.arguments import many_texts
 from llmkit.errors import ConfigError, DataError
 from llmkit.evaluation.runs.trace import sample_row
 from llmkit.evaluation.tasks.rows import BadRow
@@ -206,6 +207,7 @@ def load_task(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> 
     Raises:
         ConfigError: with every problem of the file and where it stands.
     """
+    many_texts(overrides, "overrides")
     given = str(name)
     direct = Path(given).expanduser().is_file() or given.startswith("tasks/")
     path = assets.find("eval", given if direct else f"tasks/{given}")

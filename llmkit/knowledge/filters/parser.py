@@ -29,6 +29,9 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_SIGNS = {"&&": "and", "&": "and", "||": "or", "|": "or", "=": "==", "!": "not", "<>": "!="}
+"""What other languages write, and what a filter has in its place."""
+
 
 class _Parser:
     """Recursive descent over the text form: or, and, not, comparisons, parentheses."""
@@ -46,7 +49,9 @@ class _Parser:
             match = _TOKEN.match(self.text, at)
             if match is None:
                 place = at + len(self.text[at:]) - len(self.text[at:].lstrip())
-                raise ConfigError(f"filter, column {place + 1}: cannot read {self.text[place : place + 10]!r}")
+                rest = self.text[place:]
+                hint = next((f"; write {word}" for sign, word in _SIGNS.items() if rest.startswith(sign)), "")
+                raise ConfigError(f"filter, column {place + 1}: cannot read {rest[:10]!r}{hint}")
             kind = str(match.lastgroup)
             yield kind, match.group(kind), match.start(kind) + 1
             at = match.end()

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.encoders.bilingual_dictionary import unread_words
+from llmkit.encoders.bilingual_dictionary import missing_dictionary_note
 from llmkit.knowledge import access_labels, embedding_spaces
 from llmkit.knowledge.analyzers import AUTO, guess
 from llmkit.knowledge.ingestion.batch import Batch
@@ -202,7 +202,7 @@ class Writer:
         found = guess([chunk.indexed_text for chunk in public or chunks])
         if found.note:
             self.store.notes.add(f"{found.note}; --language names another, for a new knowledge base")
-        if missing := unread_words(self.snapshot.encoder, found.code):
+        if missing := missing_dictionary_note(self.snapshot.encoder, found.code):
             self.store.notes.add(missing)
         return found.code
 

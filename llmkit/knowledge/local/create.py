@@ -38,7 +38,10 @@ def open_catalog(path: Path) -> Catalog:
         KnowledgeError: there is none, or it was never finished.
     """
     if not (path / "catalog.sqlite").is_file():
-        raise KnowledgeError(f"no knowledge base at {path}: make one with `llmkit ingest FILES --into {path}`")
+        raise KnowledgeError(
+            f"no knowledge base at {path}: make one with `llmkit ingest FILES --into {path}`, "
+            "or KnowledgeBase.create in Python"
+        )
     catalog = Catalog(path / "catalog.sqlite")
     if "identity" not in catalog.meta():
         raise KnowledgeError(f"{path} was never finished: delete the folder and ingest again")

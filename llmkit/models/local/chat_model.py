@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -22,10 +22,8 @@ from llmkit.models.calls import Calls
 from llmkit.models.local.adapter import Adapter, read_adapter
 from llmkit.models.local.engine import Done, Engine, Request, Turn
 from llmkit.models.local.gguf import window
+from llmkit.models.spec import ChatModelSpec
 from llmkit.types import Message
-
-if TYPE_CHECKING:
-    from llmkit.models.chat import ChatModelSpec
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "user"}
 
@@ -203,7 +201,7 @@ def chat_of(calls: Calls, path: Path, name: str, spec: ChatModelSpec, context: i
         name_of_model=name,
         context=context,
         max_tokens=spec.max_tokens,
-        temperature=spec.temperature,
+        temperature=spec.temperature or 0.0,
         stop=spec.stop,
         seed=spec.seed,
         adapter="default" if spec.adapter else None,

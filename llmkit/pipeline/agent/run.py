@@ -19,14 +19,15 @@ from llmkit.agents.budget import Meter
 from llmkit.agents.middleware import Guard, Rules
 from llmkit.agents.tool import Tool
 from llmkit.approval import ApprovalNeeded, Decision, Request
-from llmkit.errors import ConfigError, DataError, LlmkitError
+from llmkit.errors import ConfigError, DataError, EmptyReply, LlmkitError
 from llmkit.models.chat import translate
 from llmkit.pipeline.agent.context import ToolContext
 from llmkit.pipeline.agent.messages import RECALLED, asked, fitted, hits_of, recalled, remembered, waits_for
 from llmkit.pipeline.tools.injection_report import find_instructions
 from llmkit.pipeline.tools.result import format_result
 from llmkit.protocols import Context
-from llmkit.types import Hit, State
+from llmkit.replies import read_message
+from llmkit.types import FinishReason, Hit, State
 
 if TYPE_CHECKING:
     from llmkit.pipeline.agent.step import Agent
@@ -44,6 +45,8 @@ class Finished:
     hits: tuple[Hit, ...]
     """Every passage a search gave, by number."""
     meter: Meter
+    finish_reason: FinishReason = "stop"
+    """How the reply that gave the text ended."""
 
 
 def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -> Finished:
@@ -102,11 +105,14 @@ def finished(agent: Agent, tools: dict[str, Tool], state: State, ctx: Context) -
     messages = result["messages"]
     _add_rejected(meter, messages)
     text = messages[-1].text.strip() if isinstance(messages[-1], AIMessage) else ""
+    ending = read_message(messages[-1]).finish_reason if text else "stop"
     text = text or _last_result(meter)
     agent.saver.delete_thread(thread)
+    if not text and meter.stopped == "empty replies":
+        raise EmptyReply("the model answered twice with no text and no call, and no tool had given a result")
     if not once:  # only the end of a turn is kept: what was in between has served
         graph.update_state(config, {"messages": [*messages[:-1], AIMessage(text)]}, as_node="model")
-    return Finished(text, hits_of(messages), meter)
+    return Finished(text, hits_of(messages), meter, ending)
 
 
 def _thread(agent: Agent, ctx: Context) -> str:

@@ -87,7 +87,8 @@ class Agent(Part):
             marked = tainted_sentences(found.text, state.question, found.hits, meter.trace)
             if marked:
                 ctx.note(f"sentences of the answer that hold what only such text says, and are marked: {len(marked)}")
-            answer = Answer(found.text, tuple(read_citations(found.text, found.hits)), unsupported=marked)
+            citations = tuple(read_citations(found.text, found.hits))
+            answer = Answer(found.text, citations, unsupported=marked, finish_reason=found.finish_reason)
         return state.replace(answer=answer, hits=found.hits, retrieved=state.retrieved or found.hits)
 
     def toolset(self) -> dict[str, Tool]:

@@ -7,14 +7,16 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from llmkit.agents.tool import Toolbox
-from llmkit.errors import DataError, LlmkitError
-from llmkit.models.chat import ChatModelSpec, translate
+from llmkit.errors import DataError, ReplyError
+from llmkit.models.ask import ask_model
+from llmkit.models.chat import ChatModelSpec
 from llmkit.models.tool_protocol import call_text
 from llmkit.part import Part
+from llmkit.pipeline.steps.model_calls import record_reply
 from llmkit.prompts import PromptRef
 from llmkit.protocols import Context
 from llmkit.registry import one_of
-from llmkit.types import Answer, State, Usage
+from llmkit.types import Answer, State
 
 
 class ToolCallStep(Part):
@@ -43,22 +45,28 @@ class ToolCallStep(Part):
             LlmkitError: the model failed.
         """
         specs = [tool.spec() for box in self.tools for tool in box.tools()]
-        messages = [(one.role, one.content) for one in ctx.prompt(self.prompt).render({"question": state.question})]
+        prompt = ctx.prompt(self.prompt).render({"question": state.question})
+        messages = [(one.role, one.content) for one in prompt]
+        model: Any = ctx.model(self.model)
         try:
-            model: Any = ctx.model(self.model)
-            reply = model.bind_tools(specs).invoke([*messages, *_earlier_calls(state.inputs.get("before", ()))])
-        except LlmkitError:
+            reply = ask_model(
+                model.bind_tools(specs),
+                [*messages, *_earlier_calls(state.inputs.get("before", ()))],
+                tools=[spec["function"]["name"] for spec in specs],
+            )
+        except ReplyError as error:
+            record_reply(error.reply, ctx)
             raise
-        except Exception as error:
-            raise translate(error) from error
-        counts = reply.usage_metadata or {}
-        ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-        malformed = [{"text": one["args"], "why": one["error"]} for one in reply.invalid_tool_calls]
-        ctx.record(calls=len(reply.tool_calls), invalid=malformed)
-        if not reply.tool_calls:
-            return state.replace(answer=Answer(reply.text or "".join(str(one["text"]) for one in malformed)))
-        first = reply.tool_calls[0]
-        return state.replace(answer=Answer(call_text(first["name"], first["args"])))
+        record_reply(reply, ctx)
+        for warning in reply.warnings:
+            ctx.note(warning)
+        good = [call for call in reply.tool_calls if not call.problem]
+        malformed = [call for call in reply.tool_calls if call.problem]
+        ctx.record(calls=len(good), invalid=[{"text": call.raw, "why": call.problem} for call in malformed])
+        if good:
+            return state.replace(answer=Answer(call_text(good[0].name, good[0].arguments)))
+        text = reply.text or "".join(call.raw for call in malformed)
+        return state.replace(answer=Answer(text, finish_reason=reply.finish_reason))
 
 
 def _earlier_calls(calls: Any) -> list[Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit import prompts
 from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.errors import ConfigError, DataError, LlmkitError
+from llmkit.models.ask import ask_model
 from llmkit.pipeline.chat.session_store import SessionStore, Turn
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.pipeline.steps.retrieval.condense import format_turns
@@ -28,12 +30,14 @@ class ChatSession:
     where it has none they are left out, and that is told. Nothing is ever deleted from the store for this.
     """
 
-    def __init__(self, pipeline: Pipeline, store: SessionStore, name: str, *, words: int = 1500) -> None:
+    def __init__(
+        self, pipeline: Pipeline, store: SessionStore | str | Path, name: str = "main", *, words: int = 1500
+    ) -> None:
         """Open the session.
 
         Args:
             pipeline: that answers.
-            store: where the turns are kept.
+            store: where the turns are kept, or the file to keep them in.
             name: of the session.
             words: of earlier turns that the pipeline is shown, at most.
 
@@ -42,9 +46,10 @@ class ChatSession:
         """
         if _NAME.fullmatch(name) is None:
             raise ConfigError(f"{name!r} is not a session's name: letters, digits, spaces and . @ _ -, at most 100")
-        self.pipeline, self.store, self.name, self.words = pipeline, store, name, words
-        store.begin(name, pipeline.name)
-        self.turns: list[Turn] = store.turns(name)
+        self.store = store if isinstance(store, SessionStore) else SessionStore(Path(store).expanduser())
+        self.pipeline, self.name, self.words = pipeline, name, words
+        self.store.begin(name, pipeline.name)
+        self.turns: list[Turn] = self.store.turns(name)
 
     def ask(self, question: str, *, on_event: Listener | None = None, attended: bool = False) -> State:
         """Ask, and keep the turn.
@@ -136,12 +141,9 @@ class ChatSession:
         values = {"conversation": format_turns(said), "words": str(_SUMMARY_WORDS)}
         messages = prompts.load("summarise@v1").render(values)
         try:
-            text = self.pipeline.chat_model().invoke([(one.role, one.content) for one in messages]).text.strip()
+            text = ask_model(self.pipeline.chat_model(), messages, require="whole").text
         except (LlmkitError, OSError) as error:
             notes.append(f"{span} were not shown: summing them up failed ({error})")
-            return ""
-        if not text:
-            notes.append(f"{span} were not shown: the model summed them up with no text")
             return ""
         notes.append(f"{span} are shown as a summary of {len(text.split())} words")
         return " ".join(text.split()[: 2 * _SUMMARY_WORDS])

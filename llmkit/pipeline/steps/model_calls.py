@@ -3,88 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmkit.errors import LlmkitError
-from llmkit.models.chat import ChatModelSpec, translate
+from llmkit.errors import ReplyError
+from llmkit.models.ask import Requirement, ask_model, usage_of
+from llmkit.models.chat import ChatModelSpec
 from llmkit.pipeline.steps.answering.prompt_passages import format_passages
 from llmkit.protocols import Context
 from llmkit.refine.loop import Limits, Spending
-from llmkit.types import Event, Message, State, Usage
+from llmkit.replies import Reply
+from llmkit.types import Event, Message, State
 
-_EMPTY_REPLY = "the model answered with no text, which says nothing about the documents"
 
+def stream_answer(model: Any, messages: Sequence[Message], ctx: Context) -> Reply:
+    """Stream the answer of a step: tokens go to the listener; usage and how the reply ended go into the record.
 
-def stream_answer(model: Any, messages: Sequence[Message], ctx: Context) -> str:
-    """Stream the answer of a step: tokens go to the listener, usage and a cut-off reply into the record.
-
-    Returns:
-        The whole text without surrounding white space, "" where the model sent none (a note says so).
+    A reply that was cut off is returned, and a note says so.
 
     Raises:
-        LlmkitError: the model failed.
+        ModelRefusal: the model refused; the message holds its words.
+        EmptyReply: there is no answer.
+        ModelError: the model failed.
     """
 
     def emit_token(piece: str) -> None:
         if piece:
             ctx.emit(Event("token", text=piece))
 
-    reply = stream_reply(model, messages, emit_token)
-    if reply is None:
-        ctx.note(_EMPTY_REPLY)
-        return ""
-    counts = reply.usage_metadata or {}
-    ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-    if reply.response_metadata.get("finish_reason") == "length":
-        ctx.note("the answer was cut off at the model's max_tokens")
-    text = str(reply.text).strip()
-    if not text:
-        ctx.note(_EMPTY_REPLY)
-    return text
+    def emit_reasoning(piece: str) -> None:
+        ctx.emit(Event("reasoning", text=piece))
 
-
-def stream_reply(model: Any, messages: Sequence[Message], on_piece: Callable[[str], None], **options: Any) -> Any:
-    """Stream one reply and return it as one message, or None where the model sent nothing at all.
-
-    Args:
-        model: a LangChain chat model.
-        messages: the conversation.
-        on_piece: called with the text of each piece as it arrives.
-        options: keyword arguments for the model, as in ``temperature=0``.
-
-    Raises:
-        LlmkitError: the model failed.
-    """
-    pieces: list[Any] = []
     try:
-        for piece in model.stream([(message.role, message.content) for message in messages], **options):
-            pieces.append(piece)
-            on_piece(piece.text)
-    except LlmkitError:
+        reply = ask_model(model, messages, on_token=emit_token, on_reasoning=emit_reasoning)
+    except ReplyError as error:
+        record_reply(error.reply, ctx)
         raise
-    except Exception as error:
-        raise translate(error) from error
-    if len(pieces) < 2:
-        return pieces[0] if pieces else None
-    return pieces[0] + pieces[1:]  # one sum: adding the pieces one by one copies the text again each time
+    record_reply(reply, ctx)
+    for warning in reply.warnings:
+        ctx.note(warning)
+    return reply
 
 
-def ask_quietly(model: Any, messages: Sequence[Message], ctx: Context) -> str:
+def ask_quietly(model: Any, messages: Sequence[Message], ctx: Context, *, require: Requirement = "whole") -> Reply:
     """Ask for something that is not the answer: no token reaches the listener, usage goes into the record.
 
     Raises:
-        LlmkitError: the model failed.
+        ReplyError: there is no text, or it was cut off and `require` is ``whole``.
+        ModelError: the model failed.
     """
     try:
-        reply = model.invoke([(message.role, message.content) for message in messages])
-    except LlmkitError:
+        reply = ask_model(model, messages, require=require)
+    except ReplyError as error:
+        if isinstance(error.reply, Reply):
+            ctx.record(usage=error.reply.usage)
         raise
-    except Exception as error:
-        raise translate(error) from error
-    counts = reply.usage_metadata or {}
-    ctx.record(usage=Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-    return str(reply.text).strip()
+    ctx.record(usage=reply.usage)
+    return reply
+
+
+def record_reply(reply: object, ctx: Context) -> None:
+    """Write a reply's usage, its ending, its reasoning and its refusal into the record of the step."""
+    if isinstance(reply, Reply):
+        ctx.record(usage=reply.usage, **reply.row())
 
 
 class ModelCalls:
@@ -113,6 +94,8 @@ class ModelCalls:
         self._prompts: dict[str, str] = {}
         self._models: set[str] = set()
         self._estimated = self._cut_off = 0
+        self.failure: ReplyError | None = None
+        """The error of the last reply that :meth:`try_ask` could not use."""
 
     def ask(
         self,
@@ -122,6 +105,7 @@ class ModelCalls:
         history: Sequence[Message] = (),
         *,
         sampled: bool = False,
+        require: Requirement = "whole",
         options: Mapping[str, Any] | None = None,
     ) -> str:
         """Make one call and return the reply's text.
@@ -132,9 +116,11 @@ class ModelCalls:
             values: values for prompt variables; those that the prompt does not have are left out.
             history: earlier turns, put between the system text and the question.
             sampled: use the step's temperature, reply length and seed instead of the model's settings.
+            require: ``whole``, or ``text`` where a reply that was cut off is of use.
             options: further keyword arguments for the model.
 
         Raises:
+            ReplyError: there is no text, or it was cut off and `require` is ``whole``.
             LlmkitError: the model failed.
         """
         prompt = self._ctx.prompt(ref)
@@ -142,31 +128,52 @@ class ModelCalls:
         rendered = prompt.render({name: values[name] for name in prompt.variables})
         system = [message for message in rendered if message.role == "system"]
         messages = [*system, *history, *(message for message in rendered if message.role != "system")]
-        return self._call(spec, messages, {**(options or {})}, sampled=sampled)
-
-    def _call(
-        self, spec: ChatModelSpec | None, messages: Sequence[Message], options: dict[str, Any], *, sampled: bool
-    ) -> str:
+        settings = {**(options or {})}
         if sampled and self._max_reply_tokens is not None:
-            options["max_tokens"] = self._max_reply_tokens
+            settings["max_tokens"] = self._max_reply_tokens
         if sampled and self._temperature is not None:
-            options["temperature"] = self._temperature
+            settings["temperature"] = self._temperature
             if self._seed is not None:
-                options["seed"] = self._seed + self.spending.usage.calls
+                settings["seed"] = self._seed + self.spending.usage.calls
         self._models.add(spec.model if spec else "the pipeline's model")
-        # an empty token shows nothing, but lets a listener that has gone stop the call
-        reply = stream_reply(self._ctx.model(spec), messages, lambda _: self._ctx.emit(Event("token")), **options)
-        text = "" if reply is None else str(reply.text).strip()
-        counts = (reply.usage_metadata if reply is not None else None) or {}
-        if not counts:  # a budget must hold even where the server reports no usage
-            self._estimated += 1
-            counts = {
-                "input_tokens": sum(len(message.content.encode()) // 3 + 8 for message in messages),
-                "output_tokens": len(text.encode()) // 3,
-            }
-        self._cut_off += reply is not None and reply.response_metadata.get("finish_reason") == "length"
-        self.spending.add(Usage(counts.get("input_tokens", 0), counts.get("output_tokens", 0), 1))
-        return text
+        model = self._ctx.model(spec)
+
+        def emit_nothing(_: str) -> None:
+            self._ctx.emit(Event("token"))  # shows nothing, but lets a listener that has gone stop the call
+
+        try:
+            reply = ask_model(model, messages, require=require, on_token=emit_nothing, **settings)
+        except ReplyError as error:
+            if isinstance(error.reply, Reply):
+                self._count(error.reply, messages)
+            raise
+        self._count(reply, messages)
+        return reply.text
+
+    def try_ask(
+        self,
+        spec: ChatModelSpec | None,
+        ref: str,
+        values: Mapping[str, str],
+        history: Sequence[Message] = (),
+        **options: Any,
+    ) -> str:
+        """Make a call as :meth:`ask` does; a reply that cannot be used is an empty text, and a note says why.
+
+        Raises:
+            LlmkitError: the model failed.
+        """
+        try:
+            return self.ask(spec, ref, values, history, **options)
+        except ReplyError as error:
+            self.failure = error
+            self._ctx.note(str(error))
+            return ""
+
+    def _count(self, reply: Reply, messages: Sequence[Message]) -> None:
+        self._estimated += not reply.counted  # a budget must hold even where the server reports no usage
+        self._cut_off += reply.finish_reason == "length"
+        self.spending.add(usage_of(reply, messages))
 
     def write_record(self, **detail: object) -> None:
         """Write usage, prompts, models and `detail` into the step's record; call it once, after the last call."""

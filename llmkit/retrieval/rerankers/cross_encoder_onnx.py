@@ -11,20 +11,20 @@ what `llmkit train reranker` makes of an encoder that was trained with mean pool
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from llmkit.encoders.runtime.bert_graph import BertGraph, Pooling
 from llmkit.errors import ModelError
 
 
-def build_cross_encoder(folder: Path, config: dict[str, Any], values: dict[str, Any], pooling: Pooling) -> bytes:
-    """The ONNX graph; inputs ``input_ids``, ``attention_mask``, ``token_type_ids``; output ``score`` (batch, 1).
+def write_cross_encoder(graph: BertGraph, pooling: Pooling) -> bytes:
+    """Write a cross-encoder into an empty graph and serialise it.
+
+    Inputs are ``input_ids``, ``attention_mask`` and, where the model has them, ``token_type_ids``, int64 (batch,
+    length); the output is ``score``, float32 (batch, 1).
 
     Raises:
         ModelError: no classification head, or one with more than one label.
     """
-    graph = BertGraph(folder, config, values)
+    folder, config, values = graph.folder, graph.config, graph.tensors
     prefix, graph.prefix = graph.prefix, ""  # heads stand beside the encoder, not below it
     outer = "classifier.out_proj" if "classifier.out_proj.weight" in values else "classifier"
     head = values.get(f"{outer}.weight")

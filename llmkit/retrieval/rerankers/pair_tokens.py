@@ -1,4 +1,4 @@
-"""Questions and passages as token sequences of a cross-encoder; a passage that is too long is read in windows."""
+"""Token sequences of a cross-encoder: question and passage in one sequence, a long passage in several windows."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ Tokens = list[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Sequences:
-    """What the graph reads for some pairs."""
+class PairSequences:
+    """Inputs of the graph for some pairs."""
 
     ids: list[Tokens]
     types: list[Tokens]
-    """0 for the question, 1 for the passage, as the tokenizer has it."""
+    """Token types from the tokenizer's template: in BERT 0 for the question and 1 for the passage."""
     pair: NDArray[np.int64]
-    """Which pair each sequence belongs to."""
+    """(sequences,): number of the pair that each sequence belongs to."""
     windowed: int
-    """Pairs that are read in more than one window."""
+    """Number of pairs that are read in more than one window."""
     cut: int
-    """Pairs of which something is not read."""
+    """Number of pairs that are truncated."""
 
 
 class PairTokenizer:
-    """Tokenizes each text once, however many pairs it stands in, and puts the special tokens around the two."""
+    """Tokenizes each text once, even if it is part of several pairs, and adds the special tokens of the template."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
     @cached_property
-    def frame(self) -> tuple[list[tuple[int, int]], ...]:
+    def template(self) -> tuple[list[tuple[int, int]], ...]:
         """(id, type) of the special tokens before, between and after the two texts, and the types of the two."""
         both = self.tokenizer.encode("a", "a")
         sides = both.sequence_ids
@@ -52,27 +52,29 @@ class PairTokenizer:
 
     @cached_property
     def special_tokens(self) -> int:
-        """Special tokens of a pair."""
-        return sum(len(part) for part in self.frame[:3])
+        """Number of special tokens in a pair."""
+        return sum(len(part) for part in self.template[:3])
 
-    def sequences(self, queries: Sequence[str], passages: Sequence[str], longest: int, windows: bool) -> Sequences:
-        """The sequences of each (query, passage).
+    def sequences(
+        self, queries: Sequence[str], passages: Sequence[str], max_tokens: int, windows: bool
+    ) -> PairSequences:
+        """Make the sequences of each (query, passage).
 
-        A query takes half of the room at most. What is left is the passage's: with `windows` it is read piece by
-        piece, each a quarter over the one before, without it its beginning is read.
+        The query gets at most half of the tokens, the passage gets the rest. With `windows`, a passage that is too long
+        is read in windows that overlap by a quarter; without, only its beginning is read.
         """
-        before, between, after, (kind, other) = self.frame
-        room = longest - self.special_tokens
+        before, between, after, (kind, other) = self.template
+        room = max_tokens - self.special_tokens
         tokens = self._tokens([*queries, *passages])
         ids: list[Tokens] = []
         types: list[Tokens] = []
         pair: list[int] = []
         windowed = cut = 0
         for at, (query, passage) in enumerate(zip(queries, passages, strict=True)):
-            asked, text = tokens[query], tokens[passage]
-            lost = len(asked) > room // 2
-            asked = asked[: room // 2]
-            width = room - len(asked)
+            question, text = tokens[query], tokens[passage]
+            lost = len(question) > room // 2
+            question = question[: room // 2]
+            width = room - len(question)
             starts = [0]
             if len(text) > width:
                 lost |= not windows
@@ -83,16 +85,16 @@ class PairTokenizer:
             cut += lost
             for start in starts:
                 piece = text[start : start + width]
-                ids.append([i for i, _ in before] + asked + [i for i, _ in between] + piece + [i for i, _ in after])
+                ids.append([i for i, _ in before] + question + [i for i, _ in between] + piece + [i for i, _ in after])
                 types.append(
                     [t for _, t in before]
-                    + [kind[1]] * len(asked)
+                    + [kind[1]] * len(question)
                     + [t for _, t in between]
                     + [other[1]] * len(piece)
                     + [t for _, t in after]
                 )
                 pair.append(at)
-        return Sequences(ids, types, np.array(pair, dtype=np.int64), windowed, cut)
+        return PairSequences(ids, types, np.array(pair, dtype=np.int64), windowed, cut)
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tokens]:
         unique = list(dict.fromkeys(texts))
@@ -100,8 +102,8 @@ class PairTokenizer:
         return {text: one.ids for text, one in zip(unique, encoded, strict=True)}
 
 
-def typed(work: Iterator[Batch], types: Sequence[Tokens]) -> Iterator[Batch]:
-    """The batches with token types beside ids and mask."""
+def with_token_types(work: Iterator[Batch], types: Sequence[Tokens]) -> Iterator[Batch]:
+    """Add token types to batches of token ids and masks."""
     for rows, tokens, mask in work:
         kinds = np.zeros_like(tokens)
         for i, row in enumerate(rows):

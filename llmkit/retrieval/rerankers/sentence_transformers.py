@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from llmkit.arguments import many_texts
 from llmkit.errors import KnowledgeError, ModelError
 from llmkit.extras import need
 from llmkit.part import Part
@@ -33,22 +34,25 @@ class CrossEncoder(Part):
     model: str
     """A folder, or a repository on the hub. Code in the repository is never run."""
     revision: str | None = None
-    """Commit of the repository; without one it may change under you."""
+    """Commit of the repository. Without it the model may change without notice."""
     max_tokens: int = Field(default=512, ge=16)
-    """Longest pair that is read, special tokens included; no more than the model can read."""
+    """Longest pair in tokens, special tokens included; at most what the model can read. Longer pairs are truncated."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is faster where the CPU or GPU multiplies it."""
+    """bfloat16 is faster on a CPU or GPU with bfloat16 arithmetic. Elsewhere torch computes it correctly and slowly."""
     batch_size: int = Field(default=32, ge=1)
-    """Pairs scored at once."""
+    """Number of pairs in a batch."""
     device: str | None = None
-    """As torch names it; none: a GPU where there is one."""
+    """Device as torch names it; none: a GPU if there is one, else the CPU."""
 
     def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
-        """For each query at most k of its hits, best first; ``scores["cross-encoder"]`` is the model's score.
+        """Rank the hits of each query and return at most k of them, best first.
+
+        ``scores["cross-encoder"]`` is the model's score.
 
         Raises:
-            ModelError: the model does not load, or gives something else than one number a pair.
+            ModelError: the model does not load, or gives more than one number for each pair.
         """
+        many_texts(queries, "queries")
         pairs = _pairs(queries, hits)
         if not pairs:
             return [[] for _ in hits]
@@ -56,11 +60,12 @@ class CrossEncoder(Part):
             self._model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False), dtype=np.float64
         )
         if scores.shape != (len(pairs),):
-            raise ModelError(f"{self.model} gives {scores.shape[1:]} numbers a pair: a reranker gives one")
-        return reordered(hits, scores, k, self.type)
+            raise ModelError(f"{self.model} gives {scores.shape[1:]} numbers for each pair: a reranker gives one")
+        return rank_by_scores(hits, scores, k, self.type)
 
     def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
-        """Of how many pairs the model reads only the beginning of the passage."""
+        """Count the pairs of which the model reads only the beginning of the passage."""
+        many_texts(queries, "queries")
         tokenizer = self._model.tokenizer
         pairs = _pairs(queries, hits)
         if not pairs:
@@ -91,8 +96,8 @@ class CrossEncoder(Part):
 class LateInteraction(Part):
     """MaxSim over token vectors: the sum, over the question's tokens, of the best cosine to a token of the passage.
 
-    For models trained for it (ColBERT and its kind, in any form sentence-transformers reads). The token vectors of a
-    model trained to give one vector a text are not made for this: see ``docs/retrieval.md``.
+    For models that were trained for late interaction, such as ColBERT, in any form that sentence-transformers reads.
+    Models that give one vector for each text rank badly here: see ``docs/retrieval.md``.
     """
 
     family: ClassVar[str] = "reranker"
@@ -101,22 +106,23 @@ class LateInteraction(Part):
     model: str
     """A folder, or a repository on the hub. Code in the repository is never run."""
     revision: str | None = None
-    """Commit of the repository; without one it may change under you."""
+    """Commit of the repository. Without it the model may change without notice."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 is faster where the CPU or GPU multiplies it."""
+    """bfloat16 is faster on a CPU or GPU with bfloat16 arithmetic. Elsewhere torch computes it correctly and slowly."""
     batch_size: int = Field(default=32, ge=1)
-    """Texts encoded at once."""
+    """Number of texts in a batch."""
     device: str | None = None
-    """As torch names it; none: a GPU where there is one."""
+    """Device as torch names it; none: a GPU if there is one, else the CPU."""
 
     def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
-        """For each query at most k of its hits, best first; ``scores["late-interaction"]`` is the MaxSim.
+        """Rank the hits of each query and return at most k of them, best first.
 
-        A passage that several questions have is encoded once.
+        ``scores["late-interaction"]`` is the MaxSim. A passage that is a hit of several questions is encoded once.
 
         Raises:
             ModelError: the model does not load.
         """
+        many_texts(queries, "queries")
         if not any(hits):
             return [[] for _ in hits]
         texts = list(dict.fromkeys(hit.chunk.indexed_text for found in hits for hit in found))
@@ -128,10 +134,11 @@ class LateInteraction(Part):
             for query, found in zip(asked, hits, strict=True)
             for hit in found
         ]
-        return reordered(hits, scores, k, self.type)
+        return rank_by_scores(hits, scores, k, self.type)
 
     def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
-        """Of how many pairs something is longer than the model reads."""
+        """Count the pairs whose question or passage is longer than the model reads."""
+        many_texts(queries, "queries")
         tokenizer, first = self._model.tokenizer, self._model[0]
         limit = self._model.max_seq_length or tokenizer.model_max_length
         longest = {"query": getattr(first, "query_length", None), "document": getattr(first, "document_length", None)}
@@ -164,13 +171,13 @@ class LateInteraction(Part):
             raise _unloadable(self.model, error) from error
 
 
-def reordered(
+def rank_by_scores(
     hits: Sequence[Sequence[Hit]], scores: Sequence[float] | NDArray[np.float64], k: int, name: str
 ) -> list[list[Hit]]:
-    """The hits of each question by new scores, one a pair in order; equal scores keep their order.
+    """Rank the hits of each question by new scores, one for each pair in order; equal scores keep their order.
 
     Raises:
-        KnowledgeError: a score that is not a number.
+        KnowledgeError: a score is not a finite number.
     """
     values = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(values).all():
@@ -196,5 +203,5 @@ def _unloadable(model: str, error: Exception) -> ModelError:
     said = (str(error).splitlines() or ["?"])[0].rstrip(".")
     return ModelError(
         f"sentence-transformers cannot load {model!r}: {said}. Give the reranker a folder that holds the model "
-        "(docs-qa-deep takes it from LLMKIT_RERANKER=FOLDER), or take the step 'rerank' out"
+        "(docs-qa-deep takes it from LLMKIT_RERANKER=FOLDER), or remove the step 'rerank'"
     )

@@ -56,7 +56,8 @@ def scan(roots: Sequence[Path]) -> Iterator[Source | Skipped]:
     given = [Path(root) for root in roots]
     for root in given:
         if not root.exists():
-            raise DataError(f"{root}: no such file or folder")
+            pattern = "; patterns are not expanded: give the folder" if set(str(root)) & set("*?[") else ""
+            raise DataError(f"{root}: no such file or folder{pattern}")
     real = [root.resolve() for root in given]
     labels = _labels(real)
     for i, root in enumerate(real):

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from llmkit.arguments import many
+
 _SPACE = re.compile(r"\s+")
 
 
@@ -50,3 +52,6 @@ class Example:
     """File and line, for messages."""
     scores: tuple[float, ...] = ()
     """What a teacher gave the positives, then the negatives; empty where none was asked."""
+
+    def __post_init__(self) -> None:
+        many(self.answers, "answers")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.arguments import many
 from llmkit.evaluation.metrics.normal import tokens
 from llmkit.protocols import Reranker
 from llmkit.training.data.corpus_index import Pool
@@ -85,6 +86,7 @@ def mine(
         reranker: scores positives and kept negatives; the scores are written for distillation.
         tell: how many of how many questions are done.
     """
+    many(sources, "sources")
     found = Mined([])
     sources = list(sources)
     for start in range(0, len(examples), _BATCH):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llmkit.evaluation.metrics.normal import contains
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.retrieval.hybrid import Hybrid
-from llmkit.retrieval.rerankers.local_cross_encoder import scaled
+from llmkit.retrieval.rerankers.local_cross_encoder import min_max_scale
 from llmkit.training.data.examples import Example
 from llmkit.types import Chunk
 
@@ -67,7 +67,7 @@ def of_knowledge(examples: Sequence[Example], kb: KnowledgeBase, depth: int, scr
     for at in range(0, len(examples), _BATCH):
         some = list(examples[at : at + _BATCH])
         for one, hits in zip(some, Hybrid().retrieve(kb, [e.query for e in some], depth), strict=True):
-            prior = scaled([hit.score for hit in hits])
+            prior = min_max_scale([hit.score for hit in hits])
             kept: list[tuple[str, bool, float]] = []
             for hit, value in zip(hits, prior.tolist(), strict=True):
                 right = is_right(hit.chunk, one)

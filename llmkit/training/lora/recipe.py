@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from llmkit.arguments import many_texts
 from llmkit.registry import one_of
 from llmkit.training import recipes
 from llmkit.training.lora.loop import Schedule
@@ -90,4 +91,5 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> LoraRecipe:
     Raises:
         ConfigError: with every problem.
     """
+    many_texts(overrides, "overrides")
     return recipes.load(name, overrides, LoraRecipe)

@@ -14,7 +14,7 @@ from llmkit.encoders.runtime.runtimes import batches
 from llmkit.errors import DataError, ModelError
 from llmkit.models.local.check_weights import complete
 from llmkit.retrieval.rerankers.local_cross_encoder import CARD, Card
-from llmkit.retrieval.rerankers.pair_tokens import PairTokenizer, typed
+from llmkit.retrieval.rerankers.pair_tokens import PairTokenizer, with_token_types
 from llmkit.training.checkpoint import replacing
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ class CrossEncoder:
         self.cut += made.cut
         self.tokens = sum(map(len, made.ids))
         rows, scores = [], []
-        for at, tokens, mask, kinds in typed(batches(made.ids, budget=self.recipe.micro_tokens, most=256), made.types):
+        for at, tokens, mask, kinds in with_token_types(
+            batches(made.ids, budget=self.recipe.micro_tokens, max_texts=256), made.types
+        ):
             ids, shown, types = (torch.from_numpy(one) for one in (tokens, mask, kinds))
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
                 states = self.bert(ids, attention_mask=shown, token_type_ids=types % self._types).last_hidden_state

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmkit.arguments import many_texts
 from llmkit.registry import one_of
 from llmkit.training import recipes
 from llmkit.training.retriever.recipe import Lora, Section
@@ -112,4 +113,5 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> RerankerRecipe:
     Raises:
         ConfigError: everything that is wrong with it.
     """
+    many_texts(overrides, "overrides")
     return recipes.load(name, overrides, RerankerRecipe)

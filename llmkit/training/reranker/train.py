@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit import cpu
-from llmkit.encoders.runtime import capabilities
 from llmkit.errors import DataError
 from llmkit.retrieval.rerankers.local_cross_encoder import LocalCrossEncoder
 from llmkit.training import checkpoint
@@ -80,7 +79,8 @@ class _Training:
         self.parameters = dict(self.net.named())
         self.optimizer = torch.optim.AdamW(self._learning())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.precision = capabilities.choose("auto", recipe.precision).precision
+        automatic = "bf16" if cpu.has_bfloat16() else "f32"
+        self.precision = automatic if recipe.precision == "auto" else recipe.precision
         self.progress = Progress()
         self.per_epoch = len(self.groups) // recipe.batch
         self.steps = min(recipe.epochs * self.per_epoch, recipe.steps or 10**9)

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit import cpu
 from llmkit.encoders.runtime.bert_graph import Pooling
-from llmkit.encoders.tower import pooling_named
+from llmkit.encoders.tower import read_pooling
 from llmkit.errors import ModelError
 from llmkit.models.local.check_weights import complete
 from llmkit.training.retriever.recipe import RetrieverRecipe
@@ -120,11 +121,9 @@ class Towers:
     @property
     def bf16(self) -> bool:
         """Whether matrices are multiplied in bf16."""
-        from llmkit.encoders.runtime import capabilities
-
         if self.recipe.precision != "auto":
             return self.recipe.precision == "bf16"
-        return self.device != "cpu" or bool(capabilities.cpu_features() & {"avx512_bf16", "amx_bf16"})
+        return self.device != "cpu" or cpu.has_bfloat16()
 
     def vectors(self, side: Side, ids: Ids) -> NDArray[np.float32]:
         """Vectors of many texts, without gradients."""
@@ -150,7 +149,7 @@ def micro_batches(ids: Ids, budget: int) -> Iterator[list[int]]:
 def pooling_of(folder: Path) -> Pooling:
     """As a sentence-transformers folder says it; mean where nothing does."""
     file = folder / "1_Pooling" / "config.json"
-    return pooling_named(file) if file.is_file() else "mean"
+    return read_pooling(file) if file.is_file() else "mean"
 
 
 def _pooled(state: Any, mask: Any, pooling: str) -> Any:

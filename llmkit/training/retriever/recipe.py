@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llmkit.arguments import many_texts
 from llmkit.registry import one_of
 from llmkit.training import recipes
 
@@ -162,4 +163,5 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> RetrieverRecipe:
     Raises:
         ConfigError: everything that is wrong with it.
     """
+    many_texts(overrides, "overrides")
     return recipes.load(name, overrides, RetrieverRecipe)

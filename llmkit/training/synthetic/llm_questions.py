@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from llmkit import prompts
+from llmkit.errors import ReplyError
 from llmkit.training.synthetic.rule_questions import Question
 from llmkit.types import Chunk
 
@@ -41,7 +42,7 @@ def by_model(
         ModelError: the model failed.
         PromptError: no such prompt, or other variables.
     """
-    from llmkit.models.chat import translate
+    from llmkit.models.ask import ask_model
 
     asked = prompts.load(prompts.PromptRef("passage", "count").check(prompt))
     made: list[Question] = []
@@ -49,11 +50,13 @@ def by_model(
     for done, chunk in enumerate(chunks, 1):
         messages = asked.render({"passage": chunk.indexed_text, "count": str(per_passage)})
         try:
-            reply = model.invoke([(message.role, message.content) for message in messages])
-        except Exception as error:
-            raise translate(error) from error
-        found, wrong = parse(str(reply.text), chunk)
-        left.update(wrong)
+            reply = ask_model(model, messages)
+        except ReplyError:
+            left["passages to which the model gave no reply"] += 1
+            found: list[Question] = []
+        else:
+            found, wrong = parse(reply.text, chunk, cut=not reply.complete)
+            left.update(wrong)
         left[f"questions beyond {per_passage} of a passage"] += max(0, len(found) - per_passage)
         made += found[:per_passage]
         if on_progress is not None:
@@ -61,8 +64,8 @@ def by_model(
     return made, +left
 
 
-def parse(reply: str, chunk: Chunk) -> tuple[list[Question], Counter[str]]:
-    """The questions of a reply, and what was wrong with the rest of it."""
+def parse(reply: str, chunk: Chunk, *, cut: bool = False) -> tuple[list[Question], Counter[str]]:
+    """The questions of a reply, and what was wrong with the rest of it; `cut`: its last question may lack its end."""
     left: Counter[str] = Counter()
     text = reply.strip()
     if text == "NONE":
@@ -70,7 +73,10 @@ def parse(reply: str, chunk: Chunk) -> tuple[list[Question], Counter[str]]:
         return [], left
     found: list[Question] = []
     passage = " ".join(chunk.text.split())
-    for block in re.split(r"\n(?=[ \t]*Q:)", text):
+    blocks = re.split(r"\n(?=[ \t]*Q:)", text)
+    if cut:
+        left["questions that the model did not finish"] += 1
+    for block in blocks[:-1] if cut else blocks:
         match = _PAIR.fullmatch(block.strip())
         if match is None:
             left["replies in another form than asked for"] += 1

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from llmkit import prompts
+from llmkit.errors import EmptyReply, ReplyError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND, find_refusal, fit_passages, format_passages
@@ -63,9 +65,11 @@ class AnswerStep(Part):
             dropped = [hit.chunk.id for hit in shown[kept:]]
             ctx.note(f"{len(dropped)} of {len(shown)} passages did not fit the model's window: {', '.join(dropped)}")
         shown = shown[:kept]
-        text = stream_answer(model, messages, ctx)
-        ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages], raw=text)
-        return state.replace(hits=shown, answer=parse_answer(text, shown))
+        ctx.record(passages=[hit.chunk.id for hit in shown], messages=[[m.role, m.content] for m in messages])
+        reply = stream_answer(model, messages, ctx)
+        ctx.record(raw=reply.text)
+        answer = replace(parse_answer(reply.text, shown), finish_reason=reply.finish_reason)
+        return state.replace(hits=shown, answer=answer)
 
     def prompt_variables(self, state: State) -> dict[str, str]:
         """The values of the prompt's variables in a finished run, read from its state."""
@@ -78,8 +82,14 @@ def parse_answer(text: str, shown: Sequence[Hit]) -> Answer:
     return Answer(refusal, abstained=True) if refusal else Answer(text, tuple(read_citations(text, shown)))
 
 
-def draft_answer(state: State, text: str) -> Answer:
-    """Read a draft as ``answer`` reads its model's reply; without passages there is nothing to cite."""
+def draft_answer(state: State, text: str, failure: ReplyError | None = None) -> Answer:
+    """Read a draft as ``answer`` reads its model's reply; without passages there is nothing to cite.
+
+    Raises:
+        ReplyError: the draft is empty; `failure` where it says why.
+    """
+    if not text.strip():
+        raise failure or EmptyReply("the model gave no draft that can be used")
     return parse_answer(text, state.hits) if state.hits else Answer(text)
 
 

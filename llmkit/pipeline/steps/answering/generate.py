@@ -60,9 +60,10 @@ class Generate(Part):
         """Fill ``state.answer``; the turns of the history go right before the question."""
         rendered = ctx.prompt(self.prompt).render({**self.values, "question": state.question}, self.examples)
         messages = [*rendered[:-1], *state.history, rendered[-1]]
-        text = stream_answer(ctx.model(self.model), messages, ctx)
-        ctx.record(messages=[[m.role, m.content] for m in messages], raw=text)
-        return state.replace(answer=Answer(text))
+        ctx.record(messages=[[m.role, m.content] for m in messages])
+        reply = stream_answer(ctx.model(self.model), messages, ctx)
+        ctx.record(raw=reply.text)
+        return state.replace(answer=Answer(reply.text, finish_reason=reply.finish_reason))
 
     def prompt_variables(self, state: State) -> dict[str, str]:
         """The values of the prompt's variables in a finished run, read from its state."""

@@ -1,4 +1,4 @@
-"""Checks every sentence of an answer against the passages it cites."""
+"""Step ``ground``: checks every sentence of an answer against the passages it cites."""
 
 from __future__ import annotations
 
@@ -10,41 +10,51 @@ from pydantic import Field
 
 from llmkit.grounding import Passage, Support, evidence_from, find_support
 from llmkit.part import Part
-from llmkit.pipeline.steps.answering.answer import MARK
+from llmkit.pipeline.steps.answering.markdown_sentences import (
+    Sentence,
+    find_sentences,
+    insert_marks,
+    remove_sentences,
+)
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND
 from llmkit.protocols import Context
-from llmkit.text.sentences import sentences
 from llmkit.types import Answer, Citation, Hit, State
 
-_Shown = tuple[Hit, Passage]  # a passage, and what of it is evidence
-INJECTED = "the passage speaks to the assistant there, which is no evidence"
-"""Why a citation does not support a sentence that only an instruction in its passage does."""
+_Shown = tuple[Hit, Passage]  # a passage, and the part of it that is evidence
+INJECTED = "the passage addresses the assistant there, which is no evidence"
+"""Reason of a citation where only an instruction in the passage supports the sentence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A sentence and the citations it rests on."""
+class CheckedSentence:
+    """A sentence of an answer and the citations it rests on."""
 
     text: str
     """The sentence as it will be shown, with its marks."""
     citations: tuple[Citation, ...]
+    sentence: Sentence
+    """Where it stands in the answer."""
+    added: int | None = None
+    """Number of the passage whose mark is to be inserted; None: the sentence keeps its own marks."""
 
     @property
     def supported(self) -> bool:
-        """Whether a citation supports it."""
+        """Whether at least one of its citations supports it."""
         return any(citation.supported for citation in self.citations)
 
     @property
     def why(self) -> str:
-        """What was found for each citation."""
+        """The reason of each citation."""
         return "; ".join(f"[{c.n}] {c.reason}" for c in self.citations) or "cites no passage, and none supports it"
 
 
 class Ground(Part):
-    """Keeps, marks or drops what the cited passages do not support.
+    """Checks each sentence of the answer against the passages it cites.
 
-    A sentence that cites nothing is compared with every passage that was shown; where one supports it,
-    that passage's number is put behind it (``attribute``). What speaks to the assistant in a passage is no evidence.
+    The answer may be Markdown: sentences of paragraphs, list items and table cells are checked, headings, list numbers,
+    rules and code are not, and nothing but marks is inserted. A sentence without a citation is compared with every
+    passage that was shown, and gets the mark of the first that supports it (`attribute`). Text in a passage that
+    addresses the assistant is no evidence.
     """
 
     family: ClassVar[str] = "step"
@@ -53,9 +63,9 @@ class Ground(Part):
     gives: ClassVar[frozenset[str]] = frozenset({"answer"})
 
     on_unsupported: Literal["mark", "drop", "abstain"] = "mark"
-    """mark: keep and list the sentence; drop: leave it out; abstain: one such sentence and there is no answer."""
+    """mark: keep and list unsupported sentences; drop: remove them; abstain: give no answer if there is one."""
     overlap: float = Field(default=0.75, gt=0, le=1)
-    """Minimum score of a supported sentence: the share of its content words that its passage has."""
+    """Lowest score of a supported sentence: the share of its content words that its passage contains."""
     attribute: bool = True
     """Whether a sentence without a citation gets the number of a passage that supports it."""
 
@@ -65,46 +75,51 @@ class Ground(Part):
         if answer is None or answer.abstained:
             return state
         checked = self.check(answer.text, state.hits)
-        failed = [sentence.text for sentence in checked if not sentence.supported]
-        spoken = [item for item in checked if any(citation.reason == INJECTED for citation in item.citations)]
-        if spoken:
-            ctx.note(f"sentences that rest on text that speaks to the assistant, which is no evidence: {len(spoken)}")
+        if checked and not answer.complete:
+            checked[-1] = _mark_cut_off(checked[-1], answer.finish_reason)
+        failed = tuple(item.text for item in checked if not item.supported)
+        injected = [item for item in checked if any(citation.reason == INJECTED for citation in item.citations)]
+        if injected:
+            ctx.note(f"sentences that rest on text that addresses the assistant, which is no evidence: {len(injected)}")
         ctx.record(
             sentences=len(checked),
             unsupported=[{"sentence": item.text, "why": item.why} for item in checked if not item.supported],
         )
         if failed and self.on_unsupported == "abstain":
             ctx.note(f"{len(failed)} of {len(checked)} sentences are not supported: no answer is given")
-            return state.replace(answer=Answer(NOT_FOUND, abstained=True, unsupported=tuple(failed)))
+            return state.replace(answer=Answer(NOT_FOUND, abstained=True, unsupported=failed))
         kept = [item for item in checked if item.supported or self.on_unsupported == "mark"]
         if not kept:
-            ctx.note("no sentence of the answer is supported: no answer is given")
-            return state.replace(answer=Answer(NOT_FOUND, abstained=True, unsupported=tuple(failed)))
-        if self.on_unsupported == "drop" and failed:
+            reason = "no sentence of the answer is supported" if checked else "the answer has no sentence to check"
+            ctx.note(f"{reason}: no answer is given")
+            return state.replace(answer=Answer(NOT_FOUND, abstained=True, unsupported=failed))
+        text = answer.text
+        if len(kept) < len(checked):
             ctx.note(f"{len(failed)} unsupported sentences were left out")
+            dropped = [item.sentence for item in checked if not item.supported]
+            text = remove_sentences(text, dropped, [item.sentence for item in kept], _marks(kept))
+        else:
+            text = insert_marks(text, _marks(kept))
         citations = sorted({c for item in kept for c in item.citations}, key=lambda c: (c.n, c.start))
-        text = answer.text if kept == checked and not self._added(checked, answer) else " ".join(k.text for k in kept)
-        return state.replace(answer=Answer(text, tuple(citations), unsupported=tuple(failed)))
+        return state.replace(answer=replace(answer, text=text, citations=tuple(citations), unsupported=failed))
 
-    def check(self, text: str, hits: Sequence[Hit]) -> list[Checked]:
-        """Every sentence of a text with its citations, checked against the passages."""
+    def check(self, text: str, hits: Sequence[Hit]) -> list[CheckedSentence]:
+        """Each sentence of a text with its citations, checked against the passages."""
         shown = [(hit, evidence_from(hit.chunk)) for hit in hits]
-        return [self._check(sentence, shown) for sentence in _cited_sentences(text)]
+        return [self._check(sentence, text[sentence.start : sentence.end], shown) for sentence in find_sentences(text)]
 
-    def _added(self, checked: Sequence[Checked], answer: Answer) -> bool:
-        return any(item.text not in answer.text for item in checked)
-
-    def _check(self, sentence: str, hits: Sequence[_Shown]) -> Checked:
-        numbers = list(dict.fromkeys(int(n) for mark in MARK.finditer(sentence) for n in mark.group(1).split(",")))
-        claim = MARK.sub("", sentence).strip()
-        if numbers:
-            return Checked(sentence, tuple(self._cite(claim, n, hits) for n in numbers))
+    def _check(self, sentence: Sentence, text: str, hits: Sequence[_Shown]) -> CheckedSentence:
+        if sentence.numbers:
+            citations = tuple(self._cite(sentence.claim, n, hits) for n in sentence.numbers)
+            return CheckedSentence(text, citations, sentence)
         if not self.attribute:
-            return Checked(sentence, ())
-        tried = [self._cite(claim, n, hits) for n in range(1, len(hits) + 1)]
-        spoken = next((citation for citation in tried if citation.reason == INJECTED), None)  # says where it is from
-        found = next((citation for citation in tried if citation.supported), spoken)
-        return Checked(f"{sentence} [{found.n}]", (found,)) if found else Checked(sentence, ())
+            return CheckedSentence(text, (), sentence)
+        candidates = [self._cite(sentence.claim, n, hits) for n in range(1, len(hits) + 1)]
+        injected = next((citation for citation in candidates if citation.reason == INJECTED), None)  # names its source
+        best = next((citation for citation in candidates if citation.supported), injected)
+        if best is None:
+            return CheckedSentence(text, (), sentence)
+        return CheckedSentence(f"{text} [{best.n}]", (best,), sentence, best.n)
 
     def _cite(self, claim: str, n: int, hits: Sequence[_Shown]) -> Citation:
         if not 1 <= n <= len(hits):
@@ -119,8 +134,12 @@ class Ground(Part):
         return cite(n, hit, found)
 
 
+def _marks(checked: Sequence[CheckedSentence]) -> list[tuple[int, int]]:
+    return [(item.sentence.mark_at, item.added) for item in checked if item.added is not None]
+
+
 def cite(n: int, hit: Hit, found: Support) -> Citation:
-    """A citation of the run of the passage that supports (or comes nearest)."""
+    """A citation of the run of the passage that supports a sentence, or that comes nearest to it."""
     chunk = hit.chunk
     return Citation(
         n,
@@ -135,16 +154,7 @@ def cite(n: int, hit: Hit, found: Support) -> Citation:
     )
 
 
-def _cited_sentences(text: str) -> list[str]:
-    """Sentences with their marks: ``It rains. [1]`` keeps the mark behind the full stop."""
-    joined: list[str] = []
-    for start, end in sentences(text):
-        piece = text[start:end]
-        lead = MARK.match(piece)
-        while lead and joined:
-            joined[-1] += f" {lead.group()}"
-            piece = piece[lead.end() :].lstrip(" .。")
-            lead = MARK.match(piece)
-        if piece:
-            joined.append(piece)
-    return joined
+def _mark_cut_off(last: CheckedSentence, finish_reason: str) -> CheckedSentence:
+    """The last sentence of an incomplete reply, unsupported: its end is missing."""
+    why = f"the reply was cut off here ({finish_reason})"
+    return replace(last, citations=tuple(replace(one, supported=False, reason=why) for one in last.citations))

@@ -19,9 +19,7 @@ _REFUSALS = (NOT_FOUND, "文書の中に見つかりません。")
 
 
 def find_refusal(text: str) -> str | None:
-    """The refusal sentence that a reply begins with, or None where it is an answer. An empty reply is a refusal."""
-    if not text.strip():
-        return NOT_FOUND
+    """The refusal sentence that a reply begins with, or None where it is an answer."""
     folded = text.casefold()
     return next((refusal for refusal in _REFUSALS if folded.startswith(refusal.casefold().rstrip(".。"))), None)
 

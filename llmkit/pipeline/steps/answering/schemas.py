@@ -115,9 +115,7 @@ def _check_node(schema: Mapping[str, Any], place: str, node: dict[str, Any]) -> 
     for word in _REFERENCES:
         if isinstance(node.get(word), str):
             if not node[word].startswith("#"):
-                raise ConfigError(
-                    f"{place}.{word}: a reference must stay in the schema, not lead to {node[word][:80]!r}"
-                )
+                raise ConfigError(f"{place}.{word}: a reference must stay in the schema, not {node[word][:80]!r}")
             _resolve(schema, node[word], f"{place}.{word}")
     if place != "$" and isinstance(node.get("$id"), str):
         raise ConfigError(f"{place}.$id is not supported: a schema is one document")

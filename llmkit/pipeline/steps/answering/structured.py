@@ -90,6 +90,7 @@ class Structured(Part):
         """Fill ``state.answer`` with the JSON on one line; every attempt goes into the record.
 
         Raises:
+            ReplyError: no attempt had any text.
             DataError: no attempt was valid; the message names the errors of the best one.
         """
         verifier = JsonSchema(json_schema=self.json_schema)
@@ -102,13 +103,13 @@ class Structured(Part):
             nonlocal options
             values = prompt_values(state, schema=schema, **more)
             try:
-                return calls.ask(self.model, prompt, values, options=options)
+                return calls.try_ask(self.model, prompt, values, require="text", options=options)
             except ModelError as error:
                 if not options or error.retryable or "schema" not in str(error).casefold():
                     raise
                 ctx.note(f"the model's runtime does not accept the schema: replies are not constrained ({error})")
                 options = {}
-                return calls.ask(self.model, prompt, values)
+                return calls.try_ask(self.model, prompt, values, require="text")
 
         def judge(draft: str) -> Judgement:
             verdict = verifier.verify(draft, state)
@@ -129,6 +130,8 @@ class Structured(Part):
             text = json.dumps(value, ensure_ascii=False)
             ctx.emit(Event("token", text=text))
             return state.replace(answer=Answer(text))
+        if calls.failure is not None and not any(one.draft for one in result.rounds):
+            raise calls.failure
         why = (
             f"no JSON of the schema after {len(result.rounds)} attempts: {kept.judgement.feedback}\n"
             f"The best attempt was: {kept.draft[:300]!r}"

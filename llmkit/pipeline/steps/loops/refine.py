@@ -78,7 +78,7 @@ class Refine(Part):
             verdicts = run_verifiers(self.verifiers, draft, state)
             if self.feedback is None or calls.spending.exhausted():
                 return Judgement(verdicts)
-            reply = calls.ask(self.critic or self.model, self.feedback, prompt_values(state, draft=draft))
+            reply = calls.try_ask(self.critic or self.model, self.feedback, prompt_values(state, draft=draft))
             return Judgement(verdicts, parse_critique(reply), reply)
 
         def propose(rounds: Sequence[Round]) -> str:
@@ -86,7 +86,7 @@ class Refine(Part):
             values = prompt_values(
                 state, draft=base.draft, feedback=base.judgement.feedback, history=_format_rounds(earlier)
             )
-            reply = calls.ask(self.model, self.revise, values, state.history, sampled=True)
+            reply = calls.try_ask(self.model, self.revise, values, state.history, sampled=True)
             return f"{base.draft.rstrip()} {reply}" if self.how == "append" and reply else reply
 
         result = run_loop(state.answer.text, judge, propose, calls.spending)
@@ -98,7 +98,9 @@ class Refine(Part):
                 f"{unreadable} of {len(result.rounds)} critiques could not be read: they are recorded and not used"
             )
         calls.write_record(**result.record)
-        return state if result.kept.n == 0 else state.replace(answer=draft_answer(state, result.kept.draft))
+        return (
+            state if result.kept.n == 0 else state.replace(answer=draft_answer(state, result.kept.draft, calls.failure))
+        )
 
     def _base(self, rounds: Sequence[Round]) -> Round:
         drafts = [one for one in rounds if one.draft.strip()] or list(rounds)

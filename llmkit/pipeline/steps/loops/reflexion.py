@@ -63,10 +63,14 @@ class Reflexion(Part):
         def propose(rounds: Sequence[Round]) -> str:
             last = rounds[-1]
             values = prompt_values(state, draft=last.draft, feedback=last.judgement.feedback or "There was no reply.")
-            lessons.append(calls.ask(self.model, self.reflect, values))
+            lessons.append(calls.try_ask(self.model, self.reflect, values))
             memory = "\n".join(f"- {lesson}" for lesson in lessons[-self.memory :] if lesson)
-            return calls.ask(self.model, self.retry, prompt_values(state, memory=memory), state.history, sampled=True)
+            return calls.try_ask(
+                self.model, self.retry, prompt_values(state, memory=memory), state.history, sampled=True
+            )
 
         result = run_loop(state.answer.text, judge, propose, calls.spending)
         calls.write_record(**result.record, lessons=lessons)
-        return state if result.kept.n == 0 else state.replace(answer=draft_answer(state, result.kept.draft))
+        return (
+            state if result.kept.n == 0 else state.replace(answer=draft_answer(state, result.kept.draft, calls.failure))
+        )

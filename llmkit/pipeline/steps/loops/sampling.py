@@ -61,7 +61,7 @@ class SelfConsistency(Part):
         """Fill ``state.answer`` with the first sample that gives the majority's answer."""
         calls = ModelCalls(ctx, Limits(self.samples), temperature=self.temperature, seed=self.seed)
         samples = [
-            calls.ask(self.model, self.prompt, prompt_values(state), state.history, sampled=True)
+            calls.try_ask(self.model, self.prompt, prompt_values(state), state.history, sampled=True)
             for _ in range(self.samples)
         ]
         vote = majority_vote(samples, self.answer, self.labels)
@@ -77,7 +77,8 @@ class SelfConsistency(Part):
             kept=vote.winner or 0,
             confidence=vote.share,
         )
-        return state.replace(answer=draft_answer(state, samples[vote.winner or 0]))
+        kept = next(filter(None, samples[vote.winner or 0 :]), "")
+        return state.replace(answer=draft_answer(state, kept, calls.failure))
 
 
 class BestOfN(Part):
@@ -120,13 +121,13 @@ class BestOfN(Part):
         def judge(draft: str) -> Judgement:
             if self.judge is None:
                 return Judgement(run_verifiers(self.verifiers, draft, state))
-            reply = calls.ask(self.critic or self.model, self.judge, prompt_values(state, draft=draft))
+            reply = calls.try_ask(self.critic or self.model, self.judge, prompt_values(state, draft=draft))
             return Judgement(critique=parse_critique(reply), critic_reply=reply)
 
         def propose(rounds: Sequence[Round]) -> str:
-            return calls.ask(self.model, self.prompt, prompt_values(state), state.history, sampled=True)
+            return calls.try_ask(self.model, self.prompt, prompt_values(state), state.history, sampled=True)
 
-        first = calls.ask(self.model, self.prompt, prompt_values(state), state.history)
+        first = calls.try_ask(self.model, self.prompt, prompt_values(state), state.history)
         result = run_loop(first, judge, propose, calls.spending)
         calls.write_record(**result.record)
-        return state.replace(answer=draft_answer(state, result.kept.draft))
+        return state.replace(answer=draft_answer(state, result.kept.draft, calls.failure))

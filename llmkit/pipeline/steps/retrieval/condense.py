@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from llmkit import prompts
+from llmkit.errors import ReplyError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.steps.model_calls import ask_quietly
@@ -51,8 +52,12 @@ class Condense(Part):
     def _rewrite(self, state: State, ctx: Context) -> str:
         recent = state.history[-2 * self.turns :]
         values = {"conversation": format_turns(recent), "question": state.question}
-        reply = ask_quietly(ctx.model(self.model), ctx.prompt(self.prompt).render(values), ctx)
-        line = reply.strip().strip('"').strip()
+        try:
+            reply = ask_quietly(ctx.model(self.model), ctx.prompt(self.prompt).render(values), ctx).text
+        except ReplyError as error:
+            ctx.note(f"the follow-up question is searched for as it was asked: {error}")
+            return state.question
+        line = reply.strip('"').strip()
         longest = max((len(turn.content) for turn in recent if turn.role == "user"), default=0)
         if not line or "\n" in line or len(line) > _MAX_GROWTH * (len(state.question) + longest):
             ctx.note("the model did not rewrite the follow-up question: the question is searched for as it was asked")

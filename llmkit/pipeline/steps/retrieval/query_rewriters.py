@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from llmkit.errors import ReplyError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.part import Part
 from llmkit.pipeline.steps.model_calls import ask_quietly
@@ -34,11 +35,19 @@ class _ModelRewriter(Part):
     max_chars: int = Field(default=300, ge=20, le=4000)
     """Maximum characters of a query; a longer one is left out, with a note."""
 
-    def _ask(self, prompt: str, question: str, ctx: Context, **more: str) -> str:
+    def _ask(self, prompt: str, question: str, ctx: Context, *, lines: bool = True, **more: str) -> str:
+        """The model's reply. Of a list of lines that was cut off, the last line is left out: it may lack its end."""
         messages = ctx.prompt(prompt).render({"question": question, **more})
-        text = ask_quietly(ctx.model(self.model), messages, ctx)
-        ctx.record(rewriter=self.type, rewriter_said=text[:4000])
-        return text
+        try:
+            reply = ask_quietly(ctx.model(self.model), messages, ctx, require="text")
+        except ReplyError as error:
+            ctx.note(f"only the question was searched for: {error}")
+            return ""
+        ctx.record(rewriter=self.type, rewriter_said=reply.text[:4000])
+        if reply.complete:
+            return reply.text
+        ctx.note(f"{reply.ending}: its last line was not searched for" if lines else reply.ending)
+        return reply.text.rpartition("\n")[0] if lines else reply.text
 
     def _queries(self, text: str, question: str, limit: int, ctx: Context) -> tuple[str, ...]:
         """The numbered lines of a reply that differ from the question, at most `limit`."""
@@ -118,7 +127,7 @@ class HyDE(_ModelRewriter):
 
     def rewrite(self, question: str, ctx: Context) -> Rewritten:
         """Hypothetical passages."""
-        texts = [" ".join(self._ask(self.prompt, question, ctx).split()) for _ in range(self.passages)]
+        texts = [" ".join(self._ask(self.prompt, question, ctx, lines=False).split()) for _ in range(self.passages)]
         passages = tuple(dict.fromkeys(text[: self.max_chars].rstrip() for text in texts if re.search(r"\w", text)))
         if not passages:
             ctx.note("the model wrote no passage: only the question was searched for")
