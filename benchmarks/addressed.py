@@ -1,10 +1,10 @@
-"""How often text speaks to the assistant by our rules: false alarms on real text, injected instructions found.
+"""Counts text that addresses the assistant by the detection rules: false positives on real text, injections found.
 
     python benchmarks/addressed.py ../shared/data/qa/nq/corpus.jsonl.gz ../shared/data/documents
     python benchmarks/addressed.py --payloads text_attack_test.json          # of BIPIA, github.com/microsoft/BIPIA
 
-Real text is a JSONL of rows with `text`, or a folder of files of any kind (chunks as `llmkit ingest` makes them).
-Payloads are JSON: lists of texts by kind. Each stands behind a sentence of a document.
+Real text is a JSONL file of rows with `text`, or a folder of files of any kind, which are split into chunks as by
+`llmkit ingest`. Payloads are a JSON object of lists of texts by kind; each is put behind a sentence of a document.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--payloads", type=Path)
-    parser.add_argument("--show", type=int, default=5, help="places that are shown of each")
-    asked = parser.parse_args()
-    for path in asked.paths:
+    parser.add_argument("--show", type=int, default=5, help="number of places to show for each path")
+    arguments = parser.parse_args()
+    for path in arguments.paths:
         total = found = 0
         for name, text in texts(path):
             total += 1
             places = addressed(text, TOOLS)
             found += bool(places)
-            if places and found <= asked.show:
+            if places and found <= arguments.show:
                 print(f"    {name}: {places[0].why}: {places[0].quote[:120]!r}")
         print(f"{path}: {found} of {total} passages")
-    if asked.payloads:
-        for kind, lines in json.loads(asked.payloads.read_text(encoding="utf-8")).items():
+    if arguments.payloads:
+        for kind, lines in json.loads(arguments.payloads.read_text(encoding="utf-8")).items():
             found = sum(bool(addressed(f"The heater needs 14 litres of water. {line}")) for line in lines)
             print(f"{kind}: {found} of {len(lines)}")
 

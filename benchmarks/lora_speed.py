@@ -21,6 +21,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -47,12 +48,12 @@ def rows(data: Path, count: int) -> list[dict]:
 
 def prepared(path: Path):
     from llmkit.training.adapters.base_model import open_base
-    from llmkit.training.lora.chat_template import Renderer
+    from llmkit.training.lora.chat_template import ChatTemplate
     from llmkit.training.lora.datasets import QuestionRows
 
     base = open_base("smollm2")
-    renderer = Renderer(base.tokenizer, frozenset(base.ends))
-    return base, [renderer.example(one) for one in QuestionRows(path=str(path)).conversations()]
+    template = ChatTemplate(base.tokenizer, frozenset(base.ends))
+    return base, [template.example(one) for one in QuestionRows(path=str(path)).conversations()]
 
 
 def report(name: str, tokens: int, times: list[float], losses: list[float]) -> None:
@@ -64,21 +65,25 @@ def report(name: str, tokens: int, times: list[float], losses: list[float]) -> N
 
 
 def ours(path: Path, steps: int, checkpointing: bool) -> None:
-    from llmkit.training.lora.loop import Answers, finetune
-    from llmkit.training.lora.lora_linear import lean
+    from llmkit.training.adapters.lora_linear import use_lean_forward
+    from llmkit.training.checkpoint import Checkpoint
+    from llmkit.training.lora.adapter import add_adapter
+    from llmkit.training.lora.objective import CrossEntropy, LoraObjective, finetune
     from llmkit.training.lora.recipe import LoraRecipe
-    from llmkit.training.lora.train import adapted
 
     base, examples = prepared(path)
     recipe = LoraRecipe(
         out="none", data=[{"type": "questions", "path": str(path)}], steps=steps, batch=BATCH, rank=RANK,
         checkpointing=checkpointing, warmup=0, lr=2e-4,
     )  # fmt: skip
-    model = adapted(base.model, recipe)
-    lean(model)
+    model = add_adapter(base.model, recipe)
+    use_lean_forward(model)
     times: list[float] = []
-    curve = finetune(model, examples, [], recipe, Answers(), None, lambda _: times.append(time.monotonic()))
-    report("llmkit-checkpointing" if checkpointing else "llmkit", curve.tokens, times, curve.losses)
+    objective = LoraObjective(model, examples, [], recipe, CrossEntropy())
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Checkpoint(Path(folder) / "adapter", {})
+        state = finetune(objective, checkpoint, on_step=lambda _: times.append(time.monotonic()))
+    report("llmkit-checkpointing" if checkpointing else "llmkit", state.tokens, times, state.losses)
 
 
 def trainer(path: Path, steps: int, name: str) -> None:

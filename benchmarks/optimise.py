@@ -29,9 +29,9 @@ from pathlib import Path
 
 from llmkit import config, weights
 from llmkit.evaluation.analysis.statistics import mean_interval, paired
-from llmkit.experiments import winner
 from llmkit.experiments.experiment import Experiment
-from llmkit.experiments.search import prepare
+from llmkit.experiments.optimise import outcome as optimise_outcome
+from llmkit.experiments.optimise.search import prepare
 
 BEST = "Work from the innermost brackets outwards."
 OTHERS = [
@@ -170,17 +170,17 @@ def ours(folder: Path, given: argparse.Namespace, seed: int, server: Server) -> 
     budget = {"calls": given.calls + held}  # the end, on held-back samples, is no part of the search
     search = prepare(config.Config({**values, "budget": budget}).build(Experiment), folder / f"runs-{seed}")
     before, began = server.calls, time.perf_counter()
-    outcome = winner.optimise(search, folder=folder / f"prompts-{seed}")
+    outcome = optimise_outcome.optimise(search, folder=folder / f"prompts-{seed}")
     judged = held if outcome.paired else 0
     scores = {"before": [], "after": []}
     plans = {"before": search.plan, "after": search.plan}
     if outcome.best != "incumbent":
         arm = next(p for s in search.rounds for a, p in zip(s.arms, s.plans, strict=True) if a.name == outcome.best)
         plans["after"] = arm
-    from llmkit.experiments.answers import Answers, Spent
+    from llmkit.experiments.answers import Answers, Spending
 
     for name, planned in plans.items():
-        scores[name] = [float(one) for one in Answers([planned], search.figure, Spent()).of(0, search.split.held)]
+        scores[name] = [float(one) for one in Answers([planned], search.figure, Spending()).of(0, search.split.held)]
     found = {
         **scores, "calls": search.spent.calls - judged, "asked": server.calls - before,
         "seconds": time.perf_counter() - began, "written": outcome.file is not None, "why": outcome.why,

@@ -16,8 +16,8 @@ import numpy as np
 
 from llmkit.evaluation.analysis.statistics import wilson
 from llmkit.evaluation.runs.run_folder import RunFolder
-from llmkit.experiments.race import Race
-from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
+from llmkit.experiments.race.race import Race
+from llmkit.experiments.race.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
 
 
 def replay(scores, strategy, seed, block, epsilon, delta):
@@ -31,7 +31,7 @@ def replay(scores, strategy, seed, block, epsilon, delta):
             break
         for arm in arms:
             seen = int(race.seen[arm])
-            race.tell(arm, shuffled[seen : seen + block, arm])
+            race.add_scores(arm, shuffled[seen : seen + block, arm])
     return decision, int(places[decision.best])
 
 

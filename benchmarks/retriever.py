@@ -27,7 +27,7 @@ from llmkit import config
 from llmkit.encoders.dual import DualEncoder
 from llmkit.encoders.local import LocalEncoder
 from llmkit.evaluation.analysis.statistics import mean_interval
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.evaluation.metrics.retrieval import ndcg
 from llmkit.retrieval.fusion import ordered, weighted
 from llmkit.training.data import load, mined_format

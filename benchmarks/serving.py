@@ -1,13 +1,13 @@
-"""What the server costs: beside the same pipeline in Python, at first tokens, with many streams, beside hayhooks.
+"""The cost of the server: overhead over Python, time to the first token, many streams, and requests per second.
 
     python benchmarks/serving.py [overhead] [first] [streams] [rate] [--peers benchmarks/.venv-serving/bin/python]
     python benchmarks/serving.py memory [--requests 10000]
 
-The model is scripted and costs nothing, documents are made here. Without names, all but `memory`. Calls in Python and
-over HTTP alternate, so that the machine's moods hit both, with a pause in which the server writes its trace: that
-costs no answer any time, and is in the server's processor time. The client is Python's http.client on one connection.
-`rate` needs `make benchmarks/.venv-serving/stamp`; both servers then answer one question with one fixed text, one
-process each, one after the other, the order swapped each round.
+Without names, everything but `memory` runs. The model is scripted and takes no time, and the script creates the
+documents. Calls in Python and over HTTP alternate, so that other work on the machine affects both. A pause after each
+call lets the server write its trace, which delays no answer and counts in the server's processor time. The client is
+Python's http.client on one connection. `rate` needs `make benchmarks/.venv-serving/stamp`; llmkit and hayhooks then
+answer one question with the same text, in a process each, one after the other, and the order changes with each round.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ import httpx
 HERE = Path(__file__).resolve().parent
 QUESTION = "When is mill 7 serviced?"
 WORDS = 64
-SAID = " ".join(f"word{n}" for n in range(WORDS))
-ONE = SAID.replace(" ", "_")  # one piece: hayhooks is given its text whole, too
-PAUSE = 0.1  # seconds after a request: its trace is written, a run that was left has ended
+REPLY = " ".join(f"word{n}" for n in range(WORDS))
+REPLY_OF_ONE_PIECE = REPLY.replace(" ", "_")  # a stream of one piece, as hayhooks sends it
+PAUSE = 0.1  # seconds after a request, in which its trace is written and an abandoned run ends
 LOCAL = "local:smollm2"
 PIPELINES = {
     "free": {"model": "scripted:x", "steps": ["generate"]},
@@ -49,18 +49,22 @@ def pipelines():
     return [Pipeline.model_validate({"name": name, **one}) for name, one in PIPELINES.items()]
 
 
-def menu(folder: Path, text: str = SAID):
+def registry(folder: Path, text: str = REPLY):
     from llmkit.models.chat import load_chat
     from llmkit.models.scripted import ScriptedChat
-    from llmkit.serve.runtime.knowledge_pool import Shelf
-    from llmkit.serve.runtime.pipeline_registry import Menu
+    from llmkit.serve.runtime.knowledge_pool import KnowledgePool
+    from llmkit.serve.runtime.pipeline_registry import PipelineRegistry
 
-    def said(_) -> str:
-        scripted.calls.clear()  # it would remember every one
+    def reply(_) -> str:
+        scripted.calls.clear()  # the scripted model would keep every call
         return text
 
-    scripted = ScriptedChat(said)
-    return Menu(pipelines(), Shelf(folder / "kb"), lambda spec: load_chat(spec) if spec.model == LOCAL else scripted)
+    scripted = ScriptedChat(reply)
+    return PipelineRegistry(
+        pipelines(),
+        KnowledgePool(folder / "kb"),
+        lambda spec: load_chat(spec) if spec.model == LOCAL else scripted,
+    )
 
 
 def knowledge(folder: Path) -> None:
@@ -72,10 +76,10 @@ def knowledge(folder: Path) -> None:
         kb.add(Document(f"mill{n}", f"Mill {n} is serviced in month {n % 12 + 1}.") for n in range(1000))
 
 
-class Running:
-    """A server in a process of its own, as `llmkit serve` is."""
+class ServerProcess:
+    """A server in its own process, as `llmkit serve` runs."""
 
-    def __init__(self, folder: Path, text: str = SAID) -> None:
+    def __init__(self, folder: Path, text: str = REPLY) -> None:
         self.log = (folder / "log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, __file__, "serve", str(folder), text], stdout=subprocess.PIPE, stderr=self.log, text=True
@@ -98,18 +102,18 @@ class Running:
 
 
 def serve(folder: Path, text: str) -> None:
-    from llmkit.serve.runtime.log import to_stderr
-    from llmkit.serve.server import make_server
+    from llmkit.serve.runtime.log import log_to_stderr
+    from llmkit.serve.server import create_server
     from llmkit.serve.settings import Settings
 
-    to_stderr()
+    log_to_stderr()
     settings = Settings(port=0, knowledge=folder / "kb", data=folder / "serve", sessions=folder / "s.sqlite", grace=1,
-                        kept=500)  # fmt: skip
-    make_server(settings, lambda: menu(folder, text), lambda url: print(url, flush=True)).run()
+                        max_traces=500)  # fmt: skip
+    create_server(settings, lambda: registry(folder, text), lambda url: print(url, flush=True)).run()
 
 
 class Client:
-    """Requests on one connection: called with a path and a body it posts JSON."""
+    """Sends requests on one connection. Calling it with a path and a body posts JSON."""
 
     def __init__(self, url: str) -> None:
         self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
@@ -134,9 +138,9 @@ def body(model: str, stream: bool = False, question: str = QUESTION) -> dict:
 
 
 def overhead(folder: Path, rounds: int = 150) -> None:
-    """Milliseconds a call, in Python and over HTTP."""
-    here = menu(folder)
-    server = Running(folder)
+    """Print the milliseconds of a call in Python and over HTTP."""
+    here = registry(folder)
+    server = ServerProcess(folder)
     with server as url, Client(url) as post:
         for model in ("free", "look"):
             times: dict[str, list[float]] = {"python": [], "http": []}
@@ -160,26 +164,25 @@ def overhead(folder: Path, rounds: int = 150) -> None:
             python, http_ = (statistics.median(times[name]) for name in ("python", "http"))
             p95 = sorted(times["http"])[int(0.95 * rounds)]
             print(f"overhead {model}: python {python:.2f} ms, http {http_:.2f} ms p50 ({p95:.2f} p95): ", end="")
-            print(
-                f"{http_ - python:+.2f} ms; least of each {min(times['http']) - min(times['python']):+.2f} ms; ", end=""
-            )
+            minima = min(times["http"]) - min(times["python"])
+            print(f"{http_ - python:+.2f} ms; difference of the minima {minima:+.2f} ms; ", end="")
             more = (server.processor() - processor) / rounds - spent / rounds
             print(f"processor time {spent / rounds:.2f} ms, {more:+.2f} ms")
-    here.shelf.close()
+    here.knowledge.close()
 
 
 def first(folder: Path) -> None:
-    """Milliseconds to the first token, with a model that needs none, and with the one that is shipped."""
-    here = menu(folder)
-    with Running(folder) as url:
+    """Print the milliseconds to the first token, with the scripted model and with SmolLM2."""
+    here = registry(folder)
+    with ServerProcess(folder) as url:
         for model, rounds, pause in (("look", 100, PAUSE), ("local", 24, 1.0)):
             if model == "local" and not _weights():
-                print(f"first token: {LOCAL} is not here: llmkit models pull smollm2")
+                print(f"first token: {LOCAL} is missing; run: llmkit models pull smollm2")
                 continue
             python, http_ = [], []
             with here.lease(model, None) as pipeline:
                 for n in range(rounds + 4):
-                    question = f"When is mill {n} serviced?"  # no reply, and no prompt as a whole, is remembered
+                    question = f"When is mill {n} serviced?"  # so that no cache holds the reply or the whole prompt
                     began = time.perf_counter()
                     for event in (stream := pipeline.stream(question)):
                         if event.kind == "token" and event.text:
@@ -204,8 +207,8 @@ def first(folder: Path) -> None:
                 f"first token {name}: python {a:.2f} ms, http {b:.2f} ms p50: {b - a:+.2f} ms, {b / a - 1:+.1%}; ",
                 end="",
             )
-            print(f"least of each {least:+.2f} ms; {rounds} rounds")
-    here.shelf.close()
+            print(f"difference of the minima {least:+.2f} ms; {rounds} rounds")
+    here.knowledge.close()
 
 
 def _weights() -> bool:
@@ -220,16 +223,16 @@ def _weights() -> bool:
 
 
 def streams(folder: Path, count: int = 64) -> None:
-    """Streams at once, each compared with what the model said."""
+    """Run many streams at the same time, and compare each with the reply of the model."""
 
     async def one(client: httpx.AsyncClient) -> bool:
-        said = ""
+        text = ""
         async with client.stream("POST", "/v1/chat/completions", json=body("look", True)) as reply:
             async for line in reply.aiter_lines():
                 if line.startswith("data: {"):
                     choices = json.loads(line[6:]).get("choices") or [{}]
-                    said += choices[0].get("delta", {}).get("content") or ""
-        return reply.status_code == 200 and said == SAID
+                    text += choices[0].get("delta", {}).get("content") or ""
+        return reply.status_code == 200 and text == REPLY
 
     async def every(url: str) -> tuple[int, float]:
         limits = httpx.Limits(max_connections=count)
@@ -239,15 +242,15 @@ def streams(folder: Path, count: int = 64) -> None:
             good = sum(await asyncio.gather(*(one(client) for _ in range(count))))
             return good, time.perf_counter() - began
 
-    with Running(folder) as url:
+    with ServerProcess(folder) as url:
         good, took = asyncio.run(every(url))
-        print(f"streams: {good} of {count} at once whole, {took:.2f} s, {count * WORDS / took:.0f} tokens/s")
+        print(f"streams: {good} of {count} complete, {took:.2f} s, {count * WORDS / took:.0f} tokens/s")
 
 
 def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 4.0) -> None:
-    """Requests a second of eight clients, beside hayhooks."""
+    """Print the requests per second of eight clients, and those of hayhooks."""
     if peers is None:
-        print("rate: give --peers to compare with hayhooks")
+        print("rate: pass --peers to compare with hayhooks")
 
     def load(url: str, path: str, content: dict, expected: str) -> float:
         done, until = [0] * 8, time.perf_counter() + seconds
@@ -269,19 +272,19 @@ def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 4.0)
         assert all(done), "a client failed"
         return sum(done) / seconds
 
-    def ours() -> float:
-        with Running(folder, ONE) as url:
+    def measure_llmkit() -> float:
+        with ServerProcess(folder, REPLY_OF_ONE_PIECE) as url:
             load_once(url, "free")
-            return load(url, "/v1/chat/completions", body("free"), ONE)
+            return load(url, "/v1/chat/completions", body("free"), REPLY_OF_ONE_PIECE)
 
     def load_once(url: str, model: str) -> None:
         httpx.post(f"{url}/v1/chat/completions", json=body(model), timeout=60).raise_for_status()
 
-    def theirs() -> float:
+    def measure_hayhooks() -> float:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [str(peers), str(HERE / "peers" / "hayhooks_server.py"), str(port), ONE]
+        command = [str(peers), str(HERE / "peers" / "hayhooks_server.py"), str(port), REPLY_OF_ONE_PIECE]
         environment = {**os.environ, "HAYSTACK_TELEMETRY_ENABLED": "false", "PYTHONPATH": ""}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -292,24 +295,24 @@ def rate(folder: Path, peers: str | None, rounds: int = 3, seconds: float = 4.0)
                     break
                 except httpx.TransportError:
                     time.sleep(0.2)
-            return load(url, "/chat/completions", body("fixed"), ONE)
+            return load(url, "/chat/completions", body("fixed"), REPLY_OF_ONE_PIECE)
         finally:
             process.terminate()
             process.wait(30)
 
-    found: dict[str, list[float]] = {"llmkit": [], "hayhooks": []}
-    sides = [("llmkit", ours)] + ([("hayhooks", theirs)] if peers else [])
+    rates_by_server: dict[str, list[float]] = {"llmkit": [], "hayhooks": []}
+    sides = [("llmkit", measure_llmkit)] + ([("hayhooks", measure_hayhooks)] if peers else [])
     for n in range(rounds):
         for name, measure in sides if n % 2 == 0 else reversed(sides):
-            found[name].append(measure())
-    for name, rates in found.items():
+            rates_by_server[name].append(measure())
+    for name, rates in rates_by_server.items():
         if rates:
             each = ", ".join(f"{one:.0f}" for one in rates)
             print(f"rate {name}: {statistics.median(rates):.0f} requests/s (median of {each})")
 
 
 def main() -> None:
-    sys.modules["serving"] = sys.modules["__main__"]  # serving_memory asks for it
+    sys.modules["serving"] = sys.modules["__main__"]  # serving_memory imports it under this name
     if sys.argv[1:2] == ["serve"]:
         serve(Path(sys.argv[2]), sys.argv[3])
         return

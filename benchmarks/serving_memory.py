@@ -1,7 +1,8 @@
-"""Whether a server's memory grows: thousands of mixed requests by eight clients, its RSS on the way, and the slope.
+"""Memory of the server over thousands of mixed requests by eight clients: resident size and its slope.
 
-Of every twenty requests: answers whole and streamed, streams that are left in the middle, turns of conversations that
-are deleted later, traces read, ratings, searches, embeddings, errors. The first fifth warms up and is not in the slope.
+Twenty requests in a row are: whole answers and streams, streams that the client leaves, turns of conversations that
+are deleted later, traces, ratings, searches, embeddings, and requests with errors. The first fifth of all requests
+warms the server up and does not count for the slope.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import threading
 import time
 from pathlib import Path
 
-from serving import PAUSE, Client, Running, body
+from serving import PAUSE, Client, ServerProcess, body
 
-CLIENTS, EVERY = 8, 250
+CLIENTS, SAMPLE_INTERVAL = 8, 250
 
 
 def memory(folder: Path, requests: int) -> None:
-    """Print RSS every 1,000 requests, then megabytes per 1,000 requests with a 95 % interval."""
-    server = Running(folder)
-    found: list[tuple[int, float]] = []
+    """Print the resident memory every 1,000 requests, then the slope in MB per 1,000 requests with a 95 % interval."""
+    server = ServerProcess(folder)
+    sizes: list[tuple[int, float]] = []
     statuses: dict[str, int] = {}
     numbers, lock = iter(range(requests)), threading.Lock()
     with server as url:
@@ -32,14 +33,14 @@ def memory(folder: Path, requests: int) -> None:
                     n = next(numbers, None)
                     if n is None:
                         return
-                    if n % EVERY == 0:
-                        found.append((n, resident(server.process.pid)))
+                    if n % SAMPLE_INTERVAL == 0:
+                        sizes.append((n, resident(server.process.pid)))
                         if n % 1000 == 0:
-                            print(f"memory: {n} requests, {found[-1][1]:.1f} MB", flush=True)
-                kind, status = one(url, n)
+                            print(f"memory: {n} requests, {sizes[-1][1]:.1f} MB", flush=True)
+                kind, status = send_request(url, n)
                 with lock:
-                    told = f"{kind} {status}"
-                    statuses[told] = statuses.get(told, 0) + 1
+                    name = f"{kind} {status}"
+                    statuses[name] = statuses.get(name, 0) + 1
 
         threads = [threading.Thread(target=work) for _ in range(CLIENTS)]
         for thread in threads:
@@ -47,42 +48,42 @@ def memory(folder: Path, requests: int) -> None:
         for thread in threads:
             thread.join()
         time.sleep(PAUSE)
-        found.append((requests, resident(server.process.pid)))
+        sizes.append((requests, resident(server.process.pid)))
         threads_left = len(os.listdir(f"/proc/{server.process.pid}/task"))
         files_left = len(os.listdir(f"/proc/{server.process.pid}/fd"))
-    print(f"memory: {requests} requests, {found[-1][1]:.1f} MB")
-    print(f"memory: {', '.join(f'{told}: {count}' for told, count in sorted(statuses.items()))}")
+    print(f"memory: {requests} requests, {sizes[-1][1]:.1f} MB")
+    print(f"memory: {', '.join(f'{name}: {count}' for name, count in sorted(statuses.items()))}")
     print(f"memory: {threads_left} threads, {files_left} open files at the end")
     assert sum(statuses.values()) == requests
-    slope, low, high = slope_of([one for one in found if one[0] >= requests / 5])
+    slope, low, high = slope_of([size for size in sizes if size[0] >= requests / 5])
     print(f"memory: {slope:+.3f} MB per 1,000 requests [{low:+.3f}, {high:+.3f}]")
 
 
-def one(url: str, n: int) -> tuple[str, int]:
-    """One request of the mixture: what it was, and its status."""
+def send_request(url: str, n: int) -> tuple[str, int]:
+    """Send request number `n` of the mixture; return its kind and its status."""
     kind = n % 20
     with Client(url) as post:
         if kind < 6:
             reply = post("/v1/chat/completions", body("look", question=f"When is mill {n % 997} serviced?"))
-            told = json.loads(reply.read())
+            answer = json.loads(reply.read())
             if kind < 2:
-                path = f"/api/traces/{told['llmkit']['trace']}"
+                path = f"/api/traces/{answer['llmkit']['trace']}"
                 reply = post.get(path)
                 assert json.loads(reply.read())["asked"].startswith("When is mill")
                 return "trace", reply.status
             if kind == 2:
                 reply = post(
-                    "/api/feedback", {"trace": told["llmkit"]["trace"], "rating": "up" if n % 40 < 20 else "none"}
+                    "/api/feedback", {"trace": answer["llmkit"]["trace"], "rating": "up" if n % 40 < 20 else "none"}
                 )
                 reply.read()
-                reply = post("/api/feedback", {"trace": told["llmkit"]["trace"], "rating": "none"})
+                reply = post("/api/feedback", {"trace": answer["llmkit"]["trace"], "rating": "none"})
                 return "feedback", read(reply)
             return "answer", reply.status
         if kind < 9:
             return "stream", read(post("/v1/chat/completions", body("look", stream=True)))
         if kind < 12:
             reply = post("/v1/chat/completions", body("look", stream=True))
-            reply.readline()  # and away
+            reply.readline()  # and leave
             return "left stream", reply.status
         if kind < 14:
             return "response", read(
@@ -106,21 +107,21 @@ def one(url: str, n: int) -> tuple[str, int]:
 
 
 def read(reply) -> int:
-    """The status of a reply that was read to its end."""
+    """Read a reply to its end and return its status."""
     reply.read()
     return reply.status
 
 
 def resident(process: int) -> float:
-    """Megabytes of a process that are in memory."""
+    """Return the resident memory of a process in megabytes."""
     kilobytes = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
     return int(kilobytes.group(1)) / 1000
 
 
-def slope_of(found: list[tuple[int, float]]) -> tuple[float, float, float]:
-    """Megabytes per 1,000 requests by least squares, with a 95 % interval."""
+def slope_of(sizes: list[tuple[int, float]]) -> tuple[float, float, float]:
+    """Return the slope in megabytes per 1,000 requests, by least squares, with its 95 % interval."""
     from scipy import stats
 
-    fit = stats.linregress([n / 1000 for n, _ in found], [megabytes for _, megabytes in found])
-    reach = stats.t.ppf(0.975, len(found) - 2) * fit.stderr
+    fit = stats.linregress([n / 1000 for n, _ in sizes], [megabytes for _, megabytes in sizes])
+    reach = stats.t.ppf(0.975, len(sizes) - 2) * fit.stderr
     return fit.slope, fit.slope - reach, fit.slope + reach

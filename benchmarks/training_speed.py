@@ -1,10 +1,10 @@
-"""Tokens a second and peak memory of training: llmkit's loop beside the plain trainer of sentence-transformers.
+"""SideTokenizer a second and peak memory of training: llmkit's loop beside the plain trainer of sentence-transformers.
 
     python benchmarks/training_speed.py [--steps 6] [--batch 32] [--rounds 3]
 
 Both start from MiniLM, see the same batches of NQ questions and passages in the same order, with the same loss
 (in-batch negatives, scale 20), optimizer and learning rate, no dropout. Each run is a process of its own, ours and
-theirs in turn; the median is told. Tokens are those of the texts, padding left out. `plain` is what a user writes:
+theirs in turn; the median is shown. Tokens are those of the texts, without padding. `plain` is what a user writes:
 SentenceTransformerTrainer with MultipleNegativesRankingLoss in float32; `plain-bf16` the same with bf16=True;
 `ours-all` trains the word embeddings too, as the plain trainer does; `ours` is the shipped recipe (they are frozen).
 """
@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent.parent
 def batches(steps: int, batch: int):
     from llmkit import config
     from llmkit.training.data import load
-    from llmkit.training.retriever.batching import epoch
+    from llmkit.training.retriever.batching import epoch_batches
     from llmkit.training.retriever.recipe import RetrieverRecipe
 
     data = Path(os.environ.get("LLMKIT_DATA") or HERE.parent / "shared" / "data") / "qa" / "nq"
@@ -35,25 +35,25 @@ def batches(steps: int, batch: int):
     values = {"recipe": "retriever", "out": "unused", "data": source, "batch": batch, "hard_negatives": 0}
     recipe = config.Config(values).build(RetrieverRecipe)
     examples = load.read(recipe.data.examples()).examples
-    return recipe, examples, epoch(examples, recipe, 0)[:steps]
+    return recipe, examples, epoch_batches(examples, recipe, 0)[:steps]
 
 
 def ours(steps: int, batch: int, embeddings: str) -> dict:
     import torch
 
     from llmkit import cpu, weights
+    from llmkit.training.loop import accumulate, peak_mb
     from llmkit.training.retriever import losses
     from llmkit.training.retriever.batching import targets
-    from llmkit.training.retriever.bi_encoder import Tokens, Towers
-    from llmkit.training.retriever.gradcache import backward
-    from llmkit.training.retriever.loop import peak_mb
+    from llmkit.training.retriever.bi_encoder import BiEncoder, SideTokenizer
+    from llmkit.training.retriever.gradcache import loss_parts
 
     recipe, _, chosen = batches(steps + 1, batch)
     recipe = recipe.model_copy(update={"embeddings": embeddings})
     torch.set_num_threads(cpu.threads())
     base = weights.find("minilm")
-    towers, tokens = Towers(base, recipe), Tokens(base, recipe)
-    optimizer = torch.optim.AdamW(towers.trainable().values(), lr=recipe.lr)
+    model, tokens = BiEncoder(base, recipe), SideTokenizer(base, recipe)
+    optimizer = torch.optim.AdamW(model.trainable().values(), lr=recipe.lr)
     count, seen = 0, []
     for number, one in enumerate(chosen):
         if number == 1:
@@ -62,8 +62,9 @@ def ours(steps: int, batch: int, embeddings: str) -> dict:
         queries = tokens("query", [e.query for e in one.examples])
         passages = tokens("passage", [p.indexed_text for p in one.passages])
         optimizer.zero_grad()
-        seen.append(backward(towers, queries, passages, lambda q, p: losses.loss(q, p, right, recipe)))  # noqa: B023
-        torch.nn.utils.clip_grad_norm_(list(towers.trainable().values()), 1.0)
+        parts = loss_parts(model, queries, passages, lambda q, p: losses.ranking_loss(q, p, right, recipe))  # noqa: B023
+        seen.append(accumulate(parts)[0])
+        torch.nn.utils.clip_grad_norm_(list(model.trainable().values()), 1.0)
         optimizer.step()
         count += sum(map(len, queries)) + sum(map(len, passages))
     return {"rate": count / (time.monotonic() - started), "peak_mb": peak_mb(), "losses": seen}
@@ -82,12 +83,12 @@ def plain(steps: int, batch: int, bf16: bool) -> dict:
     from transformers import TrainerCallback
 
     from llmkit import cpu, weights
-    from llmkit.training.retriever.bi_encoder import Tokens
-    from llmkit.training.retriever.loop import peak_mb
+    from llmkit.training.loop import peak_mb
+    from llmkit.training.retriever.bi_encoder import SideTokenizer
 
     recipe, _, chosen = batches(steps + 1, batch)
     torch.set_num_threads(cpu.threads())
-    tokens = Tokens(weights.find("minilm"), recipe)
+    tokens = SideTokenizer(weights.find("minilm"), recipe)
     pairs = [
         (e.query, one.passages[own].indexed_text)
         for one in chosen

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from llmkit.approval import Caller
-from llmkit.types import Chunk, Document, Event, Figure, Hit, Sample, Score, State, Verdict
+from llmkit.types import Chunk, Document, Event, Figure, Hit, Message, Sample, Score, State, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,11 +178,7 @@ class Retriever(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reorders the hits of questions, many questions at a time.
-
-    One that cannot read every pair whole has a method ``cut(queries, hits) -> int`` beside this: of how many pairs
-    something was not read, so that the step can tell.
-    """
+    """Reorders the hits of questions, many questions at a time; :class:`CountsTruncatedPairs` may stand beside it."""
 
     def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
         """For each query at most k of its hits, best first; equal scores keep their order.
@@ -322,4 +318,60 @@ class Metric(Protocol):
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """A score for each figure that applies to this sample; a figure that does not apply is left out."""
+        ...
+
+
+# Optional promises: a part may keep them beside its protocol, and whoever uses the part asks with isinstance.
+
+
+@runtime_checkable
+class MeasuresUnknownTokens(Protocol):
+    """An encoder that knows how much of a text its vocabulary lacks; hybrid search then trusts dense search less."""
+
+    def unknown_share(self, text: str) -> float:
+        """Share of the text's tokens that the vocabulary does not have, in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class CountsTruncatedPairs(Protocol):
+    """A reranker whose input is limited, and that counts the pairs it cannot read whole; the step tells the user."""
+
+    def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
+        """Number of pairs of a query and one of its hits whose end would not be read."""
+        ...
+
+
+@runtime_checkable
+class RanksRows(Protocol):
+    """A retriever that ranks rows without reading their text; fusion then reads the text of the best alone."""
+
+    def rank(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> Sequence[Ranking]:
+        """For each query the rows (n,) and scores (n,) of at most k chunks, best first."""
+        ...
+
+
+@runtime_checkable
+class CountsPromptTokens(Protocol):
+    """A chat model that counts the tokens of a prompt exactly; for others a safe upper estimate is used."""
+
+    def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt that these messages become."""
+        ...
+
+
+@runtime_checkable
+class WithholdsText(Protocol):
+    """A step that may withdraw an answer; text streamed before it is not shown until the step has decided."""
+
+    withholds: ClassVar[bool]
+    """Whether it does."""
+
+
+@runtime_checkable
+class ScoresAcrossRepeats(Protocol):
+    """A metric with figures that need all repeats of a sample, as pass@k does."""
+
+    def across(self, values: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
+        """Figures of one sample, from the values of each figure over its repeats."""
         ...

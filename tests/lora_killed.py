@@ -7,5 +7,5 @@ from llmkit.training.lora.train import prepare, train
 
 train(
     prepare(load_recipe(sys.argv[1])),
-    on_progress=lambda progress: (sys.stdout.write(f"{progress.step}\n"), sys.stdout.flush()),
+    on_step=lambda report: (sys.stdout.write(f"{report.step}\n"), sys.stdout.flush()),
 )

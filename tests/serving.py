@@ -1,4 +1,4 @@
-"""A server of the test's own, in a thread, over a small knowledge base and a scripted model."""
+"""Runs a server in a thread of the test, over a small knowledge base and a scripted model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline.pipeline import Pipeline
-from llmkit.serve.runtime.knowledge_pool import Shelf
-from llmkit.serve.runtime.pipeline_registry import Menu
-from llmkit.serve.server import make_server
+from llmkit.serve.runtime.knowledge_pool import KnowledgePool
+from llmkit.serve.runtime.pipeline_registry import PipelineRegistry
+from llmkit.serve.server import create_server
 from llmkit.serve.settings import Settings
 from llmkit.types import Document
 
@@ -45,7 +45,7 @@ def knowledge(path, texts=TEXTS, source="api"):
 
 
 class Served:
-    """A running server: `url`, `http` (a client), `model` (what it asks), `service` behind it."""
+    """A running server, with its `url`, an `http` client, the scripted `model`, and the `service` behind it."""
 
     def __init__(self, url, model, server):
         self.url, self.model, self.server = url, model, server
@@ -63,7 +63,7 @@ class Served:
         return self.http.post("/api/knowledge/files", files=files, data=data, headers=headers)
 
     def until(self, check, seconds=20):
-        """Wait until something is true; returns it."""
+        """Wait until `check` returns something true, and return that."""
         end = time.monotonic() + seconds
         while not (found := check()):
             assert time.monotonic() < end, "it did not come true"
@@ -72,18 +72,19 @@ class Served:
 
 
 @contextmanager
-def running(folder, script=SAID, pipelines=PIPELINES, **settings):
+def running(folder, script=SAID, pipelines=PIPELINES, load=None, **settings):
+    """Run a server whose pipelines use a scripted model, or the models that `load` loads."""
     model = ScriptedChat((lambda _: script) if isinstance(script, str) else script)
     values = {"port": 0, "knowledge": folder / "kb", "data": folder / "serve", "sessions": folder / "s.sqlite",
               "encoder": "hashing", "grace": 2.0}  # fmt: skip
     made = Settings(**{**values, **settings})
 
-    def menu():
+    def registry():
         loaded = [Pipeline.model_validate({"name": name, **one}) for name, one in pipelines.items()]
-        return Menu(loaded, Shelf(made.knowledge), lambda _: model)
+        return PipelineRegistry(loaded, KnowledgePool(made.knowledge), load or (lambda _: model))
 
     told = []
-    server = make_server(made, menu, told.append)
+    server = create_server(made, registry, told.append)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     end = time.monotonic() + 20
@@ -102,7 +103,7 @@ def running(folder, script=SAID, pipelines=PIPELINES, **settings):
 
 
 def events(response):
-    """(event, data) of server-sent events, as they come."""
+    """Yield (event, data) of server-sent events as they come."""
     import json
 
     kind = None

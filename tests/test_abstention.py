@@ -1,4 +1,4 @@
-"""Calibrated abstention: the promise is kept on synthetic worlds and on the scores of a real run, or it says nothing."""
+"""JudgeAgreement abstention: the promise is kept on synthetic worlds and on the scores of a real run, or it says nothing."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class TestModels:
         state, detail = ask([using(call("calculator", expression="2 * 3")), "", " ", "never asked"])
         assert state.answer.text == "Not finished. The last result, of calculator: 6"
         assert (detail["stopped"], detail["partial"], detail["model_calls"]) == ("empty replies", True, 3)
-        with pytest.raises(StepError, match="answered twice with no text and no call"):
+        with pytest.raises(StepError, match=r"answered with no text.*It was asked twice"):
             ask(["", " ", "never asked"])
 
     def test_that_refuses_is_quoted(self):

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from llmkit.approval import Decision, Request
 from llmkit.cli import cli
-from llmkit.cli.common.approvals import at_terminal, listen_and_decide
-from llmkit.cli.evaluation.trace import tree
+from llmkit.cli.common.approvals import prompt_decision, run_with_approvals
+from llmkit.cli.common.trace_tree import trace_lines
 from llmkit.pipeline import load_pipeline
 from llmkit.pipeline.chat.session import ChatSession
 from llmkit.pipeline.chat.session_store import SessionStore
@@ -53,7 +53,7 @@ def test_a_decision_at_the_terminal_goes_on(agent, tmp_path, capsys):
         asked.append(request)
         return Decision("approve")
 
-    listen_and_decide(pipeline.stream("Write hi.", caller=Caller(attended=True)), pipeline.stream_decided, decide)
+    run_with_approvals(pipeline.stream("Write hi.", caller=Caller(attended=True)), pipeline.stream_decided, decide)
     assert asked[0].tool == "write_file"
     assert (tmp_path / "files" / "a.txt").exists()
     said = capsys.readouterr()
@@ -77,7 +77,7 @@ def test_what_is_typed_is_the_decision(typed, decision):
 
     @click.command()
     def once():
-        found.append(at_terminal(Request("write_file", {"path": "a", "text": "hi\u001b[2J"}, "it writes")))
+        found.append(prompt_decision(Request("write_file", {"path": "a", "text": "hi\u001b[2J"}, "it writes")))
 
     done = CliRunner().invoke(once, input=typed)
     assert found == [decision]
@@ -144,7 +144,7 @@ def test_the_tree_shows_what_was_ignored_and_what_has_no_result():
         "step": "steps[0] agent", "seconds": 1.0, "usage": {"calls": 1, "input_tokens": 1, "output_tokens": 2},
         "detail": {"trace": [{**model, "calls": [call]}, {**model, "n": 2, "closing": "stalled", "ignored": [call]}]},
     }  # fmt: skip
-    text = "\n".join(tree(record))
+    text = "\n".join(trace_lines(record))
     assert "no result" in text
     assert "ignored" in text
     assert "told to answer: stalled" in text

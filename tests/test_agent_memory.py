@@ -138,7 +138,7 @@ class TestApproval:
         made, _ = agent([WRITE, "Written."], tmp_path, approve=["write_file"])
         with pytest.raises(ApprovalNeeded) as caught:
             made.run("Write hello.", caller=HERE)
-        with pytest.raises(StepError, match="1 calls wait for a decision, 2 decisions"):
+        with pytest.raises(StepError, match="1 calls wait for a decision, but 2 decisions"):
             made.decide(caught.value, [Decision("approve")] * 2)
         made.decide(caught.value, [Decision("approve")])
         with pytest.raises(StepError, match="0 calls wait"):
@@ -180,7 +180,7 @@ class TestMemory:
             "Second?", history=[Message("user", "Another?"), Message("assistant", "A.")], caller=Caller("talk")
         )
         assert [one.content for one in model.calls[1][1:]] == ["Another?", "A.", "Second?"]
-        assert any("begun anew" in note for note in state.records[0].detail["notes"])
+        assert any("memory is rebuilt" in note for note in state.records[0].detail["notes"])
 
     def test_without_a_thread_nothing_is_kept(self, tmp_path):
         made, _ = agent(["One.", ModelError("planned")], tmp_path, memory=str(tmp_path / "memory.sqlite"))
@@ -247,7 +247,9 @@ class TestMemory:
             session.ask("Question 7?")
         assert [one.content for one in model.calls[-1][-3:]] == ["Question 6?", "Well.", "Question 7?"]
         assert not any(
-            "begun anew" in note for turn in session.turns[1:6] for note in turn.records[0]["detail"].get("notes", ())
+            "memory is rebuilt" in note
+            for turn in session.turns[1:6]
+            for note in turn.records[0]["detail"].get("notes", ())
         )
 
     def test_what_one_reader_read_is_not_anothers_memory(self, tmp_path):
@@ -275,7 +277,7 @@ class TestMemory:
             second, model = agent(["B1.", "B2."], tmp_path, memory=memory)
             mine, theirs = ChatSession(first, store, "talk"), ChatSession(second, store, "talk")
             mine.ask("Mine?")
-            with pytest.raises(DataError, match="another process went on"):
+            with pytest.raises(DataError, match="another process continued"):
                 theirs.ask("Theirs?")
             again = ChatSession(second, store, "talk")
             again.ask("And now?")

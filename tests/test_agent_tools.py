@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from llmkit import registry
-from llmkit.agents.calling import UNREAD, called
+from llmkit.agents.calling import UNREAD, call_tool
 from llmkit.agents.tool import Arguments, Output, Tool
 from llmkit.agents.tools import langchain_and_mcp
 from llmkit.agents.tools.calculator_clock_units import Now
@@ -55,12 +55,12 @@ class TestFiles:
         return root
 
     def test_reads_and_lists(self, root):
-        with pytest.raises(DataError, match="nowhere of this tool is not there"):
+        with pytest.raises(DataError, match="nowhere of this tool does not exist"):
             use(ReadFile(root=str(root / "nowhere")), path="plan.txt")
         assert use(ReadFile(root=str(root)), path="notes/plan.txt") == "Buy é."
         assert use(ReadFile(root=str(root)), path=".").split() == ["link.txt", "notes", "out", "raw.bin"]
         assert isinstance(use(ReadFile(root=str(root)), path="raw.bin"), bytes)
-        assert use(ReadFile(root=str(root), most=3), path="notes/plan.txt") == "Buy (the file goes on)"
+        assert use(ReadFile(root=str(root), most=3), path="notes/plan.txt") == "Buy (the file continues)"
 
     @pytest.mark.parametrize(
         "path",
@@ -93,7 +93,7 @@ class TestFiles:
         tool = WriteFile(root=str(root), most=10)
         assert use(tool, path="notes/new.txt", text="hello") == "notes/new.txt: 5 bytes were written"
         assert (root / "notes" / "new.txt").read_text() == "hello"
-        with pytest.raises(DataError, match="is there already"):
+        with pytest.raises(DataError, match="exists already"):
             use(tool, path="notes/new.txt", text="x")
         with pytest.raises(DataError, match="10 are allowed"):
             use(tool, path="notes/long.txt", text="x" * 11)
@@ -136,7 +136,7 @@ class TestTable:
     def test_it_is_stopped_in_time(self, table):
         began = time.monotonic()
         for sql in ("select count(*) from range(100000000000) a, range(1000) b", "select repeat('x', 2000000000)"):
-            with pytest.raises(DataError, match=r"not done after 3|Memory|memory|broke off"):
+            with pytest.raises(DataError, match=r"not finish within 3|Memory|memory|broke off"):
                 use(table.replace(seconds=3), sql=sql)
         assert time.monotonic() - began < 30
 
@@ -165,7 +165,7 @@ class TestForeign:
         assert (tool.name, tool.side_effects, tool.call({"text": "hi"}, None).text) == ("shout", True, "HI?")
         with pytest.raises(ConfigError, match="did you mean 'shout'"):
             LangChainTool(tool="shoot").tools()
-        with pytest.raises(ConfigError, match="cannot be made"):
+        with pytest.raises(ConfigError, match="cannot be created"):
             LangChainTool(tool="shout", options={"nix": 1}).tools()
 
     def test_mcp_is_on_this_machine_or_nowhere(self):
@@ -226,7 +226,7 @@ class TestForeign:
         assert (double.side_effects, fail.side_effects) == (False, True)
         assert ">>>" not in double.description
         assert double.call({"n": 21}, None).text == "42"
-        done = called(fail, {"n": 1}, None, 60)
+        done = call_tool(fail, {"n": 1}, None, 60)
         assert "no luck" in str(done.output.text)
         with pytest.raises(DataError, match="unknown tool 'dubble'"):
             part.replace(only=("dubble",)).tools()
@@ -260,19 +260,19 @@ class TestCalling:
         def bad(given, ctx):
             raise RuntimeError("x" * 10_000)
 
-        done = called(self.tool(bad), {"q": "a"}, None, 5)
+        done = call_tool(self.tool(bad), {"q": "a"}, None, 5)
         assert done.status == "error"
         assert done.output.text.startswith("t failed: RuntimeError: xxx")
         assert len(done.output.text) < 600
-        done = called(self.tool(lambda given, ctx: sys.exit(3)), {"q": "a"}, None, 5)
+        done = call_tool(self.tool(lambda given, ctx: sys.exit(3)), {"q": "a"}, None, 5)
         assert "SystemExit" in done.output.text
-        done = called(self.tool(lambda given, ctx: 7), {"q": "a"}, None, 5)
-        assert "it gave int" in done.output.text
+        done = call_tool(self.tool(lambda given, ctx: 7), {"q": "a"}, None, 5)
+        assert "it returned int" in done.output.text
 
     def test_what_hangs_is_given_up(self):
         go = threading.Event()
         began = time.monotonic()
-        done = called(self.tool(lambda given, ctx: go.wait(60) and Output("late")), {"q": "a"}, None, 0.2)
+        done = call_tool(self.tool(lambda given, ctx: go.wait(60) and Output("late")), {"q": "a"}, None, 0.2)
         go.set()
         assert done.status == "hung"
         assert time.monotonic() - began < 5
@@ -281,7 +281,7 @@ class TestCalling:
         "arguments", [{}, {"q": 3}, {"q": "a", "more": 1}, {UNREAD: '{"q": '}], ids=["none", "kind", "more", "broken"]
     )
     def test_malformed_arguments_do_not_reach_the_tool(self, arguments):
-        done = called(self.tool(lambda given, ctx: pytest.fail("was called")), arguments, None, 5)
+        done = call_tool(self.tool(lambda given, ctx: pytest.fail("was called")), arguments, None, 5)
         assert done.status == "malformed"
 
     def test_results_are_bounded_and_never_binary(self):
@@ -323,4 +323,4 @@ def test_a_pipeline_is_a_tool_and_not_a_way_round_access(monkeypatch, tmp_path):
         return {"tool_calls": [{"name": "ask", "args": {"question": "?"}, "id": "1", "type": "tool_call"}]}
 
     monkeypatch.setattr("llmkit.pipeline.pipeline.load_chat", lambda spec: ScriptedChat(again))
-    assert "3 deep" in load_pipeline(tmp_path / "loop.yaml").run("?").answer.text
+    assert "3 levels deep" in load_pipeline(tmp_path / "loop.yaml").run("?").answer.text

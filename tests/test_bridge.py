@@ -77,7 +77,7 @@ def test_a_long_document_is_found_by_its_passages(kb):
 
 
 def test_what_cannot_be_kept_is_refused(kb, tmp_path):
-    with pytest.raises(ConfigError, match="writes its encoder down"):
+    with pytest.raises(ConfigError, match="stores the configuration of its encoder"):
         KnowledgeVectorStore.from_texts(["x"], DeterministicFakeEmbedding(size=6), path=str(tmp_path / "new"))
     store = KnowledgeVectorStore.from_texts(["x y"], EncoderEmbeddings(HashingEncoder()), path=str(tmp_path / "new"))
     assert store.similarity_search("x")[0].page_content == "x y"

@@ -100,7 +100,7 @@ def test_two_processes_on_one_session_are_told(kb, store):
     made, _ = pipeline(kb)
     one, two = ChatSession(made, store, "s"), ChatSession(made, store, "s")
     one.ask("When is the mill serviced?")
-    with pytest.raises(DataError, match="another process went on with session 's': turn 1"):
+    with pytest.raises(DataError, match="another process continued the session 's': it has turn 1"):
         two.ask("When is the pump serviced?")
     assert len(store.turns("s")) == 1
 
@@ -160,7 +160,7 @@ def test_without_a_model_what_is_not_shown_is_told(kb, store):
         session.ask("When is the mill serviced, in which month?", on_event=events.append)
     told = [event.text for event in events if event.kind == "note" and "history" in event.text]
     assert told
-    assert "were not shown: no model sums them up" in told[-1]
+    assert "were not shown: no model can summarise them" in told[-1]
 
 
 def test_a_writer_killed_at_any_time_leaves_whole_turns(tmp_path):
@@ -188,14 +188,14 @@ def test_a_writer_killed_at_any_time_leaves_whole_turns(tmp_path):
 
 def test_files_that_are_no_sessions_are_refused(tmp_path):
     (tmp_path / "text").write_text("this is not a database, it is a text that is long enough to be read as one" * 50)
-    with pytest.raises(DataError, match="cannot be kept"):
+    with pytest.raises(DataError, match="cannot be stored"):
         SessionStore(tmp_path / "text")
     old = tmp_path / "old.sqlite"
     sqlite3.connect(old).execute("PRAGMA user_version = 9")
     with pytest.raises(DataError, match="has format 9, this llmkit reads format 1"):
         SessionStore(old)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be kept"):
+    with pytest.raises(DataError, match="cannot be stored"):
         SessionStore(tmp_path / "file" / "s.sqlite")
 
 
@@ -217,7 +217,7 @@ def test_what_is_forgotten_is_in_no_conversation(kb, store):
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "x" * 200, "a\nb"])
 def test_names_are_names(kb, store, name):
-    with pytest.raises(ConfigError, match="not a session's name"):
+    with pytest.raises(ConfigError, match="is no name for a session"):
         ChatSession(pipeline(kb)[0], store, name)
 
 

@@ -249,7 +249,7 @@ def test_prompt_lock_writes_digests(run, tmp_path):
         (["ingest", "nowhere", "--into", "new"], 1, "no file or folder nowhere"),
         (["ingest", "note.md", "--into", "note.md", "--encoder", "hashing"], 1, "note.md"),
         (["ingest", "note.md", "--into", "new", "--encoder", "hashin"], 2, "did you mean 'hashing'"),
-        (["ingest", "note.md", "--into", "new", "--encoder", "hashin"], 2, "--encoder  unknown encoder type"),
+        (["ingest", "note.md", "--into", "new", "--encoder", "hashin"], 2, "--encoder: unknown encoder 'hashin'"),
         (["ingest", "note.md", "--into", "new", "--encoder", "hashing", "--max-tokens", "15"], 2, "'--max-tokens': 15"),
         (
             ["ingest", "note.md", "--into", "new", "--encoder", "hashing", "--max-tokens", "9999"],

@@ -115,3 +115,25 @@ class TestBM25(RetrieverSuite):
     @pytest.fixture
     def retriever(self):
         return config.build_part("retriever", "bm25")
+
+
+def test_optional_promises_are_kept_by_the_parts_that_documentation_names():
+    from llmkit import protocols
+    from llmkit.encoders import HashingEncoder, LocalEncoder
+    from llmkit.evaluation.metrics import Rouge, UnitTests
+    from llmkit.models.caching_chat import RememberingChat
+    from llmkit.models.local.chat_model import LocalChat
+    from llmkit.pipeline.steps import Abstain, Retrieve
+    from llmkit.retrieval import BM25, Dense, Hybrid, LocalCrossEncoder
+
+    for promise, kept, not_kept in (
+        (protocols.MeasuresUnknownTokens, LocalEncoder(), HashingEncoder()),
+        (protocols.RanksRows, BM25(), Hybrid()),
+        (protocols.CountsTruncatedPairs, LocalCrossEncoder(model="x"), Dense()),
+        (protocols.WithholdsText, Abstain(calibration="x"), Retrieve()),
+        (protocols.ScoresAcrossRepeats, UnitTests(), Rouge()),
+    ):
+        assert isinstance(kept, promise), promise
+        assert not isinstance(not_kept, promise), promise
+    for model in (RememberingChat, LocalChat):
+        assert callable(model.count_prompt_tokens)

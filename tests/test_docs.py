@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from llmkit import config
 from llmkit.evaluation.tasks.task import Task
 from llmkit.experiments.experiment import Experiment, arms_of
-from llmkit.experiments.search import checked
+from llmkit.experiments.optimise.search import check_search
 from llmkit.pipeline import Pipeline
 from llmkit.training.lora.recipe import LoraRecipe
 from llmkit.training.retriever.recipe import RetrieverRecipe
@@ -44,7 +44,7 @@ def test_yaml_in_the_documentation_is_valid(code, monkeypatch):
         arms_of(config.parse(text).build(Experiment))
         return
     if "type: optimise" in text:
-        checked(config.parse(text).build(Experiment))
+        check_search(config.parse(text).build(Experiment))
         return
     if text.startswith("recipe: retriever"):
         config.parse(text).build(RetrieverRecipe)

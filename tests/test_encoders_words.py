@@ -156,7 +156,7 @@ def test_what_cannot_be_used_is_told(model: Path, tmp_path: Path) -> None:
         bilingual_dictionary.read_dictionaries([str(latin)])
     unread = tmp_path / "unread.tsv"
     unread.write_text("pumpe\tbomba\n")
-    with pytest.raises(DataError, match="does not read the translation 'bomba'"):
+    with pytest.raises(DataError, match="does not know the translation 'bomba'"):
         one(encoder(model, unread), "pumpe")
 
 

@@ -11,7 +11,7 @@ from evaluation import make_task, write_world
 from llmkit import config
 from llmkit.errors import ConfigError, DataError, MissingExtra
 from llmkit.evaluation.tasks.rows import BadRow
-from llmkit.evaluation.tasks.task import chosen, load_task, select
+from llmkit.evaluation.tasks.task import chosen_samples, load_task, select
 from llmkit.types import Document, Sample
 
 
@@ -172,9 +172,9 @@ def test_selection_is_repeatable_and_names_what_it_left_out(tmp_path):
     assert once == again
     assert (len(once.positions), once.total, once.bad_count) == (5, 20, 2)
     assert str(once.bad[0]) == "sample 'q3': another sample has this id"
-    assert [s.id for s in chosen(task, once)] == [f"q{n}" for n in once.positions]
+    assert [s.id for s in chosen_samples(task, once)] == [f"q{n}" for n in once.positions]
     assert select(make_task(world, limit=5)).digest != once.digest
-    assert [s.id for s in chosen(make_task(world, limit=2), select(make_task(world, limit=2)))] == ["q0", "q1"]
+    assert [s.id for s in chosen_samples(make_task(world, limit=2), select(make_task(world, limit=2)))] == ["q0", "q1"]
 
 
 def test_nothing_usable_is_an_error(tmp_path):

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from llmkit.evaluation.metrics.abstention import Abstention, is_right, risk_coverage
 from llmkit.evaluation.metrics.answer import AnswerMatch
 from llmkit.evaluation.metrics.citations import Citations
-from llmkit.evaluation.metrics.exact import Concepts, Label, Number
-from llmkit.evaluation.metrics.normal import contains, matched, normal
+from llmkit.evaluation.metrics.exact import Label, Number
+from llmkit.evaluation.metrics.normalize import contains, normalize, token_f1
 from llmkit.evaluation.metrics.retrieval import Retrieval, average_precision, ndcg, recall, reciprocal_rank
 from llmkit.evaluation.metrics.rouge import Rouge, longest_common_subsequence
 from llmkit.evaluation.metrics.tools import ToolCall
+from llmkit.tasks.concepts import Concepts
 from llmkit.types import Answer, Chunk, Citation, Hit, Sample, Score, State, StepRecord
 
 
@@ -55,20 +56,20 @@ def test_a_score_is_a_number_or_has_a_reason():
     ],
 )
 def test_squad_normalisation(text, expected):
-    assert normal(text) == expected
+    assert normalize(text) == expected
 
 
 def test_japanese_is_compared_by_characters():
-    assert matched("手塚治虫は漫画家", "手塚治虫") == pytest.approx(2 * 4 / (8 + 4))
+    assert token_f1("手塚治虫は漫画家", "手塚治虫") == pytest.approx(2 * 4 / (8 + 4))
     assert contains("医学博士の手塚治虫です。", "手塚治虫")
-    assert normal("手塚　治虫。") == "手塚 治虫"
+    assert normalize("手塚　治虫。") == "手塚 治虫"
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_f1_is_symmetric_and_a_share(a, b):
-    assert matched(a, b) == pytest.approx(matched(b, a))
-    assert 0 <= matched(a, b) <= 1
-    assert matched(a, a) == 1.0
+    assert token_f1(a, b) == pytest.approx(token_f1(b, a))
+    assert 0 <= token_f1(a, b) <= 1
+    assert token_f1(a, a) == 1.0
 
 
 def test_contains_wants_whole_words():
@@ -85,6 +86,19 @@ def test_answers_take_the_best_alias_and_marks_are_no_words():
     assert values(AnswerMatch(), sample, state("no", abstained=True))["f1"] == 0.0
     assert AnswerMatch().score(Sample("1", "q"), state("Bern")) == {}
     assert AnswerMatch().score(sample, state())["em"].reason
+
+
+@pytest.mark.parametrize("metric", [AnswerMatch(), Abstention(), Citations(), Label(), Number(), Rouge()])
+@pytest.mark.parametrize("raw", [None, "", " \n"])
+def test_no_text_is_no_answer_and_no_abstention(metric, raw):
+    found = state("" if raw is None else "Not found in the documents.", abstained=raw is not None)
+    if raw is not None:
+        found = found.replace(records=(StepRecord("steps[1] answer", 0.0, detail={"raw": raw}),))
+    for sample in (Sample("1", "q", ("12",)), Sample("2", "q")):
+        scores = metric.score(sample, found)
+        assert all(score.value is None for score in scores.values())
+        assert all("no text" in score.reason or "reference" in score.reason for score in scores.values())
+    assert "right" in Abstention().score(Sample("2", "q"), found)
 
 
 DOCUMENTS = st.lists(st.sampled_from([f"d{i}" for i in range(12)]), unique=True, min_size=1, max_size=12)

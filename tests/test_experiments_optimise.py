@@ -18,14 +18,14 @@ from llmkit import config, prompt_versions, prompts
 from llmkit.cli.prompts.experiment import command
 from llmkit.errors import ConfigError, DataError, PromptError
 from llmkit.evaluation.analysis.statistics import paired
-from llmkit.experiments import winner
-from llmkit.experiments.candidates import Candidate
-from llmkit.experiments.edits import Editor
 from llmkit.experiments.experiment import Experiment
-from llmkit.experiments.proposals import accepted
-from llmkit.experiments.search import prepare
-from llmkit.experiments.search_report import render
-from llmkit.experiments.splits import HeldBack, split
+from llmkit.experiments.optimise import outcome as optimise_outcome
+from llmkit.experiments.optimise.candidates import Candidate
+from llmkit.experiments.optimise.edits import Editor
+from llmkit.experiments.optimise.proposals import check_instruction
+from llmkit.experiments.optimise.report import render
+from llmkit.experiments.optimise.search import prepare
+from llmkit.experiments.optimise.splits import HeldBack, split
 from llmkit.types import Sample
 
 PROMPT = "---\ndescription: d\nvariables: [question]\noutput: label\n---\n# system\nSay the word. Be polite. Be quick.\n# user\n$question\n"
@@ -78,7 +78,7 @@ def experiment(strategy=None, **changes):
 
 def search(world, *, workers=4, **changes):
     found = prepare(experiment(**changes), world / "runs")
-    return found, winner.optimise(found, workers=workers)
+    return found, optimise_outcome.optimise(found, workers=workers)
 
 
 def test_a_better_prompt_is_found_written_with_its_lineage_and_locked(world, monkeypatch):
@@ -135,8 +135,10 @@ def test_the_search_never_asks_what_is_held_back(world, monkeypatch):
     model = install(monkeypatch, coin)
     found = prepare(experiment(), world / "runs")
     seen = set()
-    monkeypatch.setattr(winner, "_judge", lambda *_: seen.update(asked(model)) or (None, 0.95, 1, "not judged here"))
-    winner.optimise(found)
+    monkeypatch.setattr(
+        optimise_outcome, "_judge", lambda *_: seen.update(asked(model)) or (None, 0.95, 1, "not judged here")
+    )
+    optimise_outcome.optimise(found)
     seen |= asked(model)
     assert seen
     assert not seen & {name.removeprefix("q") for name in found.split.held}
@@ -205,9 +207,9 @@ def test_the_last_judgement_refuses_noise_19_times_of_20():
     for _ in range(150):
         n = int(chance.integers(20, 80))
         a, b = (chance.random((2, n)) < 0.6).astype(float)
-        passed += winner.beats(paired(a, b, level=0.95), 0.95)
+        passed += optimise_outcome.beats(paired(a, b, level=0.95), 0.95)
     assert passed / 150 <= 0.05
-    assert winner.beats(paired(np.zeros(40), (np.arange(40) % 3 == 0).astype(float), level=0.95), 0.95)
+    assert optimise_outcome.beats(paired(np.zeros(40), (np.arange(40) % 3 == 0).astype(float), level=0.95), 0.95)
 
 
 def test_every_use_of_held_back_samples_makes_the_next_stricter(tmp_path):
@@ -260,30 +262,33 @@ def test_edits_change_sentences_and_never_variables():
     start = Candidate("d", ("count", "question"), messages)
     kinds, seen = set(), set()
     for seed in range(60):
-        found = Editor(("Costs $5.",)).edited(start, random.Random(seed))
+        found = Editor(("Costs $5.",)).edit(start, random.Random(seed))
         assert found.instruction.count("$count") == 1
         assert found.messages[-1] == ("user", "$question")
         kinds.add(found.made[-1].partition(":")[0])
         seen.add(found.key)
-        assert Editor(("Costs $5.",)).edited(start, random.Random(seed)) == found
+        assert Editor(("Costs $5.",)).edit(start, random.Random(seed)) == found
     assert kinds == {"drop", "swap", "move", "rephrase", "add"}
     assert "Costs $$5." in " ".join(
-        Editor(("Costs $5.",)).edited(start, random.Random(seed)).instruction for seed in range(60)
+        Editor(("Costs $5.",)).edit(start, random.Random(seed)).instruction for seed in range(60)
     )
     bare = Candidate("d", ("question",), (("user", "$question"),))
     assert bare.instruction == ""
-    assert Editor().edited(bare, random.Random(1)).messages[0][0] == "system"
+    assert Editor().edit(bare, random.Random(1)).messages[0][0] == "system"
     led = Candidate("d", ("question",), (("user", "Solve it.\n\nProblem: $question"),))
     assert led.instruction == "Solve it."
-    assert led.instructed("Add it.", "x").messages == (("user", "Add it.\n\nProblem: $question"),)
+    assert led.with_instruction("Add it.", "x").messages == (("user", "Add it.\n\nProblem: $question"),)
 
 
 def test_a_proposal_keeps_the_variables():
-    assert accepted("Write $count good lines for $$3", "Write $count lines") == "Write ${count} good lines for $$$$3"
+    assert (
+        check_instruction("Write $count good lines for $$3", "Write $count lines")
+        == "Write ${count} good lines for $$$$3"
+    )
     with pytest.raises(PromptError, match=r"lost \$count"):
-        accepted("Write lines", "Write $count lines")
+        check_instruction("Write lines", "Write $count lines")
     with pytest.raises(PromptError, match="as it was"):
-        accepted('"Be kind."', "Be kind.")
+        check_instruction('"Be kind."', "Be kind.")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.experiments.evidence import Evidence, interval
-from llmkit.experiments.race import Race
-from llmkit.experiments.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
+from llmkit.experiments.race.evidence import Evidence, interval
+from llmkit.experiments.race.race import Race
+from llmkit.experiments.race.strategies import LUCB, EpsilonGreedy, SuccessiveElimination, TopTwoThompson
 
 STRATEGIES = [SuccessiveElimination(), LUCB(), TopTwoThompson(), EpsilonGreedy()]
 
@@ -24,7 +24,7 @@ def run(scores, strategy, seed=0, block=4, epsilon=0.02, budget=None):
             break
         for arm in arms:
             seen = int(race.seen[arm])
-            race.tell(arm, scores[order[seen : seen + block], arm])
+            race.add_scores(arm, scores[order[seen : seen + block], arm])
     return race
 
 
@@ -126,7 +126,7 @@ def test_a_withdrawn_arm_neither_wins_nor_beats():
     race = Race(3, 80)
     race.withdraw(1)
     for arm in (0, 2):
-        race.tell(arm, scores[:, arm])
+        race.add_scores(arm, scores[:, arm])
     assert race.decision().best == 0
     assert race.out == {2: 0}
 
@@ -134,6 +134,40 @@ def test_a_withdrawn_arm_neither_wins_nor_beats():
 def test_scores_outside_the_unit_are_refused():
     race = Race(2, 5)
     with pytest.raises(ValueError, match="not in"):
-        race.tell(0, np.array([2.0]))
+        race.add_scores(0, np.array([2.0]))
     with pytest.raises(ValueError, match="after 0 of 5"):
-        race.tell(0, np.zeros(6))
+        race.add_scores(0, np.zeros(6))
+
+
+def test_no_arm_is_beaten_with_an_interval_that_holds_nothing():
+    """The interval shown beside `beaten by` lies below 0 exactly where the arm is beaten, with missing scores too."""
+    chance = np.random.default_rng(9)
+    beaten = 0
+    for seed in range(60):
+        scores = matrix(chance, 60, [0.85, 0.6, 0.5, 0.2])
+        scores[chance.random(scores.shape) < 0.1] = np.nan
+        race = run(scores, SuccessiveElimination(), seed)
+        for arm in range(4):
+            for other in range(4):
+                if arm != other and other not in race.withdrawn and arm not in race.withdrawn:
+                    above = race.difference(other, arm)[1] > 0
+                    assert above or race.out.get(arm) != other
+                    beaten += race.out.get(arm) == other
+    assert beaten >= 50
+
+
+def test_whom_only_a_withdrawn_arm_had_beaten_is_in_again():
+    scores = matrix(np.random.default_rng(10), 80, [0.5, 1.0, 0.45])
+    race = Race(3, 80)
+    for arm in range(3):
+        race.add_scores(arm, scores[:60, arm])
+    assert set(race.out.values()) == {1}
+    race.withdraw(1)
+    assert race.running == [0, 2]
+    assert race.out == {}
+
+
+def test_samples_without_a_score_are_counted():
+    race = Race(2, 5)
+    race.add_scores(0, np.array([1.0, np.nan, np.nan]))
+    assert (race.missing(0), race.missing(1)) == (2, 0)

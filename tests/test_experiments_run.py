@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -16,10 +17,11 @@ from llmkit.evaluation.report.page import write as write_report
 from llmkit.evaluation.runs.plan import plan
 from llmkit.evaluation.runs.run import evaluate
 from llmkit.experiments.experiment import Experiment, arms_of, load_experiment, task_of
+from llmkit.experiments.optimise.search import check_search
 from llmkit.experiments.report import render
 from llmkit.experiments.running import as_json, prepare, run
-from llmkit.experiments.search import checked
 from llmkit.pipeline import load_pipeline
+from llmkit.types import Answer
 
 PIPELINE = "name: p\nsteps: [{type: retrieve, k: 5}, {type: extract, threshold: 0}]\n"
 SHIPPED = sorted((REPOSITORY / "eval" / "experiments").glob("*.yaml"))
@@ -238,8 +240,56 @@ def test_an_arm_that_is_hardly_ever_scored_is_withdrawn_with_the_reason(world, m
     standing = prepare(experiment(arms=arms), world / "runs")
     run(standing)
     assert standing.race.withdrawn == {1}
-    assert "contains could not be scored on" in standing.why[1]
+    assert re.search(r"\d of 8 samples have no contains \(0 failed, \d unscored\)", standing.why[1])
+    assert "more than max_missing: 0.25 allows" in standing.why[1]
     assert "no scale for this" in standing.why[1]
+
+
+def test_an_arm_whose_model_sends_no_text_is_withdrawn_and_wins_nothing(world, monkeypatch):
+    """Most questions have no answer: whoever says nothing must not pass for one who refuses rightly."""
+    from llmkit.pipeline.steps.answering.extract import Extract
+
+    write_world(world / "world", 60, answers=False)
+    extract = Extract.run
+
+    def silent(self, state, ctx):
+        if self.sentences != 2:
+            return extract(self, state, ctx)
+        ctx.record(raw="  ")  # what `answer` records of an empty reply
+        return state.replace(answer=Answer("Not found in the documents.", abstained=True))
+
+    monkeypatch.setattr(Extract, "run", silent)
+    arms = {"answers": {}, "silent": {"steps.extract.sentences": 2}, "refuses": {"steps.extract.threshold": 1.5}}
+    standing = prepare(experiment(arms=arms, figure="right"), world / "runs")
+    decision = run(standing)
+    assert standing.race.withdrawn == {1}
+    assert "the model answered with no text, which is no abstention" in standing.why[1]
+    assert standing.arms[decision.best].name == "refuses"
+    assert set(standing.race.out.values()) <= {2}
+    summary = standing.plans[1].folder().summary()
+    assert summary["metrics"]["right"]["mean"] is None
+    assert summary["metrics"]["right"]["unscored"] == summary["n"] == 8
+
+
+def test_the_table_and_the_page_say_how_many_samples_have_no_score(world, monkeypatch):
+    from llmkit.evaluation.metrics.answer import AnswerMatch
+
+    score = AnswerMatch.score
+
+    def mostly(self, sample, state):
+        if int(sample.id[1:]) % 8 == 0:
+            raise RuntimeError("no scale for this")
+        return score(self, sample, state)
+
+    monkeypatch.setattr(AnswerMatch, "score", mostly)
+    (world / "e.yaml").write_text(
+        "name: e\npipeline: p.yaml\ntask: t.yaml\nstrategy: grid\nmax_missing: 0.5\n"
+        "vary: {steps.extract.threshold: [0.0, 1.0]}\n"
+    )
+    done = CliRunner().invoke(command, ["e.yaml", "--html", "page.html"])
+    assert done.exit_code == 0, done.exception
+    assert "60, 8 without a score" in done.output
+    assert "of them without a score" in (world / "page.html").read_text()
 
 
 def test_an_interruption_stops_the_experiment_and_withdraws_nobody(world, monkeypatch):
@@ -285,7 +335,7 @@ def test_shipped_experiments_are_fine(path, monkeypatch):
     monkeypatch.setenv("LLMKIT_DATA", "data")
     shipped = load_experiment(path.stem)
     if shipped.optimises:
-        checked(shipped)
+        check_search(shipped)
     else:
         assert len(arms_of(shipped)) >= 2
     task_of(shipped)

@@ -164,6 +164,11 @@ def test_unsupported_sentences_are_listed_as_the_model_wrote_them():
     assert answer.text == "1. **Gold** is `inside` it.\n2. The Heron pump weighs 12 kg. [1]"
 
 
+def test_an_unsupported_table_cell_is_listed_with_the_label_of_its_row():
+    answer = ground("| What | Weight |\n|---|---|\n| Heron pump | 12 kg |\n| Robin pump | 99 kg |")
+    assert answer.unsupported == ("Robin pump: 99 kg",)
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [

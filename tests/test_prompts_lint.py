@@ -14,8 +14,8 @@ from llmkit import assets, config, prompt_versions, prompts
 from llmkit.cli.prompts.prompt import command
 from llmkit.errors import PromptError
 from llmkit.lint import lint_file, lint_uses
-from llmkit.lint.prompt import tokens_of
-from llmkit.lint.secrets import secrets
+from llmkit.lint.prompt import estimate_tokens
+from llmkit.lint.secrets import find_secrets
 from llmkit.pipeline import Pipeline, load_pipeline
 
 SHIPPED = sorted(assets.shipped("prompts").glob("*/v*.md"))
@@ -47,7 +47,7 @@ def test_every_shipped_prompt_renders_and_lints(path):
     told = prompt.render({name: f"<{name} $1 {{}}>" for name in prompt.variables})
     whole = "\n".join(message.content for message in told)
     assert all(f"<{name} $1 {{}}>" in whole for name in prompt.variables)
-    assert tokens_of(prompt.model_copy(update={"examples": ()})) <= 220  # short
+    assert estimate_tokens(prompt.model_copy(update={"examples": ()})) <= 220  # short
 
 
 def test_every_shipped_pipeline_can_read_what_its_prompts_ask_for():
@@ -76,7 +76,7 @@ def test_every_shipped_pipeline_can_read_what_its_prompts_ask_for():
             "",
             "key AKIAIOSFODNN7EXAMPLE $question",
             "secret",
-            r"line 6 seems to hold a secret \(AWS access key, AKIA…\)",
+            r"line 6 seems to contain a secret \(AWS access key, AKIA…\)",
         ),
     ],
 )
@@ -120,18 +120,18 @@ def test_a_secret_is_found_in_a_file_that_cannot_be_read_otherwise(folder):
     ],
 )
 def test_secrets_are_found_once_and_never_shown(text):
-    ((_, _, shown),) = secrets(f"first line\n{text}\n")
+    ((_, _, shown),) = find_secrets(f"first line\n{text}\n")
     assert len(shown) == 5
 
 
 @given(st.text(max_size=300))
 def test_any_text_is_read(text):
-    assert all(line >= 1 for line, _, _ in secrets(text))
+    assert all(line >= 1 for line, _, _ in find_secrets(text))
 
 
 def test_ordinary_prose_holds_no_secret():
     told = [path.read_text(encoding="utf-8") for path in assets.shipped("prompts").parent.glob("docs/*.md")]
-    assert [list(secrets(text)) for text in told if list(secrets(text))] == []
+    assert [list(find_secrets(text)) for text in told if list(find_secrets(text))] == []
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_new_version_of_one_an_experiment_wrote_has_a_lineage_of_its_own(folde
     assert run("new-version", "mine").output.strip() == "prompts/mine/v4.md"
     made = prompts.load("mine")
     assert (made.made_from, made.lineage, made.examples[0]["answer"]) == ("mine@v3", {}, "That.")
-    assert tokens_of(made) > tokens_of(made.model_copy(update={"examples": ()}))
+    assert estimate_tokens(made) > estimate_tokens(made.model_copy(update={"examples": ()}))
 
 
 def test_commands(folder):

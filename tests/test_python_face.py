@@ -262,7 +262,7 @@ def test_dates_in_metadata_are_kept_as_iso_text(kb):
         (lambda kb: kb.forget("nothing"), KnowledgeError, "'nothing' in any generation"),
         (lambda kb: kb.ingest("/no/papers/*.pdf"), DataError, "patterns are not expanded: give the folder"),
         (lambda kb: load_pipeline("docs-qa", knowledge=kb).run(["a"]), DataError, "run takes one question, batch"),
-        (lambda kb: kb.ask("Pump?", history=[{"role": "user"}]), DataError, r"history holds dict: write Message\("),
+        (lambda kb: kb.ask("Pump?", history=[{"role": "user"}]), DataError, r"history contains dict: write Message\("),
         (lambda kb: kb.ask("Pump?", pipeline="search"), ConfigError, "has no step that answers: kb.search"),
         (lambda kb: load_task("doc"), ConfigError, "did you mean 'docs'"),
         (lambda kb: load_experiment("docs-retrival"), ConfigError, "did you mean 'docs-retrieval'"),

@@ -185,7 +185,7 @@ class TestEndings:
                 reply.with_text()
         for reason in ("length", "content_filter", "missing"):
             assert Reply("a", finish_reason=reason).with_text().ending
-            with pytest.raises(IncompleteReply, match="it was not used"):
+            with pytest.raises(IncompleteReply, match="the reply was not used"):
                 Reply("a", finish_reason=reason).as_whole()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from llmkit.errors import SandboxError
 from llmkit.sandbox import Sandbox, isolation, seccomp
-from llmkit.sandbox.unit_tests import code_in, run_tests
+from llmkit.sandbox.unit_tests import extract_code, run_tests
 
 try:
     isolation.isolation()
@@ -200,7 +200,7 @@ def test_what_is_no_program_fails_in_there(code):
 def test_nothing_is_run_where_nothing_isolates(monkeypatch):
     isolation.isolation.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(SandboxError, match="is not run: nothing isolates it here; install bubblewrap"):
+    with pytest.raises(SandboxError, match="was not run: bubblewrap is not installed; install bubblewrap"):
         Sandbox().run("print(1)")
     isolation.isolation.cache_clear()
     monkeypatch.setattr(isolation.sys, "platform", "darwin")
@@ -215,7 +215,7 @@ def test_the_weak_mode_must_be_asked_for_by_name_and_still_has_limits(monkeypatc
     assert weak.run("import os; print(os.listdir(), 'OPENAI_API_KEY' in os.environ)").stdout == "[] False\n"
     assert "MemoryError" in weak.run("x = bytearray(10**11)").stderr
     assert weak.run("while True: pass").ended in ("deadline", "signal")
-    assert run_tests("def f(x): return x + 1", TESTS, weak).all
+    assert run_tests("def f(x): return x + 1", TESTS, weak).all_passed
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "a/b", "main.py", "boot.py", ""])
@@ -265,7 +265,7 @@ def test_unit_tests_are_counted_and_told(code, passed, said):
     tested = run_tests(code, TESTS, SHORT)
     assert (tested.passed, tested.messages) == (passed, said)
     assert tested.share == sum(passed) / 3
-    assert tested.all is all(passed)
+    assert tested.all_passed is all(passed)
 
 
 @isolated
@@ -278,9 +278,9 @@ def test_imports_stand_before_the_code_and_a_strange_test_fails_alone():
 
 
 def test_code_is_taken_out_of_a_reply():
-    assert code_in("Sure:\n```python\nx = 1\n```\nand\n```\ny = 2\n```\n") == "x = 1\n\ny = 2"
-    assert code_in("```python\nx = 1") == "x = 1"
-    assert code_in("x = 1\n") == "x = 1"
+    assert extract_code("Sure:\n```python\nx = 1\n```\nand\n```\ny = 2\n```\n") == "x = 1\n\ny = 2"
+    assert extract_code("```python\nx = 1") == "x = 1"
+    assert extract_code("x = 1\n") == "x = 1"
 
 
 @isolated
@@ -290,4 +290,4 @@ def test_the_solutions_of_mbpp_pass_their_tests(data):
 
     lines = (data / "tasks" / "mbpp" / "items.jsonl").read_text().splitlines()[::20]
     for row in map(json.loads, lines):
-        assert run_tests(row["target"], row["tests"], Sandbox(seconds=20), imports=row["imports"]).all, row["id"]
+        assert run_tests(row["target"], row["tests"], Sandbox(seconds=20), imports=row["imports"]).all_passed, row["id"]

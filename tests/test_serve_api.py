@@ -1,11 +1,16 @@
-"""The server's own interface: files, conversations, ratings, traces, numbers."""
+"""llmkit's own HTTP interface: files, conversations, feedback, traces and metrics."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 
+import httpx
 import pytest
 from conftest import REPOSITORY
 from serving import PIPELINES, QUESTION, events, knowledge, running
@@ -18,8 +23,10 @@ from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.evaluation.tasks.task import Task
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.pipeline import Pipeline
-from llmkit.serve.auth.principal import LOCAL, Refused
-from llmkit.serve.storage.filenames import safe
+from llmkit.serve.auth.api_keys import KeyStore
+from llmkit.serve.auth.principal import LOCAL_PRINCIPAL
+from llmkit.serve.errors import HttpError
+from llmkit.serve.storage.filenames import safe_relative_path
 from llmkit.types import Document
 
 pytestmark = pytest.mark.network
@@ -43,16 +50,16 @@ def ready(served, count=1):
         ("", None), (None, None), ("\x00", None), ("noend", "noend"),
     ],
 )  # fmt: skip
-def test_names_are_made_fit_for_a_folder(name, kept):
+def test_unsafe_file_names_become_safe_paths(name, kept):
     if kept is None:
-        with pytest.raises(Refused, match="a file needs a name"):
-            safe(name)
+        with pytest.raises(HttpError, match="a file needs a name"):
+            safe_relative_path(name)
     else:
-        assert safe(name) == kept
-        assert len(safe(name).encode()) <= 150
+        assert "/".join(parts := safe_relative_path(name)) == kept
+        assert all(len(part.encode()) <= 150 for part in parts)
 
 
-def test_files_come_in_are_asked_about_replaced_and_taken_out(tmp_path):
+def test_files_are_uploaded_answered_from_replaced_and_deleted(tmp_path):
     with running(tmp_path) as served:
         assert served.files() == []
         reply = served.upload("../pump.md", "# Pump\n\nThe pump is serviced in May.")
@@ -80,7 +87,7 @@ def test_files_come_in_are_asked_about_replaced_and_taken_out(tmp_path):
         assert served.http.delete("/api/knowledge/files", params={"name": "uploads/pump.md"}).status_code == 404
 
 
-def test_a_passage_is_opened_where_code_points_count(tmp_path):
+def test_document_offsets_count_code_points(tmp_path):
     with running(tmp_path) as served:
         served.upload("山.txt", "🌾🌾 Before it. The mill is serviced in August. After it 🌾.")
         ready(served)
@@ -105,7 +112,7 @@ def test_search_takes_filters_and_refuses_bad_ones(tmp_path):
         assert bad.status_code == 400
 
 
-def test_a_conversation_goes_on_is_undone_and_deleted(tmp_path):
+def test_a_conversation_is_continued_undone_and_deleted(tmp_path):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         status, told = turn(served, "my talk")
@@ -132,7 +139,7 @@ def test_a_conversation_goes_on_is_undone_and_deleted(tmp_path):
         assert turn(served, "s", "x", pipeline="nope")[0] == 404
 
 
-def test_thumbs_land_in_a_data_set_that_a_task_reads(tmp_path):
+def test_feedback_is_a_data_set_that_a_task_reads(tmp_path):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         traces = [turn(served, f"s{n}")[1][-1][1]["trace"] for n in range(4)]
@@ -152,7 +159,7 @@ def test_thumbs_land_in_a_data_set_that_a_task_reads(tmp_path):
     assert (samples[2].answers, samples[2].relevant) == (("Never.",), {})
 
 
-def test_the_task_of_the_documentation_finds_a_praised_answer_right(tmp_path, monkeypatch):
+def test_the_task_of_the_documentation_scores_an_approved_answer_as_right(tmp_path, monkeypatch):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         name = turn(served, "s")[1][-1][1]["trace"]
@@ -170,7 +177,7 @@ def test_the_task_of_the_documentation_finds_a_praised_answer_right(tmp_path, mo
 def test_a_body_that_cannot_be_read_says_what_it_needs(tmp_path):
     with running(tmp_path) as served:
         for content, kind, wanted in (
-            ('{"question": "x"}', "text/plain", "it needs the header Content-Type: application/json"),
+            ('{"question": "x"}', "text/plain", "send the header Content-Type: application/json"),
             ('{"question":', "application/json", "the body is not JSON: Expecting value, at character 12"),
             ("[]", "application/json", "body: Input should be a valid dictionary"),
             ('{"quest": "x"}', "application/json", "question: Field required; quest: Extra inputs"),
@@ -181,10 +188,10 @@ def test_a_body_that_cannot_be_read_says_what_it_needs(tmp_path):
         for method, path, status in (("POST", "/v1/chat/completion", 404), ("PUT", "/v1/models", 405)):
             reply = served.http.request(method, path)
             assert reply.status_code == status
-            assert "/openapi.json describes what there is" in reply.json()["error"]["message"]
+            assert "/openapi.json lists the paths and methods of this server" in reply.json()["error"]["message"]
 
 
-def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
+def test_forgotten_documents_are_in_no_file_of_the_server(tmp_path):
     with running(tmp_path) as served:
         served.upload("cave.txt", "The dragon sleeps in cave QX7041 under the hill.")
         served.upload("mill.txt", "The mill is serviced in August.")
@@ -200,7 +207,9 @@ def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
         served.http.post("/api/feedback", json={"trace": short["trace"], "rating": "down"})
         row = json.loads(served.http.get("/api/feedback").text)
         assert row["cited"] == ["uploads/mill.txt"]
-        served.service.drawers.of(LOCAL).ratings._write([{**row, "question": "When?", "answer": "August. [1]"}])
+        served.service.stores.for_caller(LOCAL_PRINCIPAL).feedback._write(
+            [{**row, "question": "When?", "answer": "August. [1]"}]
+        )
         done = served.http.post("/api/knowledge/forget", json={"documents": ["uploads/mill.txt"]}).json()
         assert done["ratings"] == 1
     for path in tmp_path.rglob("*"):
@@ -208,7 +217,7 @@ def test_what_is_forgotten_is_in_no_file_of_the_server(tmp_path):
             assert b"QX7041" not in path.read_bytes(), path
 
 
-def test_a_reader_keeps_its_generation_while_files_come_in(tmp_path):
+def test_a_running_answer_keeps_its_generation_during_an_upload(tmp_path):
     knowledge(tmp_path / "kb")
     entered, go = threading.Event(), threading.Event()
 
@@ -247,22 +256,22 @@ def test_an_upload_waits_for_another_writer(tmp_path):
         ready(served, 2)
 
 
-def test_traces_are_kept_up_to_a_number(tmp_path):
+def test_only_the_latest_traces_are_kept(tmp_path):
     knowledge(tmp_path / "kb")
-    with running(tmp_path, kept=5) as served:
-        store = served.service.drawers.of(LOCAL).traces
+    with running(tmp_path, max_traces=5) as served:
+        store = served.service.stores.for_caller(LOCAL_PRINCIPAL).traces
         names = [turn(served, f"s{n}")[1][-1][1]["trace"] for n in range(3)]
-        state = served.service.menu.pipelines["quote"]
+        state = served.service.registry.pipelines["quote"]
         assert state.name == "quote"
         from llmkit.types import State
 
         for n in range(130):
-            store.add(f"tr-{n}", "quote", State("q"), asked="q")
-        assert store.find(names[0]) is None
-        assert store.find("tr-129") is not None
+            store.add(f"tr-{n}", "quote", State("q"), question="q")
+        assert store.get(names[0]) is None
+        assert store.get("tr-129") is not None
 
 
-def test_numbers_and_readiness(tmp_path):
+def test_metrics_and_readiness(tmp_path):
     knowledge(tmp_path / "kb")
     with running(tmp_path) as served:
         turn(served, "s", pipeline="write")
@@ -272,7 +281,7 @@ def test_numbers_and_readiness(tmp_path):
         assert 'llmkit_requests_total{method="POST",route="/api/sessions/{name}/turns",status="200"} 1.0' in told
         assert served.http.get("/readyz").json() == {"status": "ready", "documents": True}
         (tmp_path / "kb" / "catalog.sqlite").write_bytes(b"not a catalogue" * 100)
-        served.service.shelf.close()
+        served.service.knowledge.close()
         assert served.http.get("/readyz").status_code == 503
 
 
@@ -282,3 +291,108 @@ def test_a_pipeline_of_the_users_own_is_served(tmp_path):
         me = served.http.get("/api/me").json()
         assert [one["name"] for one in me["pipelines"]] == ["mine"]
         assert json.loads(served.http.get("/openapi.json").text)["openapi"].startswith("3.")
+
+
+def test_files_that_share_a_name_are_all_kept(tmp_path):
+    def texts(served):
+        return {file["file"]: served.http.get("/api/knowledge/document", params={"id": file["documents"][0]}).json()
+                for file in ready(served, 5)}  # fmt: skip
+
+    with running(tmp_path) as served:
+        alpha, beta = ("The Alpha contract ends in May.", "The Beta contract ends in June 2044.")
+        names = [("d1/readme.md", alpha), ("d2/readme.md", beta), ("d1/readme.md", "The Gamma contract has no end."),
+                 ("a?b.txt", "A question mark stood here."), ("a:b.txt", "A colon stood here.")]  # fmt: skip
+        reply = served.http.post("/api/knowledge/files", files=[("files", each) for each in names])
+        rows = reply.json()["files"]
+        assert [row["file"] for row in rows] == [
+            "d1/readme.md", "d2/readme.md", "d1/readme (2).md", "a_b.txt", "a_b (2).txt",
+        ]  # fmt: skip
+        assert not any(row["replaced"] for row in rows)
+        read = texts(served)
+        for row, (_, text) in zip(rows, names, strict=True):
+            found = read[row["file"]]
+            assert text in found["before"] + found["passage"] + found["after"]
+        (again,) = served.upload("a:b.txt", "Another text.").json()["files"]
+        assert (again["file"], again["replaced"]) == ("a_b (2).txt", True)
+        clash = served.upload("a?b.txt/c.txt", "x")
+        assert clash.status_code == 409
+        assert "cannot be a folder as well" in clash.json()["error"]["message"]
+        both = [("files", ("new.md", "New.")), ("files", ("x", "A file.")), ("files", ("x/y.md", "In a folder."))]
+        assert served.http.post("/api/knowledge/files", files=both).status_code == 409
+        assert not (tmp_path / "serve" / "files" / "uploads" / "new.md").exists()  # all of an upload, or nothing
+        served.until(lambda: all(file["status"] == "parsed" for file in served.files()))
+        served.http.delete("/api/knowledge/files", params={"name": "uploads/d2/readme.md"})
+        assert not (tmp_path / "serve" / "files" / "uploads" / "d2").exists()
+        assert len(served.files()) == 4
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from llmkit.pipeline.pipeline import Pipeline
+from llmkit.serve.runtime.knowledge_pool import KnowledgePool
+from llmkit.serve.runtime.pipeline_registry import PipelineRegistry
+from llmkit.serve.server import create_server
+from llmkit.serve.settings import Settings
+folder = Path(sys.argv[1])
+settings = Settings(port=0, knowledge=folder / "kb", data=folder / "serve", sessions=folder / "s.sqlite",
+                    encoder="hashing", grace=0.1)
+pipeline = Pipeline.model_validate({"name": "find", "steps": ["retrieve"]})
+registry = lambda: PipelineRegistry([pipeline], KnowledgePool(settings.knowledge))
+create_server(settings, registry, lambda url: print(url, flush=True)).run()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_accepted_uploads_are_read_after_a_restart(tmp_path, sent):
+    files = [("files", (f"{n}.txt", f"The code of file {n} is {n * 7919}.")) for n in range(40)]
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().strip()
+        assert httpx.post(f"{url}api/knowledge/files", files=files, timeout=60).status_code == 202
+        process.send_signal(sent)
+        process.wait(60)
+    with running(tmp_path) as served:
+        assert len(served.files()) == 40  # those that are not read yet are listed as waiting
+        served.until(lambda: all(file["status"] == "parsed" for file in served.files()), 60)
+        found = served.http.post("/api/knowledge/search", json={"query": "What is the code of file 39?", "k": 40})
+        assert str(39 * 7919) in found.text
+    with running(tmp_path) as served:  # and they are read once
+        assert served.service.uploads.unfinished(served.service.uploads.folder) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs the permissions of POSIX")
+def test_everything_in_the_data_folder_is_private(tmp_path):
+    data = tmp_path / "serve"
+    old = data / "ratings" / "local.jsonl"
+    old.parent.mkdir(parents=True, mode=0o755)
+    old.write_text("")
+    old.chmod(0o644)
+    outside = tmp_path / "outside.txt"
+    outside.write_text("x")
+    outside.chmod(0o644)
+    (data / "link").symlink_to(outside)
+    umask = os.umask(0)
+    try:
+        with running(tmp_path) as served:
+            served.upload("d/note.txt", "The gate is shut at nine.")
+            ready(served)
+            answer = turn(served, "s", "When is the gate shut?")[1][-1][1]
+            served.http.post("/api/feedback", json={"trace": answer["trace"], "rating": "up"})
+            KeyStore(data).add("ada", ["ask"])
+            modes = {path: path.lstat().st_mode & 0o777 for path in data.rglob("*") if not path.is_symlink()}
+            assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}, modes
+            assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}, modes
+            assert len(modes) > 10
+    finally:
+        os.umask(umask)
+    assert outside.stat().st_mode & 0o777 == 0o644
+
+
+def test_head_is_answered_like_get_without_a_body(tmp_path):
+    with running(tmp_path) as served:
+        for path in ("/", "/page/app.js", "/favicon.ico", "/healthz", "/readyz"):
+            get, head = served.http.get(path), served.http.head(path)
+            assert (head.status_code, head.content) == (200, b""), path
+            assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.content))

@@ -1,4 +1,4 @@
-"""Agents that need a person, over HTTP: what waits, who decides, over a restart, and never another key."""
+"""Approval of an agent's calls over HTTP: waiting turns, decisions, restarts, and isolation between keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 from serving import events, knowledge, running
 
-from llmkit.serve.auth.api_keys import KeyRing
+from llmkit.serve.auth.api_keys import KeyStore
 
 pytestmark = pytest.mark.network
 WRITE = {"content": "", "tool_calls": [
@@ -52,7 +52,7 @@ def test_a_call_waits_and_is_made_when_it_is_approved(tmp_path):
             {
                 "tool": "write_file",
                 "arguments": {"path": "a.txt", "text": "hello"},
-                "why": "every call of write_file does",
+                "why": "every call of write_file needs approval",
             }
         ]
         assert not (tmp_path / "out" / "a.txt").exists()
@@ -72,7 +72,7 @@ def test_a_call_waits_and_is_made_when_it_is_approved(tmp_path):
         assert 'llmkit_runs_total{end="answered",pipeline="do"} 1.0' in told
 
 
-def test_a_rejection_is_told_the_model_and_an_edit_changes_the_call(tmp_path):
+def test_the_model_learns_of_a_rejection_and_an_edit_changes_the_call(tmp_path):
     with running(tmp_path, [WRITE, WRITE, "Well then."], pipelines(tmp_path)) as served:
         wait = turn(served)[-1][1]["wait"]
         kind, again = decide(served, wait, {"kind": "reject", "reason": "not that name"})
@@ -84,7 +84,7 @@ def test_a_rejection_is_told_the_model_and_an_edit_changes_the_call(tmp_path):
         assert [one.name for one in (tmp_path / "out").iterdir()] == ["b.txt"]
 
 
-def test_where_nobody_is_there_calls_are_not_made(tmp_path):
+def test_calls_are_not_made_without_an_attended_client(tmp_path):
     outputs = [WRITE, "I could not.", WRITE, "Nor now."]
     with running(tmp_path, outputs, pipelines(tmp_path)) as served:
         body = {"model": "do", "messages": [{"role": "user", "content": TASK}]}
@@ -95,12 +95,14 @@ def test_where_nobody_is_there_calls_are_not_made(tmp_path):
         assert not (tmp_path / "out" / "a.txt").exists()
 
 
-def test_another_question_an_undo_and_a_deletion_give_it_up(tmp_path):
+def test_another_question_an_undo_and_a_deletion_give_up_waiting_calls(tmp_path):
     outputs = [WRITE, WRITE, "Never mind.", WRITE]
     with running(tmp_path, outputs, pipelines(tmp_path)) as served:
         first = turn(served)[-1][1]["wait"]
         told = turn(served, "Write it again.")
-        assert ("note", "calls that waited for a decision were given up") in [(k, d.get("text")) for k, d in told]
+        assert ("note", "the calls that waited for your decision were given up") in [
+            (k, d.get("text")) for k, d in told
+        ]
         second = told[-1][1]["wait"]
         assert decide(served, first, {"kind": "approve"})[0] == 404
         assert turn(served, "Hello?", pipeline="free")[-1][1]["text"] == "Never mind."
@@ -112,7 +114,7 @@ def test_another_question_an_undo_and_a_deletion_give_it_up(tmp_path):
 
 
 @pytest.mark.parametrize("memory", ["memory.sqlite", None])
-def test_it_waits_over_a_restart_where_the_agent_has_a_memory(tmp_path, memory, monkeypatch):
+def test_calls_wait_over_a_restart_where_the_agent_has_a_memory(tmp_path, memory, monkeypatch):
     with running(tmp_path, [WRITE], pipelines(tmp_path, memory)) as served:
         told = turn(served)[-1][1]
     monkeypatch.setattr("llmkit.serve.storage.pending_approvals._PROCESS", "another")
@@ -121,7 +123,7 @@ def test_it_waits_over_a_restart_where_the_agent_has_a_memory(tmp_path, memory, 
         kind, done = decide(served, told["wait"], {"kind": "approve"})
         if memory is None:
             assert (found, kind) == (None, 404)
-            assert "keeps no memory over a restart" in done
+            assert "the server was restarted and their agent has no memory on disk" in done
             return
         assert found == told
         assert (kind, done["text"]) == ("done", "It is written.")
@@ -131,7 +133,7 @@ def test_it_waits_over_a_restart_where_the_agent_has_a_memory(tmp_path, memory, 
 
 
 def test_another_key_neither_sees_nor_decides(tmp_path):
-    ring = KeyRing(tmp_path / "serve")
+    ring = KeyStore(tmp_path / "serve")
     a, b = ({"Authorization": f"Bearer {ring.add(name, ['ask'])[1]}"} for name in "ab")
     with running(tmp_path, [WRITE, "It is written."], pipelines(tmp_path), keys=True) as served:
         told = turn(served, head=a)[-1][1]
@@ -143,7 +145,7 @@ def test_another_key_neither_sees_nor_decides(tmp_path):
         assert decide(served, told["wait"], {"kind": "approve"}, head=a)[0] == "done"
 
 
-def test_decisions_that_are_none_change_nothing(tmp_path):
+def test_invalid_decisions_change_nothing(tmp_path):
     with running(tmp_path, [WRITE, "It is written."], pipelines(tmp_path)) as served:
         wait = turn(served)[-1][1]["wait"]
         for wrong in (
@@ -156,7 +158,7 @@ def test_decisions_that_are_none_change_nothing(tmp_path):
         assert decide(served, wait, {"kind": "approve"})[0] == "done"
 
 
-def test_what_waits_is_forgotten_with_its_document(tmp_path):
+def test_a_waiting_turn_is_deleted_when_its_document_is_forgotten(tmp_path):
     knowledge(tmp_path / "kb", {"mill": "The mill is serviced in August. In September its stones are dressed."})
     steps = pipelines(tmp_path)["do"]["steps"]
     steps[0]["tools"].append({"type": "search"})

@@ -1,4 +1,4 @@
-"""Who may do what: keys, scopes, limits, and that nothing of one key is seen with another."""
+"""Access control: keys, scopes, limits, and isolation between keys."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from serving import QUESTION, SAID, events, knowledge, running
 
 from llmkit.errors import ConfigError, DataError
-from llmkit.serve.auth.api_keys import KeyRing
-from llmkit.serve.auth.middleware import scope_of
-from llmkit.serve.auth.principal import Refused
+from llmkit.serve.auth.api_keys import KeyStore
+from llmkit.serve.auth.middleware import required_scope
+from llmkit.serve.errors import HttpError
 from llmkit.serve.settings import Settings
 
 pytestmark = pytest.mark.network
@@ -35,37 +35,37 @@ def turn(served, head, session, question=QUESTION):
 
 @pytest.fixture
 def ring(tmp_path):
-    return KeyRing(tmp_path / "serve")
+    return KeyStore(tmp_path / "serve")
 
 
-def test_keys_are_kept_as_hashes_and_revoked_at_once(ring, tmp_path):
+def test_keys_are_stored_as_hashes_and_revoked_at_once(ring, tmp_path):
     key, text = ring.add("reader", ["ask"], labels=["hr"], rate=7)
     assert text not in ring.path.read_text()
     assert text.split("-", 2)[2] not in ring.path.read_text()
     assert stat.S_IMODE(os.stat(ring.path).st_mode) == 0o600
-    caller = ring.caller(text)
+    caller = ring.authenticate(text)
     assert (caller.id, caller.labels, caller.rate) == (key.id, ("hr",), 7)
     assert caller.reader == tuple(sorted(["hr", f"key:{key.id}"]))
     for wrong in ("", "llmkit-", text[:-1], text[:-1] + ("a" if text[-1] != "a" else "b"), f"{text}x", text.upper()):
-        assert ring.caller(wrong) is None
-    assert KeyRing(tmp_path / "serve").revoke("reader") == [key]  # by another process
-    assert ring.caller(text) is None
+        assert ring.authenticate(wrong) is None
+    assert KeyStore(tmp_path / "serve").revoke("reader") == [key]  # by another process
+    assert ring.authenticate(text) is None
     with pytest.raises(DataError, match="unknown key 'raeder'; did you mean 'reader'"):
         ring.revoke("raeder")
     with pytest.raises(DataError, match="unknown scope 'aks'"):
         ring.add("x", ["aks"])
     ring.path.write_text("{")
-    with pytest.raises(DataError, match="nobody is let in"):
-        ring.caller(text)
+    with pytest.raises(DataError, match="every key is refused until the file is repaired"):
+        ring.authenticate(text)
 
 
-def test_listening_elsewhere_needs_keys():
-    with pytest.raises(ValueError, match="needs keys: anybody who reaches it"):
+def test_listening_beyond_loopback_requires_keys():
+    with pytest.raises(ValueError, match="requires API keys: without them, anybody who reaches"):
         Settings(host="0.0.0.0")
     assert Settings(host="0.0.0.0", keys=True).known_hosts == {"localhost", "127.0.0.1", "::1"}
 
 
-def test_the_command_refuses_to_listen_elsewhere_without_a_key(tmp_path, monkeypatch):
+def test_the_command_refuses_to_listen_beyond_loopback_without_a_key(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
     from llmkit.cli.answering.keys import command as keys
@@ -78,12 +78,12 @@ def test_the_command_refuses_to_listen_elsewhere_without_a_key(tmp_path, monkeyp
     made = CliRunner().invoke(keys, ["add", "me", "--scope", "ask", "--scope", "ingest", "--json"])
     told = json.loads(made.output)
     assert told["scopes"] == ["ask", "ingest"]
-    assert KeyRing(tmp_path / ".llmkit" / "serve").caller(told["key"]).name == "me"
+    assert KeyStore(tmp_path / ".llmkit" / "serve").authenticate(told["key"]).name == "me"
     listed = CliRunner().invoke(keys, ["list"]).output
     assert "me" in listed
     assert told["key"] not in listed
     again = CliRunner().invoke(keys, ["add", "me"]).output
-    assert f"me had a key before, which goes on: llmkit keys revoke {told['id']}" in again
+    assert f"me has an older key, which stays valid; to revoke it: llmkit keys revoke {told['id']}" in again
     assert "revoked: me" in CliRunner().invoke(keys, ["revoke", "me"]).output
 
 
@@ -101,7 +101,7 @@ ROUTES = [
 ]  # fmt: skip
 
 
-def test_every_route_asks_for_its_scope(ring, tmp_path):
+def test_every_route_requires_its_scope(ring, tmp_path):
     knowledge(tmp_path / "kb")
     keys = {scope: ring.add(scope, [scope])[1] for scope in ("ask", "ingest", "admin")}
     with running(tmp_path, keys=True) as served:
@@ -114,20 +114,24 @@ def test_every_route_asks_for_its_scope(ring, tmp_path):
             path = pattern.replace("/v1/models/{name}", "/v1/models/quote").replace("traces/{name}", "traces/tr-0")
             assert (method, path.replace("{name}", "x")) in {(m, p) for m, p, _ in ROUTES}, (method, pattern)
         for method, path, scope in ROUTES:
-            assert scope_of(method, path) == scope, path
+            assert required_scope(method, path) == scope, path
             if scope is None:
                 assert served.http.request(method, path).status_code == 200
                 continue
             for head in ({}, bearer("llmkit-0-0"), {"Authorization": "Basic eDp5"}):
                 denied = served.http.request(method, path, headers=head)
                 assert (denied.status_code, denied.headers["www-authenticate"]) == (401, "Bearer"), path
-                assert ("none came" if not head else "unknown or revoked") in denied.text
+                assert (
+                    "this request has none"
+                    if "Authorization" not in head or head["Authorization"].startswith("Basic")
+                    else "unknown or revoked"
+                ) in denied.text
             for name, text in keys.items():
                 status = served.http.request(method, path, headers=bearer(text)).status_code
                 allowed = name in (scope, "admin")
                 assert (status != 403) == allowed, (method, path, name, status)
                 assert status < 500
-        assert scope_of("PATCH", "/v1/models") == scope_of("GET", "/docs") == "admin"
+        assert required_scope("PATCH", "/v1/models") == required_scope("GET", "/docs") == "admin"
 
 
 def test_nothing_of_one_key_is_seen_with_another(ring, tmp_path):
@@ -213,7 +217,7 @@ def test_the_files_of_a_key_have_a_quota(ring, tmp_path):
         assert first.status_code == 202
         reply = served.upload("b.txt", "word " * 300, keys[0])
         assert reply.status_code == 413
-        assert "take some out first" in reply.json()["error"]["message"]
+        assert "delete some first" in reply.json()["error"]["message"]
         assert served.upload("b.txt", "word " * 300, keys[1]).status_code == 202
         served.until(lambda: [f for f in served.files(**keys[0]) if f["status"] == "parsed"])
         served.http.delete("/api/knowledge/files", params={"name": first.json()["files"][0]["name"]}, headers=keys[0])
@@ -240,7 +244,7 @@ def test_limits_of_a_key(ring, tmp_path):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "a@localhost", "[::1"]
 )
-def test_other_names_than_its_own_are_refused(tmp_path, host):
+def test_unknown_host_names_are_refused(tmp_path, host):
     with running(tmp_path) as served:
         reply = served.http.get("/healthz", headers={"Host": host})
         assert reply.status_code in (400, 421)
@@ -285,13 +289,23 @@ def test_logs_and_metrics_hold_no_words_and_no_keys(ring, tmp_path, caplog):
     assert SAID not in told
 
 
-def test_paths_of_the_machine_are_not_told_to_keys(tmp_path):
+def test_error_messages_for_keys_hide_paths_of_the_server(tmp_path):
     from llmkit.errors import KnowledgeError
-    from llmkit.serve.auth.principal import LOCAL, Caller
-    from llmkit.serve.errors import body, refusal
+    from llmkit.serve.auth.principal import LOCAL_PRINCIPAL, Principal
+    from llmkit.serve.errors import error_body, to_http_error
 
-    error = refusal(KnowledgeError("/home/me/kb is busy: look at '/home/me/kb/writer.json'"))
-    key = Caller("k", "k", frozenset({"ask"}))
-    assert body(error, "r", key)["error"]["message"] == "(a path) is busy: look at '(a path)'"
-    assert "/home/me" in body(error, "r", LOCAL)["error"]["message"]
-    assert isinstance(error, Refused)
+    error = to_http_error(KnowledgeError("/home/me/kb is busy: look at '/home/me/kb/writer.json'"))
+    key = Principal("k", "k", frozenset({"ask"}))
+    assert error_body(error, "r", key)["error"]["message"] == "(a path) is busy: look at '(a path)'"
+    assert "/home/me" in error_body(error, "r", LOCAL_PRINCIPAL)["error"]["message"]
+    assert isinstance(error, HttpError)
+
+
+def test_a_key_may_come_in_the_header_x_api_key(ring, tmp_path):
+    _, text = ring.add("ada", ["ask"])
+    with running(tmp_path, keys=True) as served:
+        assert served.http.get("/api/me", headers={"X-Api-Key": text}).json()["name"] == "ada"
+        assert served.http.get("/api/me", headers={"X-Api-Key": text, "Authorization": "Basic eDp5"}).status_code == 200
+        refused = served.http.get("/api/me", headers={"X-Api-Key": "llmkit-0-0"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert "unknown or revoked" in refused.text

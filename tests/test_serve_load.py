@@ -1,4 +1,4 @@
-"""Too many, too slow, too large, gone, and told to stop."""
+"""Load and limits: full queues, slow and large requests, clients that leave, and shutdown."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import httpx
 import pytest
 from serving import QUESTION, knowledge, running
 
-from llmkit.serve.auth.principal import Refused
-from llmkit.serve.runtime.admission_queue import Turnstile
+from llmkit.serve.errors import HttpError
+from llmkit.serve.runtime.admission_queue import AdmissionQueue
 
 pytestmark = pytest.mark.network
 
@@ -28,7 +28,7 @@ def body(model="write", stream=True):
 
 
 class Gate:
-    """A script that waits until it is let on; counts how many are in it."""
+    """A scripted model that waits for `go`; `inside` counts its calls."""
 
     def __init__(self):
         self.go, self.inside = threading.Event(), 0
@@ -40,7 +40,7 @@ class Gate:
 
 
 def raw(served, *pieces, pause=0.0):
-    """Send bytes as they are; returns what came back until the server closed, and how long that took."""
+    """Send bytes as they are; return what came back until the server closed, and the seconds that took."""
     host, port = served.url.removeprefix("http://").split(":")
     begun = time.monotonic()
     with socket.create_connection((host, int(port)), timeout=30) as one:
@@ -56,14 +56,14 @@ def raw(served, *pieces, pause=0.0):
         return got, time.monotonic() - begun
 
 
-def test_the_line_is_bounded_and_moves_on(tmp_path):
+def test_the_admission_queue_is_bounded_and_moves_on(tmp_path):
     knowledge(tmp_path / "kb")
     gate = Gate()
-    with running(tmp_path, gate, slots=2, waiting=3) as served, ThreadPoolExecutor(20) as pool:
+    with running(tmp_path, gate, slots=2, max_waiting=3) as served, ThreadPoolExecutor(20) as pool:
         post = lambda: httpx.post(f"{served.url}/v1/chat/completions", json=body(stream=False), timeout=30)  # noqa: E731
         held = [pool.submit(post) for _ in range(5)]
-        turnstile = served.service.kitchen.turnstile
-        served.until(lambda: (turnstile.busy, turnstile.waiting, gate.inside) == (2, 3, 2))
+        admission = served.service.runner.admission
+        served.until(lambda: (admission.busy, admission.waiting, gate.inside) == (2, 3, 2))
         refused = [pool.submit(post).result() for _ in range(4)]
         for reply in refused:
             assert reply.status_code == 429
@@ -72,41 +72,41 @@ def test_the_line_is_bounded_and_moves_on(tmp_path):
         assert served.http.get("/healthz").status_code == 200  # the server itself is not busy
         gate.go.set()
         assert [one.result().status_code for one in held] == [200] * 5
-        served.until(lambda: turnstile.busy == 0)
+        served.until(lambda: admission.busy == 0)
         assert post().status_code == 200
 
 
-def test_who_leaves_the_line_frees_the_place(tmp_path):
+def test_a_client_that_leaves_the_queue_frees_its_place(tmp_path):
     knowledge(tmp_path / "kb")
     gate = Gate()
-    with running(tmp_path, gate, slots=1, waiting=1) as served, ThreadPoolExecutor(4) as pool:
+    with running(tmp_path, gate, slots=1, max_waiting=1) as served, ThreadPoolExecutor(4) as pool:
         first = pool.submit(httpx.post, f"{served.url}/v1/chat/completions", json=body(stream=False), timeout=30)
         served.until(lambda: gate.inside == 1)
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{served.url}/v1/chat/completions", json=body(), timeout=0.3)
-        served.until(lambda: served.service.kitchen.turnstile.waiting == 0)
+        served.until(lambda: served.service.runner.admission.waiting == 0)
         gate.go.set()
         assert first.result().status_code == 200
         assert gate.inside == 1
 
 
-def test_the_turnstile_counts_right_whatever_happens():
+def test_the_admission_queue_counts_slots_when_a_waiter_is_cancelled():
     async def play():
-        turnstile = Turnstile(2, 2)
-        one, two = await turnstile.enter(), await turnstile.enter()
-        third, fourth = asyncio.create_task(turnstile.enter()), asyncio.create_task(turnstile.enter())
+        admission = AdmissionQueue(2, 2)
+        one, two = await admission.acquire(), await admission.acquire()
+        third, fourth = asyncio.create_task(admission.acquire()), asyncio.create_task(admission.acquire())
         await asyncio.sleep(0)
-        with pytest.raises(Refused, match="2 answers are being made and 2 wait"):
-            turnstile.check()
-        turnstile.leave(one)
+        with pytest.raises(HttpError, match="with 2 answers running and 2 waiting"):
+            admission.check_capacity()
+        admission.release(one)
         third.cancel()  # let in and cancelled in the same moment: the fourth gets the place
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert fourth.done()
-        assert (turnstile.busy, turnstile.waiting) == (2, 0)
-        turnstile.leave(two)
-        turnstile.leave(fourth.result())
-        assert turnstile.busy == 0
+        assert (admission.busy, admission.waiting) == (2, 0)
+        admission.release(two)
+        admission.release(fourth.result())
+        assert admission.busy == 0
 
     asyncio.run(play())
 
@@ -136,7 +136,7 @@ def test_sixty_four_streams_at_once(tmp_path):
 
 def test_slow_and_huge_heads_and_bodies_are_bounded(tmp_path):
     knowledge(tmp_path / "kb")
-    with running(tmp_path, read_seconds=0.5, max_upload=20_000, least_rate=1_000_000) as served:
+    with running(tmp_path, read_seconds=0.5, max_upload=20_000, min_body_rate=1_000_000) as served:
         head = b"POST /api/knowledge/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         got, took = raw(served)  # says nothing
         assert (got, took < 5) == (b"", True)
@@ -167,18 +167,18 @@ import sys, threading, time
 from pathlib import Path
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline.pipeline import Pipeline
-from llmkit.serve.runtime.pipeline_registry import Menu
-from llmkit.serve.server import make_server
+from llmkit.serve.runtime.pipeline_registry import PipelineRegistry
+from llmkit.serve.server import create_server
 from llmkit.serve.settings import Settings
-from llmkit.serve.runtime.knowledge_pool import Shelf
+from llmkit.serve.runtime.knowledge_pool import KnowledgePool
 folder = Path(sys.argv[1])
 def slow(_):
     time.sleep(float(sys.argv[2]))
     return "It is August [1]."
 settings = Settings(port=0, knowledge=folder / "kb", data=folder / "serve", sessions=folder / "s.sqlite", grace=float(sys.argv[3]))
-menu = lambda: Menu([Pipeline.model_validate({"name": "write", "steps": ["retrieve", "answer"], "model": "scripted:x"})],
-                    Shelf(settings.knowledge), lambda _: ScriptedChat(slow))
-make_server(settings, menu, lambda url: print(url, flush=True)).run()
+registry = lambda: PipelineRegistry([Pipeline.model_validate({"name": "write", "steps": ["retrieve", "answer"], "model": "scripted:x"})],
+                    KnowledgePool(settings.knowledge), lambda _: ScriptedChat(slow))
+create_server(settings, registry, lambda url: print(url, flush=True)).run()
 """
 
 
@@ -206,7 +206,7 @@ def test_a_stop_lets_running_answers_end_within_the_grace(tmp_path, works, grace
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_memory_does_not_grow_with_requests(tmp_path):
-    """A short one of `python benchmarks/serving.py memory`, in which a kept answer or stream each would be seen."""
+    """A short form of `python benchmarks/serving.py memory`; it would show an answer or stream that stays in memory."""
 
     def resident():
         return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -219,7 +219,7 @@ def test_memory_does_not_grow_with_requests(tmp_path):
         served.model.calls.clear()  # it would remember every one
         return "It is August [1]. " * 20
 
-    with running(tmp_path, said, kept=50) as served:
+    with running(tmp_path, said, max_traces=50) as served:
         after = []
         for n in range(800):
             if n % 4 == 3:  # left in the middle
@@ -234,8 +234,8 @@ def test_memory_does_not_grow_with_requests(tmp_path):
                 assert "August" in reply.text
             if n % 200 == 199:
                 after.append(resident())
-        served.until(lambda: served.service.kitchen.turnstile.busy == 0)
-        assert not served.service.kitchen.stuck
+        served.until(lambda: served.service.runner.admission.busy == 0)
+        assert not served.service.runner.has_unfinished_jobs
     assert after[-1] - after[1] < 8, after  # MB, over 400 requests
 
 
@@ -249,7 +249,7 @@ def test_a_stream_that_nobody_reads_holds_no_slot(tmp_path):
         with socket.create_connection((host, int(port))) as one:
             one.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
             one.sendall(b"Content-Length: %d\r\n\r\n" % len(content) + content)
-            served.until(lambda: served.service.kitchen.turnstile.busy == 1)
-            served.until(lambda: served.service.kitchen.turnstile.busy == 0)  # the run ends though its events wait
+            served.until(lambda: served.service.runner.admission.busy == 1)
+            served.until(lambda: served.service.runner.admission.busy == 0)  # the run ends though its events wait
             reply = served.http.post("/v1/chat/completions", json=body("quote", stream=False))
             assert reply.status_code == 200

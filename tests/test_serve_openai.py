@@ -1,4 +1,4 @@
-"""What clients of OpenAI's interface find: the official client, LangChain's, and plain HTTP."""
+"""OpenAI's interface, used by the official client, by LangChain and by curl."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def test_models_are_the_pipelines_and_the_encoder(client):
         client.models.retrieve("wriet")
 
 
-def test_an_answer_has_its_citations_and_its_trace_beside_it(client, served):
+def test_an_answer_has_citations_and_a_trace_in_the_extension_field(client, served):
     done = client.chat.completions.create(model="quote", messages=said(QUESTION), temperature=0.2)
     assert done.choices[0].message.content == "The mill is serviced in August. [1]"
     assert done.choices[0].finish_reason == "stop"
-    beside = done.model_extra["llmkit"]
-    (citation,) = beside["citations"]
+    extension = done.model_extra["llmkit"]
+    (citation,) = extension["citations"]
     assert citation["document"] == "mill"
     assert citation["supported"]
     assert citation["quote"] == "The mill is serviced in August."
-    assert beside["notes"] == ["'temperature' has no effect: the pipeline settles it"]
-    trace = served.http.get(f"/api/traces/{beside['trace']}").json()
+    assert extension["notes"] == ["'temperature' has no effect: the pipeline sets it"]
+    trace = served.http.get(f"/api/traces/{extension['trace']}").json()
     assert trace["asked"] == QUESTION
     assert [record["step"] for record in trace["records"]][-1] == "steps[2] extract"
 
 
-def test_a_stream_says_what_the_answer_says(client):
+def test_a_stream_adds_up_to_the_answer(client):
     with client.chat.completions.create(
         model="write", messages=said(QUESTION), stream=True, stream_options={"include_usage": True}
     ) as stream:
@@ -70,7 +70,7 @@ def test_a_stream_says_what_the_answer_says(client):
     assert chunks[-1].usage.completion_tokens == 7
 
 
-def test_what_a_later_step_takes_out_is_never_streamed(tmp_path):
+def test_text_that_a_later_step_removes_is_never_streamed(tmp_path):
     knowledge(tmp_path / "kb")
     script = "The mill is serviced in August [1]. Dragons live in the mill and eat the miller's sheep [1]."
     with running(tmp_path, script) as served, openai.OpenAI(base_url=f"{served.url}/v1", api_key="x") as client:
@@ -151,18 +151,18 @@ def test_curl(served):
     [
         ({"model": "gpt-5"}, 404, "unknown model 'gpt-5'"),
         ({"messages": []}, 422, "messages"),
-        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "the last message must be the user's"),
-        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "the role 'wizard' is not known"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 400, "only text is read"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "the last message must have the role 'user'"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "the role 'wizard' is unknown"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 400, "only text is accepted"),
         ({"messages": [{"role": "user", "content": " "}]}, 400, "the question is empty"),
-        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 413, "at most 20000"),
+        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 413, "the limit is 20000"),
         ({"n": 2}, 400, "'n' is not supported"),
         ({"tools": [{"type": "function"}]}, 400, "'tools' is not supported"),
         ({"response_format": {"type": "json_object"}}, 400, "'response_format' is not supported"),
         ({"tempreature": 1}, 400, "unknown parameters: tempreature"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_obeyed_is_refused_in_words(served, change, status, says):
+def test_unsupported_requests_are_refused_with_a_reason(served, change, status, says):
     reply = served.http.post("/v1/chat/completions", json={"model": "quote", "messages": said("x"), **change})
     assert reply.status_code == status
     assert says in reply.json()["error"]["message"]
@@ -234,14 +234,14 @@ def test_a_client_that_goes_away_stops_the_model(tmp_path, stream):
 
                 with pytest.raises(httpx.ReadTimeout):
                     served.http.post("/v1/chat/completions", json=body, timeout=0.5)
-            served.until(lambda: served.service.kitchen.turnstile.busy == 0)
+            served.until(lambda: served.service.runner.admission.busy == 0)
             count = len(spoken)
             go.wait(0.1)
             assert len(spoken) == count < 5000
     assert served.service.metrics.runs.labels("write", "stopped")._value.get() == 1
 
 
-def test_without_documents_it_says_what_to_do(tmp_path):
+def test_without_documents_the_error_says_what_to_do(tmp_path):
     with running(tmp_path) as served:
         reply = served.http.post("/v1/chat/completions", json={"model": "quote", "messages": said(QUESTION)})
         assert reply.status_code == 409

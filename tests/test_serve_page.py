@@ -108,7 +108,7 @@ def test_from_an_upload_to_the_passage_and_over_a_reload(page, tmp_path):
         assert page.locator(".answer .text").last.inner_text() == said
         assert page.locator('[aria-label="Good answer"][aria-pressed="true"]').count() == 1
         assert page.locator("#history li").count() == 1
-        (row,) = served.service.drawers.of(_local()).ratings.rows()
+        (row,) = served.service.stores.for_caller(_local()).feedback.rows()
         assert (row["rating"], row["question"]) == ("up", f"What? {NASTY}")
 
         page.locator("#history .plain").click()
@@ -116,7 +116,7 @@ def test_from_an_upload_to_the_passage_and_over_a_reload(page, tmp_path):
         page.locator('#history [data-sure="yes"]').click()
         page.locator("#history .hint").wait_for()
         assert page.locator(".question").count() == 0
-        page.locator('[aria-label^="Take out mill"]').click()
+        page.locator('[aria-label^="Delete mill"]').click()
         page.locator('.file [data-sure="yes"]').click()
         page.locator("#file-list li").nth(1).wait_for(state="detached")
         assert page.locator("#app img:not([src='/page/icon.svg'])").count() == 0
@@ -126,9 +126,9 @@ def test_from_an_upload_to_the_passage_and_over_a_reload(page, tmp_path):
 
 
 def _local():
-    from llmkit.serve.auth.principal import LOCAL
+    from llmkit.serve.auth.principal import LOCAL_PRINCIPAL
 
-    return LOCAL
+    return LOCAL_PRINCIPAL
 
 
 def test_stop_ends_the_model_and_keeps_no_turn(page, tmp_path, monkeypatch):
@@ -147,15 +147,15 @@ def test_stop_ends_the_model_and_keeps_no_turn(page, tmp_path, monkeypatch):
 
         monkeypatch.setattr(type(served.model), "_stream", slow)
         opened(page, served.url)
-        assert "Bring your documents" in page.inner_text("#talk")
+        assert "Add your documents" in page.inner_text("#talk")
         bring(page, file)
         page.select_option("#pipeline", "write")
         page.fill("#question", "When is the mill serviced?")
         page.keyboard.press("Enter")
         page.locator(".draft p").wait_for(state="attached")
         page.click("#stop")
-        page.locator("article .hint", has_text="Stopped. This turn is not kept.").wait_for()
-        served.until(lambda: served.service.kitchen.turnstile.busy == 0)
+        page.locator("article .hint", has_text="Stopped. This turn is not stored.").wait_for()
+        served.until(lambda: served.service.runner.admission.busy == 0)
         count = len(spoken)
         hold.wait(0.1)
         assert len(spoken) == count < 20_000
@@ -165,7 +165,7 @@ def test_stop_ends_the_model_and_keeps_no_turn(page, tmp_path, monkeypatch):
         assert page.problems == []
 
 
-def test_a_person_decides_on_what_an_agent_wants_done(page, tmp_path):
+def test_a_person_decides_on_the_calls_of_an_agent(page, tmp_path):
     def wants(path):
         arguments = {"path": path, "text": NASTY}
         return {"tool_calls": [{"name": "write_file", "args": arguments, "id": path, "type": "tool_call"}]}
@@ -212,15 +212,15 @@ def test_a_person_decides_on_what_an_agent_wants_done(page, tmp_path):
         assert page.problems == []
 
 
-def test_a_key_is_asked_for_and_used(page, tmp_path):
-    from llmkit.serve.auth.api_keys import KeyRing
+def test_the_page_asks_for_a_key_and_uses_it(page, tmp_path):
+    from llmkit.serve.auth.api_keys import KeyStore
 
-    _, text = KeyRing(tmp_path / "serve").add("me", ["ask"])
+    _, text = KeyStore(tmp_path / "serve").add("me", ["ask"])
     with running(tmp_path, keys=True) as served:
         page.goto(served.url)
         page.locator("#key-text").fill("llmkit-wrong")
         page.keyboard.press("Enter")
-        page.locator("#key-wrong", has_text="needs an API key").wait_for(state="attached")
+        page.locator("#key-wrong", has_text="API key is needed").wait_for(state="attached")
         page.locator("#key-text").fill(text)
         page.keyboard.press("Enter")
         page.wait_for_selector("body[data-ready]")
@@ -270,3 +270,32 @@ def test_the_picture_of_the_documentation(page, tmp_path, weights_home):
         page.wait_for_selector("#passage")
         page.screenshot(path=SCREENSHOT)
         assert Path(SCREENSHOT).stat().st_size <= 150_000
+
+
+DROP = """() => {
+  const file = (path, text) => ({
+    isFile: true, fullPath: path, file: (done) => done(new File([text], path.split("/").pop())),
+  });
+  const folder = (...entries) => ({
+    isDirectory: true,
+    createReader: () => ({ readEntries: (done) => done(entries.splice(0, 1)) }), // a portion at a time
+  });
+  const entries = [folder(file("/a/readme.md", "The alpha mill."), folder(file("/a/b/readme.md", "The beta mill."))),
+    file("/note.md", "The gamma mill.")];
+  const event = new Event("drop", { cancelable: true });
+  event.dataTransfer = {
+    types: ["Files"], files: [], items: entries.map((entry) => ({ webkitGetAsEntry: () => entry })),
+  };
+  document.dispatchEvent(event);
+}"""
+
+
+def test_a_dropped_folder_keeps_its_paths(page, tmp_path):
+    with running(tmp_path) as served:
+        opened(page, served.url)
+        page.evaluate(DROP)
+        page.locator(".file.ready").nth(2).wait_for(state="attached")
+        names = page.locator(".file .entry").all_inner_texts()
+        assert sorted(names) == ["a/b/readme.md", "a/readme.md", "note.md"]
+        assert {file["status"] for file in served.files()} == {"parsed"}
+        assert page.problems == []

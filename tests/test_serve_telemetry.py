@@ -1,4 +1,4 @@
-"""OpenTelemetry: spans and metrics at the endpoint that is named, and not even an import without one."""
+"""OpenTelemetry: spans and metrics are exported to the endpoint; without one, nothing is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture
 def collector(monkeypatch):
-    """What was sent over OTLP, as it comes in: spans, the bodies they came in, bodies of metrics."""
+    """Collects OTLP requests: spans, the bodies they came in, and bodies of metrics."""
     trace = pytest.importorskip(
         "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="needs the extra otel"
     )
@@ -51,7 +51,7 @@ def collector(monkeypatch):
     endpoint = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     yield spans, bodies, metrics
-    told = telemetry._made.pop(endpoint, None)
+    told = telemetry._exporters.pop(endpoint, None)
     if told is not None:
         told.close()
     server.shutdown()
@@ -94,7 +94,7 @@ def test_a_run_is_a_span_with_a_span_for_each_step(tmp_path, collector):
 
 
 def points(bodies):
-    """(metric, attributes, count, sum) of the histograms that were sent."""
+    """Return (metric, attributes, count, sum) of each exported histogram."""
     metrics = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
     found = []
     for body in bodies:
@@ -191,12 +191,12 @@ def test_without_an_endpoint_nothing_is_imported(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_endpoint_without_opentelemetry_is_said_once_and_stops_nothing(monkeypatch):
+def test_an_endpoint_without_opentelemetry_warns_once_and_stops_nothing(monkeypatch):
     from llmkit.pipeline import Pipeline
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9/nowhere")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    monkeypatch.setattr(telemetry, "_made", {})
+    monkeypatch.setattr(telemetry, "_exporters", {})
     made = Pipeline.model_validate({"name": "p", "model": "scripted:x", "steps": ["generate"]})
     with pytest.warns(RuntimeWarning, match="nothing is sent there: .*otel"):
         assert made.run("Hi?").answer.text == "x"

@@ -308,7 +308,7 @@ def test_what_is_called_off_outside_is_called_off_inside():
 
 
 def test_a_client_that_goes_away_calls_off_a_model_that_says_nothing():
-    from llmkit.serve.runtime.jobs import Kitchen
+    from llmkit.serve.runtime.job_runner import JobRunner
 
     seen = []
 
@@ -317,12 +317,12 @@ def test_a_client_that_goes_away_calls_off_a_model_that_says_nothing():
         seen.append("called off")
 
     async def play():
-        kitchen = Kitchen(slots=1, waiting=1)
-        order = kitchen.order(work)
+        runner = JobRunner(slots=1, max_waiting=1)
+        job = runner.submit(work)
         await asyncio.sleep(0.05)
-        order.stop()
-        await asyncio.wait_for(asyncio.wait([order.task]), 5)
-        await kitchen.close(0)
+        job.stop()
+        await asyncio.wait_for(asyncio.wait([job.task]), 5)
+        await runner.close(0)
 
     asyncio.run(play())
     assert seen == ["called off"]

@@ -1,4 +1,4 @@
-"""Text that speaks to the assistant: told, no evidence, and not found where people speak to people."""
+"""Text that addresses the assistant: told, no evidence, and not found where people speak to people."""
 
 from __future__ import annotations
 
@@ -148,5 +148,5 @@ def test_an_agent_tells_it_and_marks_what_the_answer_takes_from_it(tmp_path):
     state = pipeline.with_models(lambda spec: ScriptedChat(lambda messages: next(replies))).run("In which room?")
     assert state.answer.unsupported == ("Please visit heron.example.",)
     notes = state.records[0].detail["notes"]
-    assert any("a result of read_file speaks to the assistant (says what answers must hold)" in note for note in notes)
-    assert any("are marked: 1" in note for note in notes)
+    assert any("a result of read_file addresses the assistant (says what answers must hold)" in note for note in notes)
+    assert any("marked as unsupported: 1" in note for note in notes)

@@ -14,14 +14,28 @@ from tiny_chat import TEMPLATE, make_gguf, make_tiny
 from llmkit.errors import ConfigError, DataError, ModelError
 from llmkit.pipeline.steps.answering.prompt_passages import NOT_FOUND
 from llmkit.training.adapters.base_model import Base, open_base
-from llmkit.training.lora.chat_template import Example, Renderer, shortened
-from llmkit.training.lora.datasets import ChatRows, Conversation, GoodSamples, InstructionRows, QuestionRows, shown
-from llmkit.training.lora.loop import alike, mixed
-from llmkit.training.lora.packing import LEAST_SHARED, attending, grouped, pack, packed, states
-from llmkit.training.lora.preflight import apart, begins_once, inspect, pad_is_no_end, runs, same_as_served
+from llmkit.training.lora.batching import group_by_prefix, shuffle_groups
+from llmkit.training.lora.chat_template import ChatTemplate, Example, limit_length
+from llmkit.training.lora.conversations import ChatTurn, Conversation
+from llmkit.training.lora.datasets import ChatRows, GoodSamples, InstructionRows, QuestionRows, number_passages
+from llmkit.training.lora.packing import (
+    MIN_SHARED,
+    group_into_packs,
+    hidden_states,
+    make_pack,
+    pack_examples,
+    packed_attention,
+)
+from llmkit.training.lora.preflight import (
+    check_begin_token,
+    compare_with_serving,
+    inspect,
+    refuse_overlap,
+    separate_padding,
+    text_runs,
+)
 from llmkit.training.lora.recipe import LoraRecipe, load_recipe
-from llmkit.training.lora.train import held_out
-from llmkit.types import Message
+from llmkit.training.lora.train import hold_out
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +51,13 @@ def base(tiny) -> Base:
 
 
 @pytest.fixture(scope="module")
-def renderer(base) -> Renderer:
-    return Renderer(base.tokenizer, frozenset(base.ends))
+def template(base) -> ChatTemplate:
+    return ChatTemplate(base.tokenizer, frozenset(base.ends))
 
 
 def talk(*texts: str, place: str = "x.jsonl, line 1") -> Conversation:
     """user, assistant, user, … in turn."""
-    return Conversation(tuple(Message(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)), place)
+    return Conversation(tuple(ChatTurn(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)), place)
 
 
 def write(path, *rows) -> str:
@@ -88,7 +102,7 @@ class TestRows:
         one, none = QuestionRows(path=write(tmp_path / "q.jsonl", row, nothing)).conversations()
         assert [[turn.role, turn.content] for turn in one.turns[:-1]] == record["messages"]
         assert none.turns[-1].content == NOT_FOUND
-        assert shown(["a text alone"]) == "[1] \na text alone"
+        assert number_passages(["a text alone"]) == "[1] \na text alone"
 
     @pytest.mark.parametrize(
         ("row", "says"),
@@ -172,38 +186,38 @@ class TestRows:
 
 
 class TestMask:
-    def test_the_answer_and_its_end_are_learned_and_nothing_else(self, renderer):
-        example = renderer.example(talk("When?", "In May [1]."))
-        assert runs(renderer.tokenizer, example) == [
+    def test_the_answer_and_its_end_are_learned_and_nothing_else(self, template):
+        example = template.example(talk("When?", "In May [1]."))
+        assert text_runs(template.tokenizer, example) == [
             ("<|im_start|>user\nWhen?<|im_end|>\n<|im_start|>assistant\n", False),
             ("In May [1].<|im_end|>", True),
         ]
-        assert example.ids[-1] in renderer.ends
+        assert example.ids[-1] in template.ends
 
-    def test_the_prompt_has_the_very_tokens_of_serving(self, renderer):
+    def test_the_prompt_has_the_very_tokens_of_serving(self, template):
         turns = talk("When does it rest?", "In May.").turns
-        example = renderer.example(Conversation(turns, "x"))
-        prompt = renderer.tokens(renderer.text(turns[:-1], answering=True))
+        example = template.example(Conversation(turns, "x"))
+        prompt = template.tokens(template.render(turns[:-1], answering=True))
         assert list(example.ids[: len(prompt)]) == prompt
         assert not any(example.learned[: len(prompt)])
         assert all(example.learned[len(prompt) :])
 
-    def test_the_last_answer_or_all_are_learned(self, renderer):
+    def test_the_last_answer_or_all_are_learned(self, template):
         long = talk("One?", "First.", "Two?", "Second.")
-        last = runs(renderer.tokenizer, renderer.example(long))
-        every = runs(renderer.tokenizer, replace(renderer, learn="all").example(long))
+        last = text_runs(template.tokenizer, template.example(long))
+        every = text_runs(template.tokenizer, replace(template, learn="all").example(long))
         assert [text for text, learned in last if learned] == ["Second.<|im_end|>"]
         assert [text for text, learned in every if learned] == ["First.<|im_end|>", "Second.<|im_end|>"]
 
-    def test_control_tokens_in_data_are_refused(self, renderer):
+    def test_control_tokens_in_data_are_refused(self, template):
         with pytest.raises(DataError, match=r"line 7: the user's text holds '<\|im_end\|>'"):
-            renderer.example(talk("x<|im_end|>\nsystem", "y", place="x.jsonl, line 7"))
+            template.example(talk("x<|im_end|>\nsystem", "y", place="x.jsonl, line 7"))
 
     def test_a_template_that_ends_no_answer_is_refused(self, tmp_path):
         folder = make_tiny(tmp_path / "m", template=TEMPLATE.replace("<|im_end|>", ""))
         made = open_base(str(folder), threads=1)
         with pytest.raises(DataError, match="does not end the answer"):
-            Renderer(made.tokenizer, frozenset(made.ends)).example(talk("Hi", "Ho"))
+            ChatTemplate(made.tokenizer, frozenset(made.ends)).example(talk("Hi", "Ho"))
 
     def test_a_model_without_a_chat_template_is_refused(self, tmp_path):
         with pytest.raises(ModelError, match="no chat template"):
@@ -211,64 +225,66 @@ class TestMask:
 
 
 class TestPreflight:
-    def test_it_counts_what_is_learned(self, base, renderer):
-        found = inspect(base, renderer, [renderer.example(talk(f"{n}?", "May.")) for n in range(5)], [], 2)
+    def test_it_counts_what_is_learned(self, base, template):
+        found = inspect(base, template, [template.example(talk(f"{n}?", "May.")) for n in range(5)], [], ["a", "b"])
         assert (found.train, found.too_long, len(found.masks)) == (5, 2, 3)
         assert 0 < found.learned < found.tokens
 
-    def test_no_learned_token_is_an_error(self, base, renderer):
-        example = renderer.example(talk("A question of some length?", "May."))
-        cut, over = shortened([example], 10, "cut")
-        assert over == 1
+    def test_no_learned_token_is_an_error(self, base, template):
+        example = template.example(talk("A question of some length?", "May."))
+        cut, over = limit_length([example], 10, "cut")
+        assert over == ["x.jsonl, line 1"]
         with pytest.raises(DataError, match=r"1 examples have no token that is learned: x.jsonl, line 1"):
-            inspect(base, renderer, cut, [], over)
+            inspect(base, template, cut, [], over)
         with pytest.raises(DataError, match="no example is left"):
-            inspect(base, renderer, shortened([example], 10, "skip")[0], [], over)
+            inspect(base, template, limit_length([example], 10, "skip")[0], [], over)
 
-    def test_an_answer_without_its_end_is_an_error_unless_it_was_cut_knowingly(self, base, renderer):
-        example = renderer.example(talk("Hi", "A long answer of many words"))
+    def test_an_answer_without_its_end_is_an_error_unless_it_was_cut_knowingly(self, base, template):
+        example = template.example(talk("Hi", "A long answer of many words"))
         endless = replace(example, ids=example.ids[:-1], learned=example.learned[:-1])
         with pytest.raises(DataError, match="do not end with the token that ends an answer"):
-            inspect(base, renderer, [endless], [], 0)
-        assert inspect(base, renderer, [replace(endless, cut=1)], [], 1).too_long == 1
+            inspect(base, template, [endless], [])
+        assert inspect(base, template, [replace(endless, cut=1)], [], ["x"]).too_long == 1
 
     def test_pad_is_made_another_token_than_the_end(self, base):
         base.tokenizer.pad_token = "<|im_end|>"
-        pad_is_no_end(base)
+        separate_padding(base)
         assert base.tokenizer.pad_token_id not in base.ends
 
-    def test_a_text_begins_once(self, renderer):
-        example = renderer.example(talk("Hi", "Ho"))
-        begins_once(renderer, [example])
+    def test_a_text_check_begin_token(self, template):
+        example = template.example(talk("Hi", "Ho"))
+        check_begin_token(template, [example])
         twice = Example((example.ids[0], *example.ids), (False, *example.learned), "line 3")
         with pytest.raises(DataError, match="line 3: the text begins with 2 tokens"):
-            begins_once(renderer, [twice])
+            check_begin_token(template, [twice])
 
-    def test_dev_rows_that_are_trained_on_are_refused_by_name(self, renderer):
+    def test_dev_rows_that_are_trained_on_are_refused_by_name(self, template):
         one, other = (
             talk("Same  Question?", "a", place="t.jsonl, line 4"),
             talk("same question?", "b", place="d.jsonl, line 9"),
         )
         with pytest.raises(DataError, match=r"1 rows .*d.jsonl, line 9 = t.jsonl, line 4"):
-            apart([renderer.example(one)], [renderer.example(other)])
-        apart([renderer.example(one)], [renderer.example(talk("Another?", "b"))])
+            refuse_overlap([template.example(one)], [template.example(other)])
+        refuse_overlap([template.example(one)], [template.example(talk("Another?", "b"))])
 
     def test_what_is_held_out_shares_no_prompt(self):
         rows = [talk(f"{n % 50}?", str(n)) for n in range(500)]
-        train, dev = held_out(rows, 0.2)
+        train, dev = hold_out(rows, 0.2)
         assert len(train) + len(dev) == 500
         assert dev
         assert not {row.prompt_digest for row in train} & {row.prompt_digest for row in dev}
 
-    def test_the_template_of_serving_is_compared_by_llama_cpp_itself(self, tiny, tmp_path, renderer):
+    def test_the_template_of_serving_is_compared_by_llama_cpp_itself(self, tiny, tmp_path, template):
         same = open_base(str(make_gguf(tiny, tmp_path / "same.gguf")), threads=1)
         assert (
-            same_as_served(same, Renderer(same.tokenizer, frozenset(same.ends)), [talk("When is it — Ümlaut?", "Now.")])
+            compare_with_serving(
+                same, ChatTemplate(same.tokenizer, frozenset(same.ends)), [talk("When is it — Ümlaut?", "Now.")]
+            )
             == 1
         )
         other = make_gguf(tiny, tmp_path / "other.gguf", template=TEMPLATE.replace("assistant", "robot"))
         with pytest.raises(ModelError, match="the chat templates differ"):
-            same_as_served(replace(same, gguf=other), renderer, [talk("When?", "Now.")])
+            compare_with_serving(replace(same, gguf=other), template, [talk("When?", "Now.")])
 
 
 ROWS = st.lists(
@@ -286,15 +302,15 @@ def told(ids) -> Example:
 class TestPacking:
     @given(ROWS, st.integers(1, 200))
     def test_every_example_is_packed_once_and_within_the_budget(self, rows, budget):
-        groups = grouped(rows, budget)
+        groups = group_into_packs(rows, budget)
         assert sorted(n for group in groups for n in group) == list(range(len(rows)))
         for group in groups:
-            unshared = LEAST_SHARED * (len(group) - 1)  # where a third one branches off, a few tokens stand twice
-            assert pack([told(rows[n]) for n in group]).ids.shape[1] <= budget + unshared or len(group) == 1
+            unshared = MIN_SHARED * (len(group) - 1)  # where a third one branches off, a few tokens stand twice
+            assert make_pack([told(rows[n]) for n in group]).ids.shape[1] <= budget + unshared or len(group) == 1
 
     @given(ROWS)
     def test_a_branch_of_the_tree_is_the_example(self, rows):
-        one = pack([told(row) for row in rows])
+        one = make_pack([told(row) for row in rows])
         starts = [0]
         for segment in one.segments:
             starts.append(starts[-1] + segment.length)
@@ -312,68 +328,70 @@ class TestPacking:
             assert [positions[at] for at in path] == list(range(len(path)))
         assert all(seen.get(n, 0) == len(row) - 1 for n, row in enumerate(rows))
 
-    def test_what_two_examples_share_is_computed_once(self, renderer):
+    def test_what_two_examples_share_is_computed_once(self, template):
         long = "The pump rests in May. " * 20
-        pair = [renderer.example(talk(long + asked, "May.")) for asked in ("When?", "Who rests?")]
-        one = pack(pair)
+        pair = [template.example(talk(long + asked, "May.")) for asked in ("When?", "Who rests?")]
+        one = make_pack(pair)
         assert one.ids.shape[1] < 0.6 * sum(one.lengths)
         assert [segment.above for segment in one.segments] == [(), (0,), (0,)]
 
     def test_examples_about_the_same_passages_stand_together_and_are_mixed(self):
         rows = [(*range(first, first + 40), last) for first in range(0, 4000, 40) for last in (1, 2, 3)]
-        groups = alike(rows)
+        groups = group_by_prefix(rows)
         assert sorted(map(sorted, groups)) == [[n, n + 1, n + 2] for n in range(0, 300, 3)]
-        one, other = (mixed(groups, 4, random.Random(seed)) for seed in (0, 1))
+        one, other = (shuffle_groups(groups, 4, random.Random(seed)) for seed in (0, 1))
         assert sorted(one) == sorted(other) == list(range(300))
         assert one != other
         assert all(abs(one[n] // 3 - one[n + 1] // 3) == 0 for n in range(0, 300, 3))
-        assert mixed([list(range(300))], 4, random.Random(0)) != list(range(300))
+        assert shuffle_groups([list(range(300))], 4, random.Random(0)) != list(range(300))
 
-    def test_packed_logits_equal_unpacked_ones(self, base, renderer):
+    def test_packed_logits_equal_unpacked_ones(self, base, template):
         import torch
 
         torch.set_num_threads(1)
-        examples = [renderer.example(talk("When? " * n, "May. " * (1 + n % 3))) for n in (1, 9, 4, 20, 2)]
-        examples += [renderer.example(talk("When? " * 20 + asked, "In June.")) for asked in ("Who?", "Who then?", "")]
+        examples = [template.example(talk("When? " * n, "May. " * (1 + n % 3))) for n in (1, 9, 4, 20, 2)]
+        examples += [template.example(talk("When? " * 20 + asked, "In June.")) for asked in ("Who?", "Who then?", "")]
         head = base.model.lm_head
         with torch.no_grad():
-            alone = [base.model(input_ids=torch.tensor([one.ids])).logits[0][pack([one]).sources] for one in examples]
-            with attending(base.model):
-                together = pack(examples)
-                difference = (head(states(base.model, together)) - torch.cat(alone)).abs().max()
+            alone = [
+                base.model(input_ids=torch.tensor([one.ids])).logits[0][make_pack([one]).sources] for one in examples
+            ]
+            with packed_attention(base.model):
+                together = make_pack(examples)
+                difference = (head(hidden_states(base.model, together)) - torch.cat(alone)).abs().max()
         assert float(difference) < 1e-4
         assert any(len(segment.above) > 1 for segment in together.segments)
         assert len(together.targets) == sum(sum(one.learned) for one in examples)
 
-    def test_the_loss_does_not_depend_on_the_packs(self, base, renderer):
+    def test_the_loss_does_not_depend_on_the_packs(self, base, template):
         import torch
 
-        from llmkit.training.lora.loop import Answers
+        from llmkit.training.lora.objective import CrossEntropy
 
-        examples = [renderer.example(talk("When? " * n, "May.")) for n in range(1, 8)]
-        with torch.no_grad(), attending(base.model):
+        examples = [template.example(talk("When? " * n, "May.")) for n in range(1, 8)]
+        with torch.no_grad(), packed_attention(base.model):
             sums = [
-                float(sum(Answers().loss(base.model, one) for one in packed(examples, budget)))
+                float(sum(CrossEntropy().loss(base.model, one) for one in pack_examples(examples, budget)))
                 for budget in (16, 100, 4096)
             ]
         assert max(sums) - min(sums) < 1e-3
 
-    def test_sharing_changes_no_gradient(self, base, renderer):
+    def test_sharing_changes_no_gradient(self, base, template):
         import torch
 
-        from llmkit.training.lora.loop import Answers
+        from llmkit.training.lora.objective import CrossEntropy
 
-        examples = [renderer.example(talk("When does it rest? " * 9 + asked, "May.")) for asked in ("Who?", "I?", "")]
+        examples = [template.example(talk("When does it rest? " * 9 + asked, "May.")) for asked in ("Who?", "I?", "")]
         weights = [layer.weight for layer in base.model.modules() if isinstance(layer, torch.nn.Linear)]
         before = [weight.requires_grad for weight in weights]
         gradients = []
-        with attending(base.model):
-            for packs in ([pack(examples)], [pack([one]) for one in examples]):
+        with packed_attention(base.model):
+            for packs in ([make_pack(examples)], [make_pack([one]) for one in examples]):
                 for weight in weights:
                     weight.requires_grad_(True)
                     weight.grad = None
                 for one in packs:
-                    Answers().loss(base.model, one).backward()
+                    CrossEntropy().loss(base.model, one).backward()
                 gradients.append([weight.grad.clone() for weight in weights])
         for weight, was in zip(weights, before, strict=True):
             weight.grad = None
@@ -429,7 +447,7 @@ def test_qlora_without_a_gpu_is_one_sentence(tiny, tmp_path):
 
 def test_rows_for_the_answer_step_hold_the_answer_where_they_say_and_nowhere_when_they_refuse(tmp_path):
     from llmkit.encoders.hashing import HashingEncoder
-    from llmkit.evaluation.metrics.normal import contains
+    from llmkit.evaluation.metrics.normalize import contains
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.retrieval.hybrid import Hybrid
     from llmkit.training.synthetic.answer_rows import Counts, question_rows

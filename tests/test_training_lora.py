@@ -20,11 +20,13 @@ from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.models.local.adapter import read_adapter
 from llmkit.training.adapters.base_model import open_base
 from llmkit.training.adapters.export import export
+from llmkit.training.adapters.lora_linear import use_lean_forward
+from llmkit.training.loop import cosine, peak_mb
+from llmkit.training.lora.adapter import add_adapter
+from llmkit.training.lora.batching import epoch_batches
 from llmkit.training.lora.chat_template import Example
-from llmkit.training.lora.loop import batches, rate_at
-from llmkit.training.lora.lora_linear import lean
 from llmkit.training.lora.recipe import LoraRecipe
-from llmkit.training.lora.train import Trained, adapted, peak_mb, prepare, train
+from llmkit.training.lora.train import Trained, prepare, train
 
 ROWS = [{"prompt": f"When does pump {n} rest?", "completion": f"In May [{n % 3}]."} for n in range(40)]
 ASKED = "When does pump 7 rest?"
@@ -88,16 +90,16 @@ class TestAlgebra:
 
         base = plain(made)
         before = logits(base.model)
-        model = adapted(base.model, recipe(made, tmp_path))
+        model = add_adapter(base.model, recipe(made, tmp_path))
         assert torch.equal(logits(model), before)
-        assert lean(model) == 14
+        assert use_lean_forward(model) == 14
         assert torch.equal(logits(model), before)
 
     @pytest.mark.parametrize("more", [{}, {"rslora": True}, {"targets": ["q_proj", "v_proj"]}])
     def test_the_lean_forward_pass_is_that_of_peft_gradients_included(self, made, tmp_path, more):
         import torch
 
-        model = adapted(plain(made).model, recipe(made, tmp_path, **more))
+        model = add_adapter(plain(made).model, recipe(made, tmp_path, **more))
         learned = {name: one for name, one in model.named_parameters() if one.requires_grad}
         for parameter in learned.values():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -110,15 +112,15 @@ class TestAlgebra:
             return float(loss), {name: one.grad.clone() for name, one in learned.items()}
 
         loss, of_peft = gradients()
-        assert lean(model) == (14 if "targets" not in more else 4)
+        assert use_lean_forward(model) == (14 if "targets" not in more else 4)
         ours, of_ours = gradients()
         assert ours == pytest.approx(loss, abs=1e-5)
         for name, gradient in of_peft.items():
             assert torch.allclose(gradient, of_ours[name], atol=1e-5, rtol=1e-4), name
 
     def test_layers_with_dropout_or_dora_are_left_to_peft(self, made, tmp_path):
-        assert lean(adapted(plain(made).model, recipe(made, tmp_path, dropout=0.1))) == 0
-        assert lean(adapted(plain(made).model, recipe(made, tmp_path, dora=True))) == 0
+        assert use_lean_forward(add_adapter(plain(made).model, recipe(made, tmp_path, dropout=0.1))) == 0
+        assert use_lean_forward(add_adapter(plain(made).model, recipe(made, tmp_path, dora=True))) == 0
 
     def test_the_base_stays_byte_equal(self, made, tmp_path):
         prepared = prepare(recipe(made, tmp_path / "a", steps=3))
@@ -160,13 +162,13 @@ class TestAlgebra:
 
 class TestTraining:
     def test_it_learns_and_keeps_the_record_of_how(self, trained):
-        curve, record = trained.curve, trained.record
-        assert curve.losses[-1] < curve.losses[0] / 2
-        assert record["figures"]["dev_loss"] == min(value for _, value in curve.dev)
+        state, record = trained.state, trained.record
+        assert state.losses[-1] < state.losses[0] / 2
+        assert record["figures"]["dev_loss"] == min(row["loss"] for row in state.dev)
         files = {path.name for path in trained.folder.iterdir()}
         assert files == {"adapter_config.json", "adapter_model.safetensors", "llmkit.json", "training.json", "loss.svg"}
         told = json.loads((trained.folder / "training.json").read_text())
-        assert told["losses"] == curve.losses
+        assert told["losses"] == state.losses
         assert "<polyline" in (trained.folder / "loss.svg").read_text()
         assert len(record["base"]["digests"][0]) == len(record["template_digest"]) == 64
         assert record["figures"]["probe"] > 0.1
@@ -174,14 +176,14 @@ class TestTraining:
 
     def test_gradient_checkpointing_changes_no_loss(self, made, tmp_path):
         curves = [
-            train(prepare(recipe(made, tmp_path / str(on), steps=3, checkpointing=on))).curve.losses
+            train(prepare(recipe(made, tmp_path / str(on), steps=3, checkpointing=on))).state.losses
             for on in (False, True)
         ]
         assert curves[0] == pytest.approx(curves[1], rel=1e-4)
 
     def test_the_budget_of_a_pack_changes_no_loss(self, made, tmp_path):
         curves = [
-            train(prepare(recipe(made, tmp_path / str(n), steps=3, pack_tokens=n))).curve.losses for n in (64, 2048)
+            train(prepare(recipe(made, tmp_path / str(n), steps=3, pack_tokens=n))).state.losses for n in (64, 2048)
         ]
         assert curves[0] == pytest.approx(curves[1], rel=1e-3)
 
@@ -204,33 +206,38 @@ class TestTraining:
         told: list[str] = []
         seen: list[int] = []
         prepared = prepare(settings)
-        again = train(prepared, note=told.append, on_progress=lambda progress: seen.append(progress.step))
+        again = train(prepared, note=told.append, on_step=lambda report: seen.append(report.step))
         assert seen[0] in (4, 7)
-        assert f"going on after step {seen[0] - 1} of the training" in told[0]
-        assert again.curve.losses == pytest.approx(whole.curve.losses, rel=1e-5)
-        assert dict(again.curve.dev) == pytest.approx(dict(whole.curve.dev), rel=1e-5)
+        assert f"continuing after step {seen[0] - 1} of the training" in told[0]
+        assert again.state.losses == pytest.approx(whole.state.losses, rel=1e-5)
+        assert [row["step"] for row in again.state.dev] == [row["step"] for row in whole.state.dev]
+        assert [row["loss"] for row in again.state.dev] == pytest.approx(
+            [row["loss"] for row in whole.state.dev], rel=1e-5
+        )
         assert not (tmp_path / "killed.training").exists()
 
     def test_another_training_is_not_gone_on_with(self, made, tmp_path):
         class Stopped(BaseException):
             pass
 
-        def stop(progress):
-            if progress.step == 3:
+        def stop(report):
+            if report.step == 3:
                 raise Stopped
 
         settings = recipe(made, tmp_path / "a", steps=6, evaluate_every=2)
         with pytest.raises(Stopped):
-            train(prepare(settings), on_progress=stop)
+            train(prepare(settings), on_step=stop)
         other = prepare(settings.replace(lr=0.01))
         told: list[str] = []
-        with pytest.raises(DataError, match="holds another training that was not finished"):
+        with pytest.raises(
+            DataError, match=r"unfinished training with other settings: lr was 0\.02 and is 0\.01\. .*--fresh"
+        ):
             train(other, note=told.append)
         assert not told
         assert train(prepare(settings.replace(lr=0.01)), fresh=True).folder.is_dir()
 
     def test_a_loss_that_is_no_number_stops_with_its_rows(self, made, tmp_path):
-        with pytest.raises(ModelError, match=r"step \d+: the loss is .*rows\.jsonl, line \d+"):
+        with pytest.raises(DataError, match=r"the (loss|gradient) is (nan|inf).* at step \d+ .*rows\.jsonl, line \d+"):
             train(prepare(recipe(made, tmp_path / "a", lr=1e30, warmup=0, clip=1e30, steps=8)))
         assert not (tmp_path / "a").exists()
 
@@ -272,13 +279,15 @@ class TestTraining:
     def test_steps_take_every_row_once_an_epoch(self, made, tmp_path):
         settings = recipe(made, tmp_path)
         rows = [Example((n,), (True,), f"line {n}") for n in range(19)]
-        taken = list(batches(rows, settings, 0, 6))
-        assert sorted(row.ids[0] for _, part in taken[:3] for row in part) == list(range(19))
-        assert taken[4:] == list(batches(rows, settings, 4, 6))
-        rates = [rate_at(step, 100, settings) for step in range(100)]
-        assert max(rates) == pytest.approx(settings.lr)
+        first, second = (epoch_batches(rows, settings.batch, settings.seed, epoch) for epoch in (0, 1))
+        assert [len(part) for part in first] == [8, 8, 3]
+        assert sorted(row.ids[0] for part in first for row in part) == list(range(19))
+        assert first != second
+        assert second == epoch_batches(rows, settings.batch, settings.seed, 1)
+        rates = [cosine(step, 100, settings.warmup) for step in range(100)]
+        assert max(rates) == pytest.approx(1)
         assert rates[0] < rates[4]
-        assert rates[99] < settings.lr * 0.12
+        assert rates[99] < 0.12
         assert peak_mb() > 50
 
 
@@ -459,6 +468,18 @@ class TestExport:
             export(on_gguf, "gguf", tmp_path / "x.gguf", kind="q4_0", limit=0.01)
         assert list(tmp_path.glob("x.*")) == []
 
+    def test_answers_that_differ_are_refused_by_default_and_accepted_when_asked(self, on_gguf, tmp_path, monkeypatch):
+        from llmkit.training.adapters import export as module
+        from llmkit.training.adapters.parity import Parity
+
+        measured = module.parity
+        monkeypatch.setattr(module, "parity", lambda *given: Parity(8, 0.74, 5, measured(*given).difference))
+        with pytest.raises(ModelError, match=r"5 of 8 greedy answers equal and 74% of their text \(at least 75%\)"):
+            export(on_gguf, "gguf-adapter", tmp_path / "x.gguf")
+        assert list(tmp_path.glob("x.*")) == []
+        record = export(on_gguf, "gguf-adapter", tmp_path / "x.gguf", min_agreement=0.7)
+        assert record["parity"]["greedy_agreement"] == 0.74
+
     def test_what_a_merge_does_not_touch_is_copied_byte_for_byte(self, made, on_gguf, tmp_path):
         import gguf
 
@@ -510,9 +531,9 @@ class TestPreferences:
         pairs = [{"prompt": f"Which of {n}?", "chosen": "In May.", "rejected": "not found"} for n in range(24)]
         data = self.rows(tmp_path, *pairs)
         done = train(prepare(recipe(made, tmp_path / "a", data=data, method="dpo", steps=8, lr=0.01, evaluate_every=4)))
-        assert done.curve.losses[0] == pytest.approx(math.log(2), abs=1e-5)  # it starts as its own reference
-        assert done.curve.losses[-1] < done.curve.losses[0] * 0.8
-        assert done.curve.dev
+        assert done.state.losses[0] == pytest.approx(math.log(2), abs=1e-5)  # it starts as its own reference
+        assert done.state.losses[-1] < done.state.losses[0] * 0.8
+        assert done.state.dev
         spec = {"model": f"transformers:{made / 'base'}", "adapter": str(done.folder), "max_tokens": 4, "threads": 1}
         engine = load_chat(spec)._engine
         turns = [("user", "Which of 7?")]

@@ -69,13 +69,14 @@ def recipe(base, out, **changes):
 
 @pytest.mark.slow
 def test_it_learns_and_serves_what_it_learnt(base, tmp_path):
-    from llmkit.training.reranker.train import Scorer, mrr, train
+    from llmkit.training.reranker.ranking import mrr
+    from llmkit.training.reranker.train import ServedReranker, train
 
     done = train(recipe(base, tmp_path / "out", weights_dtype="f32"), groups(160, 1), groups(40, 2))
     assert done.before < 0.6
     assert done.after > done.before + 0.2
     held_out = groups(40, 3)
-    served = Scorer(done.folder).scores(held_out)
+    served = ServedReranker(done.folder).scores(held_out)
     assert mrr(held_out, served) > mrr(held_out, [group.prior for group in held_out]) + 0.1
     card = json.loads((done.folder / "reranker.json").read_text())
     assert card["pooling"] == "mean"
@@ -127,21 +128,24 @@ def test_a_killed_run_goes_on_and_ends_where_the_whole_one_ends(base, tmp_path, 
     class Killed(BaseException):
         pass
 
-    def stop(line):
-        if line.startswith("step 10:"):
+    def stop(report):
+        if report.step == 10:
             raise Killed
 
     asked = recipe(base, tmp_path / "b", epochs=2, checkpoint_every=5)
     with pytest.raises(Killed):
-        reranker.train(asked, groups(80, 1), groups(16, 2), stop)
-    assert (tmp_path / "b.checkpoint.safetensors").exists()
-    told = []
-    second = reranker.train(asked, groups(80, 1), groups(16, 2), told.append)
-    assert told[0].startswith("goes on at step 5 of 20")
-    np.testing.assert_allclose(second.progress.losses, whole.progress.losses, rtol=1e-3)
+        reranker.train(asked, groups(80, 1), groups(16, 2), on_step=stop)
+    assert (tmp_path / "b.training" / "checkpoint.safetensors").exists()
+    notes = []
+    second = reranker.train(asked, groups(80, 1), groups(16, 2), note=notes.append)
+    assert notes[0].startswith("continuing after step 10 of the training in")
+    np.testing.assert_allclose(second.state.losses, whole.state.losses, rtol=1e-3)
     with pytest.raises(Killed):
-        reranker.train(asked, groups(80, 1), groups(16, 2), stop)
-    with pytest.raises(DataError, match="another recipe"):
+        reranker.train(asked, groups(80, 1), groups(16, 2), on_step=stop)
+    with pytest.raises(
+        DataError,
+        match=r"other settings: checkpoint|other settings: epochs was 2 and is 8; lr was 0\.003 and is 0\.0001",
+    ):
         reranker.train(recipe(base, tmp_path / "b", lr=1e-4), groups(80, 1), groups(16, 2))
 
 
@@ -149,7 +153,9 @@ def test_a_killed_run_goes_on_and_ends_where_the_whole_one_ends(base, tmp_path, 
 def test_a_loss_that_is_no_number_stops_and_says_where(base, tmp_path):
     from llmkit.training.reranker.train import train
 
-    with pytest.raises(DataError, match=r"the (loss|gradient) is (nan|inf) at step \d+ \(rows row"):
+    with pytest.raises(
+        DataError, match=r"the (loss|gradient) is (nan|inf), not a finite number, at step \d+ .*rows are row"
+    ):
         train(recipe(base, tmp_path / "out", lr=1e20, head_lr=1e20, clip=1e30), groups(80, 1), groups(16, 2))
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
@@ -161,20 +167,23 @@ def test_a_loss_that_is_no_number_stops_and_says_where(base, tmp_path):
 
 @pytest.mark.slow
 def test_that_nothing_helped_is_told(base, tmp_path):
-    from llmkit.training.reranker.train import Scorer, train
+    from llmkit.training.reranker.train import ServedReranker, train
 
-    told, dev = [], groups(16, 2)
+    notes, dev = [], groups(16, 2)
     perfect = [replace(group, prior=np.array(group.right, dtype=np.float32)) for group in dev]
-    done = train(recipe(base, tmp_path / "out", epochs=1), groups(80, 1), perfect, told.append)
-    assert (done.progress.best_step, done.before) == (0, 1.0)
-    assert told[-1] == "no step ranked the dev questions better than the beginning: what is saved ranks as that did"
-    orders = [np.argsort(-scores, kind="stable")[0] for scores in Scorer(done.folder).scores(perfect)]
+    done = train(recipe(base, tmp_path / "out", epochs=1), groups(80, 1), perfect, note=notes.append)
+    assert (done.state.best_step, done.before) == (0, 1.0)
+    assert (
+        notes[-1] == "no evaluation was better than the retriever alone: the saved reranker ranks as the retriever does"
+    )
+    orders = [np.argsort(-scores, kind="stable")[0] for scores in ServedReranker(done.folder).scores(perfect)]
     assert [group.right[first] for group, first in zip(perfect, orders, strict=True)] == [True] * 16
 
 
 @pytest.mark.slow
 def test_shuffled_labels_are_refused_by_the_gate(base, tmp_path):
-    from llmkit.training.reranker.train import Scorer, reciprocal_ranks, train
+    from llmkit.training.reranker.ranking import reciprocal_ranks
+    from llmkit.training.reranker.train import ServedReranker, train
     from llmkit.training.significance_gate import judge
 
     test = groups(100, 9)
@@ -182,7 +191,7 @@ def test_shuffled_labels_are_refused_by_the_gate(base, tmp_path):
     for seed in range(3):
         asked = recipe(base, tmp_path / f"out-{seed}", seed=seed, epochs=2)
         done = train(asked, groups(80, 10 + seed, signal=False), groups(16, 20 + seed, signal=False))
-        assert not judge(old, reciprocal_ranks(test, Scorer(done.folder).scores(test))).adopted
+        assert not judge(old, reciprocal_ranks(test, ServedReranker(done.folder).scores(test))).adopted
 
 
 def test_mistakes_in_a_recipe_are_told(tmp_path):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,12 +28,13 @@ torch = pytest.importorskip("torch", reason="needs the extra train")
 pytestmark = pytest.mark.slow
 
 from llmkit.training.data import load, mined_format, seen_questions
+from llmkit.training.loop import accumulate
 from llmkit.training.reranker.cross_encoder import CrossEncoder
 from llmkit.training.reranker.recipe import RerankerRecipe
 from llmkit.training.retriever import losses
-from llmkit.training.retriever.batching import epoch, targets
-from llmkit.training.retriever.bi_encoder import Tokens, Towers, micro_batches
-from llmkit.training.retriever.gradcache import backward
+from llmkit.training.retriever.batching import epoch_batches, targets
+from llmkit.training.retriever.bi_encoder import BiEncoder, SideTokenizer, micro_batches
+from llmkit.training.retriever.gradcache import loss_parts
 from llmkit.training.retriever.train import train
 
 
@@ -62,20 +64,21 @@ def examples(count=40):
 
 
 def test_training_helps_and_what_is_saved_serves_the_same_without_torch(recipe):
-    notes, told = [], []
-    done = train(built(recipe), note=notes.append, tell=told.append)
+    notes, reports = [], []
+    done = train(built(recipe), note=notes.append, on_step=reports.append)
     record = done.record
     assert record["served_dev"]["mrr@10"] > record["dev"][0]["mrr@10"] + 0.1
     best = max(row["mrr@10"] for row in record["dev"])
     assert record["served_dev"]["mrr@10"] == pytest.approx(best, abs=0.02)
-    assert told[-1].step == record["steps"]
+    assert reports[-1].step == record["steps"]
+    assert "right axis" in (done.folder / "loss.svg").read_text()
     assert json.loads((done.folder / "training.json").read_text())["data"] == record["data"]
     with pytest.raises(DataError, match="60 of 60 questions are in the training or dev data"):
         seen_questions.refuse(DualEncoder(model=str(done.folder)), load.read(built(recipe).data.examples()).examples)
     assert not done.folder.with_name("out.training").exists()
     encoder = DualEncoder(model=str(done.folder), precision="f32")
-    towers = Towers(done.folder, built(recipe))
-    tokens = Tokens(done.folder, built(recipe))
+    towers = BiEncoder(done.folder, built(recipe))
+    tokens = SideTokenizer(done.folder, built(recipe))
     texts = [row["passage"] for row in tiny.rows(12)]
     cosine = (encoder.encode_passages(texts) * towers.vectors("passage", tokens("passage", texts))).sum(1)
     assert cosine.min() >= 0.9999
@@ -138,7 +141,7 @@ def test_every_way_of_training_is_saved_and_opened(recipe, changes):
 
 
 def test_a_teacher_is_learnt_from_and_missed_where_it_is_missing(recipe, tmp_path):
-    with pytest.raises(DataError, match="no example has a teacher's scores"):
+    with pytest.raises(DataError, match="no example has the scores of a teacher"):
         train(built(recipe, distil="kl"))
     data = [
         Example(one.query, one.positives, one.negatives, scores=(5.0, -5.0) if i % 2 else ())
@@ -150,19 +153,20 @@ def test_a_teacher_is_learnt_from_and_missed_where_it_is_missing(recipe, tmp_pat
     for distil in ("kl", "margin-mse"):
         settings = built(recipe, out=str(tmp_path / distil), distil=distil, data=source, teacher_scale=0.2, epochs=1)
         assert train(settings, note=notes.append).record["steps"] > 0
-    assert any("have no teacher's scores" in note for note in notes)
+    assert any("have no scores of a teacher" in note for note in notes)
 
 
 def test_gradcache_gives_the_gradient_of_the_whole_batch(recipe, base):
     gradients = []
     for changes in ({"graph_tokens": 100_000}, {"graph_tokens": 0, "micro_tokens": 64}):
         settings = built(recipe, **changes)
-        towers, tokens = Towers(base, settings), Tokens(base, settings)
-        batch = epoch(examples(), settings, 0)[0]
+        towers, tokens = BiEncoder(base, settings), SideTokenizer(base, settings)
+        batch = epoch_batches(examples(), settings, 0)[0]
         right = targets(batch, settings, "cpu")
         queries = tokens("query", [one.query for one in batch.examples])
         passages = tokens("passage", [one.indexed_text for one in batch.passages])
-        value = backward(towers, queries, passages, lambda q, p: losses.loss(q, p, right, settings))  # noqa: B023
+        loss = partial(losses.ranking_loss, targets=right, recipe=settings)
+        value, _, _ = accumulate(loss_parts(towers, queries, passages, loss))
         gradients.append((value, {name: v.grad for name, v in towers.trainable().items()}))
     assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-5)
     for name, gradient in gradients[0][1].items():
@@ -174,8 +178,8 @@ def test_no_passage_stands_twice_in_a_batch_and_known_positives_are_masked(recip
     data = [Example(f"q{i}", (shared, Passage(f"p{i}"))) for i in range(8)]
     data += [Example(f"r{i}", (Passage(f"p{i}"),), (shared,)) for i in range(8)]
     settings = built(recipe, batch=6, hard_negatives=1)
-    assert epoch(data, settings, 3) == epoch(data, settings, 3)
-    for batch in epoch(data, settings, 3):
+    assert epoch_batches(data, settings, 3) == epoch_batches(data, settings, 3)
+    for batch in epoch_batches(data, settings, 3):
         keys = [p.key for p in batch.passages]
         assert len(set(keys)) == len(keys)
         masked = targets(batch, settings, "cpu").masked
@@ -190,14 +194,14 @@ def test_losses_say_what_their_papers_say(recipe):
     q, p = torch.eye(3)[:2], torch.eye(3)
     plain = losses.Targets(torch.tensor([0, 1]), torch.zeros((2, 3), dtype=torch.bool))
     expected = -np.log(np.e / (np.e + 2))
-    assert float(losses.loss(q, p, plain, settings)) == pytest.approx(expected, abs=1e-6)
+    assert float(losses.ranking_loss(q, p, plain, settings)) == pytest.approx(expected, abs=1e-6)
     masked = losses.Targets(plain.own, torch.tensor([[False, True, True], [True, False, True]]))
-    assert float(losses.loss(q, p, masked, settings)) == pytest.approx(0, abs=1e-6)
+    assert float(losses.ranking_loss(q, p, masked, settings)) == pytest.approx(0, abs=1e-6)
     rows, asked = torch.tensor([[0, 2]]), torch.tensor([0])
     taught = losses.Targets(masked.own, masked.masked, rows, asked, torch.tensor([[4.0, 1.0]]))
-    assert float(losses.loss(q, p, taught, settings)) == pytest.approx((1 - 3) ** 2, abs=1e-5)
+    assert float(losses.ranking_loss(q, p, taught, settings)) == pytest.approx((1 - 3) ** 2, abs=1e-5)
     same = losses.Targets(masked.own, masked.masked, rows, asked, torch.tensor([[1.0, 0.0]]))
-    assert float(losses.loss(q, p, same, built(recipe, distil="kl", scale=1.0))) == pytest.approx(0, abs=1e-6)
+    assert float(losses.ranking_loss(q, p, same, built(recipe, distil="kl", scale=1.0))) == pytest.approx(0, abs=1e-6)
     vectors = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1).requires_grad_(True)
     for kind, steps in (("int8", 256), ("binary", 2)):
         codes = losses.through(vectors, kind)
@@ -221,7 +225,7 @@ def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path):
             from safetensors import safe_open
 
             with safe_open(checkpoint, framework="np") as content:
-                if json.loads(content.metadata()["progress"])["step"] >= 3:
+                if json.loads(content.metadata()["state"])["step"] >= 3:
                     os.kill(process.pid, signal.SIGKILL)
                     break
         time.sleep(0.01)
@@ -229,36 +233,39 @@ def test_a_killed_training_goes_on_to_the_same_end(recipe, tmp_path):
     assert process.returncode == -signal.SIGKILL, "it was to be killed before it ended"
     notes = []
     again = train(built(settings), note=notes.append).record
-    assert any("going on from" in note for note in notes)
+    assert any("continuing after step" in note for note in notes)
     assert len(again["losses"]) == len(whole["losses"])
     np.testing.assert_allclose(again["losses"], whole["losses"], rtol=1e-3, atol=1e-4)
     assert again["served_dev"] == pytest.approx(whole["served_dev"], abs=0.02)
 
 
 def test_a_checkpoint_of_another_recipe_is_not_taken(recipe, tmp_path):
-    def stop(told):
-        if told.step == 2:
+    def stop(report):
+        if report.step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(built(recipe), tell=stop)
-    with pytest.raises(DataError, match="another recipe"):
+        train(built(recipe), on_step=stop)
+    with pytest.raises(DataError, match=r"other settings: lr was 0\.003 and is 0\.1\. "):
         train(built(recipe, lr=0.1))
     with (tmp_path / "out.training" / "checkpoint.safetensors").open("r+b") as file:
         file.truncate(2000)
-    with pytest.raises(DataError, match="delete it to start anew"):
+    with pytest.raises(DataError, match=r"cannot be read .*--fresh"):
         train(built(recipe))
+    assert train(built(recipe), fresh=True).record["steps"] == 9
 
 
 def test_a_loss_that_is_no_number_stops_names_the_rows_and_keeps_the_checkpoint(recipe, tmp_path, monkeypatch):
-    real, calls = losses.loss, []
+    real, calls = losses.ranking_loss, []
 
     def broken(*arguments):
         calls.append(1)
         return real(*arguments) * (float("nan") if len(calls) == 4 else 1.0)
 
-    monkeypatch.setattr(losses, "loss", broken)
-    with pytest.raises(DataError, match=r"loss is not a number at step 4 \(epoch 2, batch 1\): train\.jsonl, line \d+"):
+    monkeypatch.setattr(losses, "ranking_loss", broken)
+    with pytest.raises(
+        DataError, match=r"loss is nan, .* at step 4 \(epoch 2, batch 1\), whose rows are train\.jsonl, line \d+"
+    ):
         train(built(recipe))
     monkeypatch.undo()
     assert train(built(recipe)).record["steps"] == 9, "goes on from the last good step"
@@ -311,7 +318,7 @@ def test_bases_that_do_not_fit_are_refused(recipe, tmp_path, base):
         ({"train": "last-3"}, "has 2 layers"),
     ):
         with pytest.raises(ModelError, match=message):
-            Towers(base, built(recipe, **changes))
+            BiEncoder(base, built(recipe, **changes))
 
 
 def test_a_base_that_lacks_weights_is_refused(recipe, tmp_path, base):
@@ -324,7 +331,7 @@ def test_a_base_that_lacks_weights_is_refused(recipe, tmp_path, base):
     del tensors[next(name for name in tensors if name.endswith("layer.1.output.dense.weight"))]
     save_file(tensors, holed / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 tensors .*layer\.1\.output\.dense\.weight"):
-        Towers(holed, built(recipe, base=str(holed)))
+        BiEncoder(holed, built(recipe, base=str(holed)))
     settings = {"recipe": "reranker", "out": "x", "base": str(holed), "data": recipe["data"]}
     with pytest.raises(ModelError, match="lacks 1 tensors"):
         CrossEncoder(config.Config(settings).build(RerankerRecipe))

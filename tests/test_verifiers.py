@@ -196,12 +196,12 @@ def test_the_calculator_calculates(a, b, sign):
 
 def test_acronyms_are_checked_by_form():
     title = "Association for the Advancement of Artificial Intelligence"
-    found = acronyms.check("Acronym: AAAI", title)
+    found = acronyms.check_acronym("Acronym: AAAI", title)
     assert (found.acronym, found.short, found.taken, found.covers) == ("AAAI", True, True, 1.0)
-    assert acronyms.check("A.A.A.I.", title).acronym == "AAAI"
-    assert acronyms.check("The acronym is AAAI", title).score == 0
-    assert not acronyms.check("XYZ", title).taken
-    assert not acronyms.check("BCDFG", "Big Cats Don't Fear Geese").speakable
+    assert acronyms.check_acronym("A.A.A.I.", title).acronym == "AAAI"
+    assert acronyms.check_acronym("The acronym is AAAI", title).score == 0
+    assert not acronyms.check_acronym("XYZ", title).taken
+    assert not acronyms.check_acronym("BCDFG", "Big Cats Don't Fear Geese").speakable
 
 
 def test_a_negation_turns_a_word_round():

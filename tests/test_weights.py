@@ -102,7 +102,7 @@ def test_pull_verifies_unpacks_data_only_and_is_done_once(index):
 
 def test_a_broken_download_goes_on_where_it_stopped(index):
     Index.cut = 5000
-    with pytest.raises(ModelError, match="could not be brought"):
+    with pytest.raises(ModelError, match="could not be downloaded"):
         weights.pull("toy")
     weights.pull("toy")
     assert Index.ranges == ["", "bytes=5000-"]

@@ -1,4 +1,4 @@
-"""Tools a model may call, and the guards around the loop in which it does."""
+"""Tools that a model may call, and the middleware that limits and records the calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from llmkit.lazy import lazy_names
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from llmkit.agents.budget import Budget as Budget
-    from llmkit.agents.middleware import Rules as Rules
+    from llmkit.agents.middleware import ToolPolicy as ToolPolicy
     from llmkit.agents.tool import Arguments as Arguments
     from llmkit.agents.tool import Output as Output
     from llmkit.agents.tool import Tool as Tool
@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "budget": ["Budget"],
-        "middleware": ["Rules"],
+        "middleware": ["ToolPolicy"],
         "tool": ["Arguments", "Output", "Tool", "Toolbox"],
     },
 )

@@ -1,4 +1,4 @@
-"""What an agent may spend, what it spent, and what happened: budgets, stalls, the trace."""
+"""The budget of an agent, and the tracker that counts calls, detects stalls and keeps the trace."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from llmkit.agents.delimiters import CLOSE, OPEN
 from llmkit.part import Part
 from llmkit.types import Usage
 
-_SHOWN = 160  # characters of a result in a note
-STALL = 2  # results of one call that are the same before it is not made again
+_MAX_SHOWN = 160  # characters of a result in a note
+STALL = 2  # equal results in a row after which the same call is not made again
 
 
 class Budget(Part):
-    """Limits of one question. At the last model call no tool can be called: the model is told to answer."""
+    """Limits of one question. At the last model call no tool can be called: the model is asked to answer."""
 
     model_calls: int = Field(default=8, ge=1)
-    """Calls of the model."""
+    """Maximum number of model calls."""
     tool_calls: int = Field(default=12, ge=0)
-    """Calls of tools, refused ones included."""
+    """Maximum number of tool calls, refused ones included."""
     tokens: int | None = Field(default=None, ge=1)
-    """Tokens in and out; no call begins once they are spent, which the last call may pass."""
+    """Tokens in and out. No call begins once they are used, so the last call may exceed them."""
     seconds: float | None = Field(default=300.0, gt=0)
-    """No call begins later."""
+    """Seconds after which no call begins."""
 
 
-class Meter:
-    """Counts one question's calls; safe to use from the threads in which tools run."""
+class BudgetTracker:
+    """Counts the calls of one question. The threads in which tools run may share it."""
 
-    def __init__(self, budget: Budget, spent: Mapping[str, Any] | None = None) -> None:
-        kept = dict(spent or {})
+    def __init__(self, budget: Budget, saved: Mapping[str, Any] | None = None) -> None:
+        """Start at zero, or at the counts that :meth:`to_json` saved."""
+        kept = dict(saved or {})
         self.budget = budget
         self.lock = threading.RLock()
         self.trace: list[dict[str, Any]] = list(kept.get("trace", ()))
@@ -44,21 +45,23 @@ class Meter:
         self.model_calls: int = kept.get("model_calls", 0)
         self.tool_calls: int = kept.get("tool_calls", 0)
         self.closing: str = kept.get("closing", "")
-        """Why no tool may be called any more; empty: they may."""
+        """Why no tool may be called any more; empty: tools may be called."""
         self.stopped: str = ""
-        """Which limit ended the work; empty: the model ended it."""
+        """The limit that ended the work; empty: the model ended it."""
+        self.empty: str = ""
+        """Why the last reply without text and calls was empty."""
         self.counts: Counter[str] = Counter(kept.get("counts", {}))
-        """What went wrong, by kind."""
+        """Number of problems by kind."""
         self._results: dict[str, list[str]] = dict(kept.get("results", {}))
-        self._began: float = time.monotonic() - kept.get("seconds", 0.0)
+        self._started: float = time.monotonic() - kept.get("seconds", 0.0)
 
     @property
     def seconds(self) -> float:
-        """Since the question was asked; a wait for a person does not count."""
-        return time.monotonic() - self._began
+        """Seconds since the question was asked, without the time spent waiting for a person."""
+        return time.monotonic() - self._started
 
-    def spent(self) -> str:
-        """The limit at which no model call begins; empty: there is none."""
+    def exhausted(self) -> str:
+        """The limit that does not allow another model call; empty: all allow one."""
         budget = self.budget
         if self.model_calls >= budget.model_calls:
             return "model calls"
@@ -68,27 +71,27 @@ class Meter:
             return "seconds"
         return ""
 
-    def stalls(self, name: str, arguments: Mapping[str, Any]) -> bool:
-        """Whether this call has given the same result twice in a row."""
-        before = self._results.get(_key(name, arguments), [])
-        return len(before) >= STALL and len(set(before[-STALL:])) == 1
+    def is_stalled(self, name: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether this call gave the same result twice in a row."""
+        results = self._results.get(_key(name, arguments), [])
+        return len(results) >= STALL and len(set(results[-STALL:])) == 1
 
-    def note(self, name: str, arguments: Mapping[str, Any], result: str) -> None:
-        """Remember what a call gave."""
+    def add_result(self, name: str, arguments: Mapping[str, Any], result: str) -> None:
+        """Remember the result of a call."""
         self._results.setdefault(_key(name, arguments), []).append(result)
 
-    def first_of(self, kind: str) -> str:
-        """The first call that `kind` of `counts` counted, as in ``; write_file: nobody is there``; empty: no call."""
+    def describe_first(self, kind: str) -> str:
+        """The first tool call counted under `kind` in `counts`, as in ``; write_file: nobody is there``; else empty."""
         for entry in self.trace:
             if entry["kind"] == "tool" and f"{entry['status']} calls" == kind:
                 text = entry["result"].removeprefix(f"{OPEN}\n").removesuffix(f"\n{CLOSE}")
                 text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-                shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+                shown = text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
                 return f"; {entry['name']}: {shown.removeprefix(entry['name'] + ' failed: ')}"
         return ""
 
-    def snapshot(self) -> dict[str, Any]:
-        """What another meter goes on with, as JSON values."""
+    def to_json(self) -> dict[str, Any]:
+        """All counts as JSON values, from which another tracker can continue."""
         usage = {name: getattr(self.usage, name) for name in ("input_tokens", "output_tokens", "calls")}
         return {
             "trace": self.trace, "usage": usage, "model_calls": self.model_calls, "tool_calls": self.tool_calls,

@@ -1,4 +1,4 @@
-"""What tools give is shown as data: between marks that it cannot hold itself."""
+"""Delimiters that mark tool results as data. The text between them cannot contain them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ _MARKS = str.maketrans({"<": "‹", ">": "›"})
 _INSIDE = (OPEN, CLOSE, "<|", "|>", "[INST]", "[/INST]", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>")
 
 
-def fenced(text: str) -> str:
-    """The text between marks; marks of ours and of chat templates in it are written with other characters."""
-    return f"{OPEN}\n{harmless(text)}\n{CLOSE}"
+def delimit(text: str) -> str:
+    """The text between ``<<<`` and ``>>>``; these and the marks of chat templates are replaced inside it."""
+    return f"{OPEN}\n{escape_delimiters(text)}\n{CLOSE}"
 
 
-def harmless(text: str) -> str:
-    """The text without anything that ends a fence or begins a turn of a conversation."""
+def escape_delimiters(text: str) -> str:
+    """The text with similar characters in place of delimiters and of chat template marks."""
     for mark in _INSIDE:
         if mark in text:
             text = text.replace(mark, mark.translate(_MARKS).replace("[", "(").replace("]", ")"))

@@ -1,4 +1,4 @@
-"""What an agent remembers between turns and restarts: LangGraph's checkpoints in one SQLite file."""
+"""The memory of agents across turns and restarts: LangGraph checkpoints in one SQLite file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FORMAT = 1
 
 
 def open_memory(path: Path) -> Any:
-    """The checkpointer of a file, which is made where there is none.
+    """Open the checkpointer of a file, and create the file if it is missing.
 
-    Only messages and plain values are read back, never a pickled object, nor one of any other class.
+    Only messages and plain values are deserialised, never a pickled object or an instance of another class.
 
     Raises:
-        DataError: the file cannot be used, or was written by another version.
+        DataError: the file cannot be used, or another version of llmkit wrote it.
     """
     with optional():
         from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer

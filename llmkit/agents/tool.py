@@ -1,4 +1,4 @@
-"""What a tool is: a name, what it is for, the schema of its arguments, and a function."""
+"""Tools: a name, a description, a JSON schema of the arguments, and a function."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llmkit.types import Hit
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a call gave."""
+    """The result of a call."""
 
     text: str | bytes
-    """For the model; bytes are told as such and not shown."""
+    """Text for the model. Bytes are reported by their size and not shown."""
     hits: tuple[Hit, ...] = ()
-    """Passages it found, to be numbered and cited; they stand for `text`."""
+    """Passages, which are numbered and can be cited; they are shown instead of `text`."""
 
 
 Call = Callable[[Mapping[str, Any], Context], Output]
@@ -26,23 +26,23 @@ Call = Callable[[Mapping[str, Any], Context], Output]
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One function a model may call."""
+    """One function that a model may call."""
 
     name: str
-    """What the model calls it: letters, digits, ``_`` and ``-``."""
+    """Name for the model: letters, digits, ``_`` and ``-``."""
     description: str
-    """One sentence for the model."""
+    """Description for the model, one sentence."""
     parameters: Mapping[str, Any]
-    """JSON schema of the arguments, an object."""
+    """JSON schema of the arguments, which are an object."""
     call: Call
-    """Does it; may raise, which the model is told."""
+    """The function. The model is shown the errors it raises."""
     side_effects: bool = False
-    """It changes something outside the conversation."""
+    """Whether a call changes something outside the conversation."""
     untrusted: bool = True
-    """What it gives was written by others, and may hold instructions."""
+    """Whether the results contain text by others, which may contain instructions."""
 
     def spec(self) -> dict[str, Any]:
-        """The tool in the form of OpenAI's API, which `bind_tools` reads."""
+        """The tool as OpenAI's API describes it, for ``bind_tools``."""
         function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": function}
 
@@ -55,13 +55,13 @@ class Toolbox(Protocol):
     """The word that names it in YAML."""
 
     def tools(self) -> Sequence[Tool]:
-        """The tools; nothing is looked up or opened before one is called, unless a server must be asked for them."""
+        """The tools. Resources are opened on the first call, unless a server must be asked for its tools."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Builds the schema of a tool's arguments: ``Arguments().text("query", "what to look for").schema``."""
+    """Builds the schema of a tool's arguments, as in ``Arguments().text("query", "what to look for").schema``."""
 
     properties: dict[str, Any] = field(default_factory=dict)
     required: tuple[str, ...] = ()
@@ -70,11 +70,11 @@ class Arguments:
         many(self.required, "required")
 
     def text(self, name: str, about: str) -> Arguments:
-        """A required text."""
+        """Add a required text argument."""
         return self._with(name, {"type": "string", "description": about})
 
     def number(self, name: str, about: str) -> Arguments:
-        """A required number."""
+        """Add a required number argument."""
         return self._with(name, {"type": "number", "description": about})
 
     def _with(self, name: str, value: dict[str, Any]) -> Arguments:
@@ -82,7 +82,7 @@ class Arguments:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """JSON schema that takes these and nothing else."""
+        """JSON schema of these arguments; others are refused."""
         return {
             "type": "object",
             "properties": self.properties,

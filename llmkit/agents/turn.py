@@ -20,7 +20,7 @@ class Turn:
     """The calls of one reply."""
 
     def __init__(self, calls: Sequence[str], admitted: int, *, in_order: bool) -> None:
-        """Take the calls.
+        """Set the calls.
 
         Args:
             calls: their ids, in the order of the reply.
@@ -43,7 +43,7 @@ class Turn:
 
         Args:
             call: the id of the call that waits.
-            check: called from time to time; raises where nobody waits for the run any more.
+            check: called from time to time; raises an error once the run was stopped.
 
         Raises:
             Cancelled: an earlier call ended the run.

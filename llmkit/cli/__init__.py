@@ -70,11 +70,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command, from its own module."""
-        if name not in COMMANDS:
-            return None
-        if ctx.protected_args or ctx.args or not ctx.resilient_parsing:
-            return self.load(name)
-        return None
+        return self.load(name) if name in COMMANDS else None
 
     def load(self, name: str) -> click.Command:
         """The command of that name, whose module is imported now."""

@@ -1,14 +1,13 @@
-"""Words that an encoder does not know, read through the translations a dictionary gives for them.
+"""Bilingual dictionaries: an encoder reads a word that it does not know through the word's translations.
 
 ::
 
-    verteidigung   defense    17.1   ┐   token of its own, whose embedding is the weighted mean of its translations'
-    verteidigung   defence    13.4   ┘   word pieces, at the length that those have on average
+    verteidigung   defense    17.1   ┐   becomes a token; its embedding is the weighted mean of the embeddings of its
+    verteidigung   defence    13.4   ┘   translations' word pieces, scaled to their average length
 
-No weight of the encoder changes: a text without such a word has the vector it always had. Only whole words are taken,
-so that no other word falls into other pieces. Vocabularies are carried from one language to another in this way by
-Minixhofer et al. 2022 (WECHSEL), with aligned vectors in the place of a dictionary, and trained on afterwards; here
-nothing is trained.
+No weight of the encoder changes, so a text without such a word keeps its vector. Only whole words become tokens, so
+that every other word keeps its word pieces. WECHSEL (Minixhofer et al. 2022) carries vocabularies to another language
+in this way, with aligned vectors in place of a dictionary and with training afterwards. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -27,117 +26,120 @@ from pydantic import AfterValidator, BeforeValidator
 from llmkit.errors import DataError, ModelError, unknown
 
 Senses = tuple[tuple[str, float], ...]
-"""Translations of a word, and their weights."""
+"""Translations of a word with their weights."""
 _SEPARATOR = "\N{BROKEN BAR}"
-"""No word has it; a tokenizer spells it as it is."""
+"""No word contains it, and a tokenizer's normalizer does not change it."""
 _BUNDLED = Path(__file__).parent / "dictionaries"
 
 
 @dataclass(frozen=True)
 class Translations:
-    """Words and what they mean in the encoder's own language."""
+    """Words with their translations into the language of the encoder."""
 
     dictionaries: tuple[Mapping[str, Senses], ...]
-    """Translations by word; what a later one says of a word holds."""
+    """Translations by word. A later dictionary replaces the translations of an earlier one."""
     digest: str
     """SHA-256 of the dictionaries, hex."""
 
     def add_tokens(self, tokenizer: Any) -> dict[int, Senses]:
-        """Make every word a token of the tokenizer, in the tokenizer's own spelling.
+        """Add every word to the tokenizer, as the tokenizer normalizes it.
 
-        Words of one dictionary that it spells alike are one, with the translations of all.
+        Words of one dictionary that normalize alike become one token with all of their translations.
 
         Returns:
-            Translations by id: behind the vocabulary, or that of a token that was there and has this meaning from now
-            on, also where it begins a longer word.
+            Translations by token id. A new word gets an id after the vocabulary. A word that is a token already keeps
+            its id and gets this meaning, also where the token begins a longer word.
 
         Raises:
-            ModelError: another tokenizer.
+            ModelError: the tokenizer is not WordPiece or WordLevel.
         """
         from tokenizers import AddedToken
 
         kind = type(tokenizer.model).__name__
-        if kind not in ("WordPiece", "WordLevel"):  # others cut a text by what stands before it
-            raise ModelError(f"dictionaries need an encoder with a WordPiece tokenizer, as BERT's; this one is {kind}")
-        spell = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
-        spelled: dict[str, Senses] = {}
+        if kind not in ("WordPiece", "WordLevel"):  # in others, the pieces of a word depend on the text before it
+            raise ModelError(
+                f"dictionaries need an encoder with a WordPiece tokenizer, such as BERT's; this one is {kind}"
+            )
+        normalize = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
+        normalized_words: dict[str, Senses] = {}
         for one in self.dictionaries:
-            forms = spell(_SEPARATOR.join(one)).split(_SEPARATOR)  # one call: fifty thousand take long
+            forms = normalize(_SEPARATOR.join(one)).split(_SEPARATOR)  # one call: fifty thousand are slow
             here: dict[str, Senses] = {}
             for form, senses in zip(forms, one.values(), strict=True):
                 here[form.strip()] = here.get(form.strip(), ()) + senses
-            spelled |= here
-        spelled.pop("", None)
-        new = [form for form in spelled if tokenizer.token_to_id(form) is None]
+            normalized_words |= here
+        normalized_words.pop("", None)
+        new = [form for form in normalized_words if tokenizer.token_to_id(form) is None]
         tokenizer.add_tokens([AddedToken(form, single_word=True, normalized=True) for form in new])
-        return {tokenizer.token_to_id(form): senses for form, senses in spelled.items()}
+        return {tokenizer.token_to_id(form): senses for form, senses in normalized_words.items()}
 
     def extend_embeddings(self, table: NDArray[Any], tokenizer: Any) -> NDArray[Any]:
-        """The encoder's word embeddings with the words among them.
+        """Append the embeddings of the words to the encoder's word embeddings.
 
         Args:
-            table: (vocabulary, hidden); is not changed.
-            tokenizer: of the encoder, not taught yet; is not changed.
+            table: word embeddings, (vocabulary, hidden); not changed.
+            tokenizer: the encoder's tokenizer, without the words; not changed.
 
         Returns:
-            (vocabulary + new words, hidden), of the table's type.
+            (vocabulary + new words, hidden), with the dtype of the table.
 
         Raises:
-            ModelError: a tokenizer of another kind than WordPiece.
-            DataError: a translation that the encoder cannot read.
+            ModelError: the tokenizer is not WordPiece or WordLevel.
+            DataError: a translation is not in the vocabulary of the encoder.
         """
         from tokenizers import Tokenizer
 
-        taught = self.add_tokens(Tokenizer.from_str(tokenizer.to_str()))
-        texts = list(dict.fromkeys(text for senses in taught.values() for text, _ in senses))
-        hole = tokenizer.token_to_id(tokenizer.model.unk_token)
+        translations = self.add_tokens(Tokenizer.from_str(tokenizer.to_str()))
+        texts = list(dict.fromkeys(text for senses in translations.values() for text, _ in senses))
+        unknown_id = tokenizer.token_to_id(tokenizer.model.unk_token)
         means: dict[str, tuple[NDArray[np.float32], float]] = {}
         for text, found in zip(texts, tokenizer.encode_batch(texts, add_special_tokens=False), strict=True):
-            if not found.ids or hole in found.ids:
+            if not found.ids or unknown_id in found.ids:
                 raise DataError(
-                    f"the encoder does not read the translation {text!r}: write it in the encoder's language"
+                    f"the encoder does not know the translation {text!r}: write it in the encoder's language"
                 )
             rows = table[found.ids].astype(np.float32)
             means[text] = rows.mean(0), float(np.linalg.norm(rows, axis=1).mean())
-        made = np.zeros((max(len(table), max(taught, default=0) + 1), table.shape[1]), table.dtype)
-        made[: len(table)] = table
-        for row, senses in taught.items():
+        extended = np.zeros((max(len(table), max(translations, default=0) + 1), table.shape[1]), table.dtype)
+        extended[: len(table)] = table
+        for row, senses in translations.items():
             weights = np.array([weight for _, weight in senses])
-            weights /= weights.max()  # first: a sum of great ones is infinite
+            weights /= weights.max()  # first, so that the sum stays finite
             weights /= weights.sum()
             mean = weights @ np.stack([means[text][0] for text, _ in senses])
             length = float(weights @ [means[text][1] for text, _ in senses])
-            made[row] = mean * (length / max(float(np.linalg.norm(mean)), 1e-12))
-        return made
+            extended[row] = mean * (length / max(float(np.linalg.norm(mean)), 1e-12))
+        return extended
 
 
 def read_dictionaries(dictionaries: Sequence[str]) -> Translations:
-    """The words of dictionaries; what a later one says of a word holds.
+    """Read dictionaries; a later one replaces the translations of an earlier one.
 
     Args:
-        dictionaries: names of those that come with llmkit, or TSV files: word, translation, and by choice a weight;
-            a word with several translations has several lines. Lines that begin with # are left out.
+        dictionaries: names of dictionaries that come with llmkit, or TSV files. A line holds a word, a translation and
+            optionally a weight. A word with several translations has several lines. Lines that begin with # are
+            comments.
 
     Raises:
-        DataError: no such dictionary, or a line that is none; says which.
+        DataError: a dictionary is missing, or one of its lines is wrong; the message names it.
     """
-    made: list[Mapping[str, Senses]] = []
-    seen = hashlib.sha256()
+    parsed: list[Mapping[str, Senses]] = []
+    digest = hashlib.sha256()
     for name in dictionaries:
         file = _file(name)
         content = file.read_bytes()
-        seen.update(hashlib.sha256(content).digest())
-        found: dict[str, list[tuple[str, float]]] = {}
+        digest.update(hashlib.sha256(content).digest())
+        senses: dict[str, list[tuple[str, float]]] = {}
         for word, text, weight in _lines(file, content):
-            found.setdefault(word, []).append((text, weight))
-        if not found:
+            senses.setdefault(word, []).append((text, weight))
+        if not senses:
             raise DataError(f"{file} has no word: a line is WORD<tab>TRANSLATION")
-        made.append({word: tuple(several) for word, several in found.items()})
-    return Translations(tuple(made), seen.hexdigest())
+        parsed.append({word: tuple(several) for word, several in senses.items()})
+    return Translations(tuple(parsed), digest.hexdigest())
 
 
 def absolute_paths(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Files by their whole path, so that they are found from another folder, too; other names as they are."""
+    """Make the paths of files absolute, so that they are found from another folder; bundled names stay as they are."""
     whole = (Path(name).expanduser() for name in names)
     return tuple(str(path.resolve()) if path.is_file() and name not in bundled_dictionaries() else name
                  for name, path in zip(names, whole, strict=True))  # fmt: skip
@@ -148,16 +150,16 @@ def _as_tuple(value: object) -> object:
 
 
 Dictionaries = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(absolute_paths)]
-"""Names of dictionaries that come with llmkit, or TSV files; one may stand without brackets."""
+"""Names of dictionaries that come with llmkit, or TSV files; a single one needs no brackets in YAML."""
 
 
 def bundled_dictionaries() -> list[str]:
-    """Names of the dictionaries that come with llmkit."""
+    """Names of the dictionaries that come with llmkit, sorted."""
     return sorted(file.stem for file in _BUNDLED.glob("*.tsv"))
 
 
 def missing_dictionary_note(encoder: Any, language: str) -> str:
-    """What the user should know of an encoder without the dictionary of a language that there is one of; or nothing."""
+    """A note if llmkit has a dictionary for `language` and the encoder does not use it; otherwise an empty string."""
     words = getattr(encoder, "words", None)
     if words is None or language not in bundled_dictionaries() or language in words:
         return ""

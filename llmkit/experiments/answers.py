@@ -1,4 +1,4 @@
-"""Scores of arms on samples, what they cost, and whether the budget still allows more."""
+"""Scores of arms on samples, what they cost, and whether the budget allows more."""
 
 from __future__ import annotations
 
@@ -20,56 +20,78 @@ from llmkit.evaluation.runs.summary import summarise
 if TYPE_CHECKING:
     from llmkit.experiments.experiment import Budget
 
-_ALIKE = 5  # an arm that has failed this often and never succeeded is withdrawn
-_ENOUGH = 8  # samples after which an arm that is mostly unscored is withdrawn
+_ALWAYS = 5  # samples after which an arm that has failed on every one is withdrawn
+_ENOUGH = 8  # samples from which the share of missing scores is looked at
 
 
 @dataclass
-class Spent:
-    """What was used in this session."""
+class Spending:
+    """What this session has used."""
 
     calls: int = 0
     tokens: int = 0
     money: float = 0.0
     unpriced: int = 0
-    """Answers of models that have no price."""
+    """Answers whose model has no price in the task."""
     seconds: float = 0.0
     known: int = 0
-    """Answers that were there from before, and cost nothing."""
+    """Answers from earlier sessions, which cost nothing."""
 
 
-class Unfit(LlmkitError):
-    """The figure cannot be raced on."""
+class UnsuitableFigure(LlmkitError):
+    """No race can be run on the figure."""
+
+
+@dataclass
+class _Missing:
+    """Samples of one arm that have no score."""
+
+    seen: int = 0
+    errors: int = 0
+    unscored: int = 0
+    last: str = ""
+    """Why the last one has no score."""
 
 
 class Answers:
-    """Scores of an arm on samples, from its run folder where they are there."""
+    """Scores of arms on samples: read from an arm's run folder, or asked for."""
 
     def __init__(
         self,
         plans: Sequence[Plan],
         figure: str,
-        spent: Spent,
+        spent: Spending,
         workers: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        max_missing: float = 0.25,
     ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            plans: one for each arm.
+            figure: whose scores are wanted.
+            spent: what is used is added to it.
+            workers: samples at a time.
+            clock: monotonic seconds.
+            max_missing: share of an arm's samples that may fail or stay unscored.
+        """
         self.plans, self.figure, self.spent, self.workers, self.clock = plans, figure, spent, workers, clock
+        self.max_missing = max_missing
         self.folders: dict[int, RunFolder] = {}
-        self.seen: dict[int, int] = {}
-        self.failed: dict[int, int] = {}
-        self.unscored: dict[int, int] = {}
+        self.missing: dict[int, _Missing] = {}
         self.applies: dict[str, bool] = {}
-        """Whether the figure says anything of a sample; it must be the same for every arm."""
+        """By sample, whether the figure applies to it; this must be the same for every arm."""
 
     def of(self, arm: int, ids: Sequence[str]) -> NDArray[np.float64]:
         """(ids,) scores in [0, 1]; NaN where the sample failed or could not be scored.
 
         Raises:
-            DataError: an arm that always fails, or more often than its task allows, or is hardly ever scored.
-            Unfit: the figure depends on what an arm answers.
+            DataError: an arm that always fails, fails more often than its task allows, or has too few scores.
+            UnsuitableFigure: the figure depends on what an arm answers.
         """
         planned, began = self.plans[arm], self.clock()
-        if arm not in self.folders:  # what is there may have been scored by other metrics: then it is scored anew
+        if arm not in self.folders:  # scores of other metrics are made anew from the traces
             self.folders[arm] = evaluate(planned, only=())
         folder = self.folders[arm]
         wanted = set(ids)
@@ -86,7 +108,7 @@ class Answers:
         return np.array([self._score(rows[name]) for name in ids])
 
     def summarise(self) -> None:
-        """Sum up every arm that was asked, so that its folder reads like any run's."""
+        """Write the summary of every arm that was asked, as of any other run."""
         for arm, folder in self.folders.items():
             path = folder.path / "summary.json"
             if not path.exists() and any(True for _ in folder.scores()):
@@ -94,7 +116,7 @@ class Answers:
 
     @property
     def silent(self) -> int:
-        """Samples of which the figure says nothing, for any arm: they change no difference."""
+        """Samples to which the figure does not apply, for any arm: they change no difference."""
         return sum(not applies for applies in self.applies.values())
 
     def _score(self, row: dict[str, Any]) -> float:
@@ -103,28 +125,34 @@ class Answers:
             return math.nan
         applies = figure in row["scores"]
         if self.applies.setdefault(row["id"], applies) != applies:
-            raise Unfit(
+            raise UnsuitableFigure(
                 f"the figure {figure} says something of sample {row['id']} for one arm and nothing for another: it "
                 "depends on what was answered and cannot decide a race"
             )
         if len(self.applies) >= _ENOUGH and not any(self.applies.values()):
-            raise Unfit(f"the figure {figure} says nothing of any of the first {len(self.applies)} samples")
+            raise UnsuitableFigure(f"the figure {figure} says nothing of any of the first {len(self.applies)} samples")
         return float(row["scores"][figure]) if applies else 0.5  # the same for every arm: no difference
 
     def _count(self, arm: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Withdraw an arm that always fails, or more often than the task allows, or is never scored."""
-        errors = [row["error"] for row in rows if row["status"] != "ok"]
-        reasons = [row["unscored"][self.figure] for row in rows if self.figure in row.get("unscored", {})]
-        self.seen[arm] = self.seen.get(arm, 0) + len(rows)
-        self.failed[arm] = self.failed.get(arm, 0) + len(errors)
-        self.unscored[arm] = self.unscored.get(arm, 0) + len(reasons)
-        planned, seen = self.plans[arm], self.seen[arm]
-        always = self.failed[arm] == seen >= _ALIKE
-        if errors and (always or self.failed[arm] > planned.task.fail_on_error * planned.samples):
-            raise DataError(f"{self.failed[arm]} of {seen} samples failed, the last: {errors[-1]}")
-        if reasons and seen >= _ENOUGH and self.unscored[arm] > seen / 2:
+        """Count what has no score; an arm with too much of it cannot be compared.
+
+        Raises:
+            DataError: the arm is to be withdrawn; the message says why.
+        """
+        missing, planned = self.missing.setdefault(arm, _Missing()), self.plans[arm]
+        missing.seen += len(rows)
+        for row in rows:
+            if row["status"] != "ok":
+                missing.errors, missing.last = missing.errors + 1, row["error"]
+            elif self.figure in row["unscored"]:
+                missing.unscored, missing.last = missing.unscored + 1, row["unscored"][self.figure]
+        seen, without = missing.seen, missing.errors + missing.unscored
+        if missing.errors == seen >= _ALWAYS or missing.errors > planned.task.fail_on_error * planned.samples:
+            raise DataError(f"{missing.errors} of {seen} samples failed, the last: {missing.last}")
+        if seen >= _ENOUGH and without > self.max_missing * seen:
             raise DataError(
-                f"{self.figure} could not be scored on {self.unscored[arm]} of {seen} samples: {reasons[-1]}"
+                f"{without} of {seen} samples have no {self.figure} ({missing.errors} failed, {missing.unscored} "
+                f"unscored), more than max_missing: {self.max_missing:g} allows; the last: {missing.last}"
             )
 
     def _spend(self, row: dict[str, Any]) -> None:
@@ -140,7 +168,7 @@ class Answers:
             spent.money += row["cost"]
 
 
-def used_up(budget: Budget, spent: Spent, share: float = 1.0) -> str:
+def exhausted_budget(budget: Budget, spent: Spending, share: float = 1.0) -> str:
     """Which part of the budget has run out, in words; empty while there is some left.
 
     Args:

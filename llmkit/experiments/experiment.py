@@ -17,7 +17,7 @@ from llmkit import assets, config, prompts
 from llmkit.arguments import many_texts
 from llmkit.errors import ConfigError, LlmkitError, Problem
 from llmkit.evaluation.tasks.task import Task, load_task
-from llmkit.experiments.strategies import Strategy
+from llmkit.experiments.race.strategies import Strategy
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline, load_pipeline
 from llmkit.registry import one_of
@@ -39,8 +39,8 @@ class Budget(Part):
     """Of this session."""
 
     def __str__(self) -> str:
-        told = [f"{value:g} {name}" for name, value in self if value is not None]
-        return ", ".join(told) or "no limit"
+        limits = [f"{value:g} {name}" for name, value in self if value is not None]
+        return ", ".join(limits) or "no limit"
 
 
 class Experiment(Part):
@@ -73,6 +73,8 @@ class Experiment(Part):
     """Probability with which the decision may be wrong by more than epsilon."""
     block: int = Field(default=4, ge=1)
     """Samples an arm sees at a time."""
+    max_missing: float = Field(default=0.25, ge=0, lt=1)
+    """Share of an arm's samples that may fail or stay unscored; one with more is withdrawn, from eight samples on."""
     seed: int = 0
     """Of the order in which samples are seen."""
     budget: Budget = Field(default_factory=Budget)
@@ -153,11 +155,11 @@ def arms_of(experiment: Experiment) -> list[Arm]:
     Raises:
         ConfigError: a path that leads nowhere, a value that is wrong, two arms that are the same.
     """
-    assets.find("pipelines", experiment.pipeline)  # one that is not there is told once, not for every arm
+    assets.find("pipelines", experiment.pipeline)  # a missing pipeline is reported once, not for every arm
     found, problems = [], []
     for name, values in _named(experiment):
         try:
-            arm = Arm(name, values, varied(experiment, values))
+            arm = Arm(name, values, vary_pipeline(experiment, values))
             found.append(arm)
             if arm.of_task:
                 task_of(experiment, arm)
@@ -176,7 +178,7 @@ def arms_of(experiment: Experiment) -> list[Arm]:
     return found
 
 
-def varied(experiment: Experiment, values: dict[str, Any]) -> Pipeline:
+def vary_pipeline(experiment: Experiment, values: dict[str, Any]) -> Pipeline:
     """The experiment's pipeline with values by dotted path.
 
     Raises:

@@ -13,8 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from llmkit.errors import DataError
-from llmkit.experiments.race import Decision
-from llmkit.experiments.running import Standing
+from llmkit.experiments.race.race import Decision
+from llmkit.experiments.running import Standing, describe_state
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 420, 52, 220, 16, 36
 
@@ -36,13 +36,13 @@ def write(page: str, path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error}") from error
 
 
-def render(standing: Standing, decision: Decision, told: str) -> str:
-    """The page as text; `told` is the decision in words."""
+def render(standing: Standing, decision: Decision, decision_text: str) -> str:
+    """The page as text; `decision_text` is the decision in words."""
     body = f"{paths(standing, decision)}\n{_table(standing, decision)}\n{_small_print(standing)}"
-    return page(standing.experiment.name, standing.experiment.description, told, body)
+    return page(standing.experiment.name, standing.experiment.description, decision_text, body)
 
 
-def page(name: str, about: str, told: str, body: str) -> str:
+def page(name: str, about: str, decision_text: str, body: str) -> str:
     """A page around a body that is HTML already; the rest is escaped."""
     style = files("llmkit.experiments").joinpath("report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -51,7 +51,7 @@ def page(name: str, about: str, told: str, body: str) -> str:
         f"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{digest}'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(name)}</title><style>{style}</style></head><body>\n"
-        f"<h1>{escape(name)}</h1><p>{escape(about)}</p><p class='told'>{escape(told)}</p>\n"
+        f"<h1>{escape(name)}</h1><p>{escape(about)}</p><p class='told'>{escape(decision_text)}</p>\n"
         f"{body}</body></html>\n"
     )
 
@@ -112,18 +112,17 @@ def _table(standing: Standing, decision: Decision) -> str:
         range(race.arms), key=lambda arm: (arm not in decision.left, -float(means[arm] if race.seen[arm] else -1))
     ):
         kind = "best" if n == decision.best else "" if n in decision.left else "out"
-        against, state = "", standing.why.get(n, "")
+        against = ""
         if n != decision.best:
             value, low, high = race.difference(n, decision.best)
             against = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" if value == value else ""
-        if n in race.out:
-            state = f"beaten by {standing.arms[race.out[n]].name}"
-        mean = f"{means[n]:.3f}" if race.seen[n] else ""
-        rows.append(
-            f'<tr class="{kind}"><td>{escape(standing.arms[n].name)}</td><td class="n">{mean}</td>'
-            f'<td class="n">{race.seen[n]}</td><td class="n">{against}</td><td>{escape(state)}</td></tr>'
-        )
-    names = [escape(standing.figure), "samples", "against the best"]
+        state = describe_state(standing, n, decision.best)
+        mean = f"{means[n]:.3f}" if race.seen[n] > race.missing(n) else ""
+        numbers = [mean, race.seen[n], race.missing(n) or "", against]
+        cells = "".join(f'<td class="n">{number}</td>' for number in numbers)
+        name = escape(standing.arms[n].name)
+        rows.append(f'<tr class="{kind}"><td>{name}</td>{cells}<td>{escape(state)}</td></tr>')
+    names = [escape(standing.figure), "samples", "of them without a score", "against the best"]
     heads = "".join(f'<th class="n">{name}</th>' for name in names)
     return f"<table><tr><th>arm</th>{heads}<th></th></tr>{''.join(rows)}</table>"
 
@@ -131,8 +130,9 @@ def _table(standing: Standing, decision: Decision) -> str:
 def _small_print(standing: Standing) -> str:
     race, spent = standing.race, standing.spent
     return (
-        f"<p>Intervals hold for all arms and all times at once, with probability {1 - race.delta:g}; they are of "
-        f"the mean over these {race.items} samples. Asked for now: {spent.calls} answers, {spent.tokens} tokens, "
+        f"<p>Intervals are of the difference of means over these {race.items} samples. Each end holds for all arms and "
+        f"all times at once with probability {1 - race.delta:g}. A sample without a score counts as the worst for "
+        f"whatever would be concluded. Asked for now: {spent.calls} answers, {spent.tokens} tokens, "
         f"{spent.seconds:.0f} s; {standing.spent.known} answers were known. Runs: "
         + ", ".join(f"<code>{escape(str(one.path))}</code>" for one in standing.plans)
         + "</p>"

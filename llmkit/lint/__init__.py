@@ -1,4 +1,4 @@
-"""Whether prompts hold what they promise: variables, formats, no secrets, a length, readers of their replies."""
+"""Checks of prompt files: variables, form of the reply, secrets, length, and the steps that read the replies."""
 
 from __future__ import annotations
 

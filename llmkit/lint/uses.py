@@ -1,6 +1,7 @@
-"""Whether the steps of a pipeline can read what their prompts ask for.
+"""Checks that the steps of a pipeline can read the replies that their prompts ask for.
 
-A part says which form it reads by a class variable ``reads``: ``{"feedback": "form"}`` for a field that holds a prompt.
+A part declares the form it reads in a class variable ``reads``, as in ``{"feedback": "form"}`` for the prompt in the
+field ``feedback``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from llmkit import prompts
 from llmkit.errors import LlmkitError
-from llmkit.lint.formats import ALONE, asked_for
+from llmkit.lint.formats import ALONE, requested_forms
 from llmkit.lint.prompt import Finding
 from llmkit.part import Part
 from llmkit.pipeline.steps.loops.refine import Refine
@@ -18,7 +19,7 @@ from llmkit.prompts import Output
 
 
 def lint_uses(part: Part, place: str = "") -> list[Finding]:
-    """Every prompt of a pipeline or task whose reply its reader could not read."""
+    """A finding for each prompt of a pipeline or task whose reply its reader cannot read."""
     return list(_walk(part, place or getattr(part, "name", part.type)))
 
 
@@ -26,28 +27,29 @@ def _walk(value: Any, place: str) -> Iterator[Finding]:
     if isinstance(value, Part):
         reads: dict[str, Output] = getattr(value, "reads", {})
         for name in type(value).model_fields:
-            held = getattr(value, name)
-            if name in reads and isinstance(held, str):
-                yield from _use(f"{place}.{name}", held, reads[name], value)
-            yield from _walk(held, f"{place}.{name}")
+            item = getattr(value, name)
+            if name in reads and isinstance(item, str):
+                yield from _check_use(f"{place}.{name}", item, reads[name], value)
+            yield from _walk(item, f"{place}.{name}")
         if isinstance(value, Refine) and "json-schema" in {verifier.type for verifier in value.verifiers}:
-            yield from _use(f"{place}.revise", value.revise, "json", value, strict=False)
+            yield from _check_use(f"{place}.revise", value.revise, "json", value, strict=False)
     elif isinstance(value, tuple | list):
         for n, item in enumerate(value):
             yield from _walk(item, f"{place}[{n}]")
 
 
-def _use(place: str, ref: str, reads: Output, reader: Part, *, strict: bool = True) -> Iterator[Finding]:
-    """What is wrong with one use; `strict`: the prompt has to ask for the form, not only for no other."""
+def _check_use(place: str, ref: str, reads: Output, reader: Part, *, strict: bool = True) -> Iterator[Finding]:
+    """Problems of one use of a prompt. With `strict`, the prompt must ask for the form; else it may ask for none."""
     try:
         prompt = prompts.load(ref)
     except LlmkitError as error:
         yield Finding(place, "form", str(error))
         return
-    asked = {prompt.output} if prompt.output else {kind for kind in asked_for(prompt) if kind in (*ALONE, reads)}
-    # text with marks and a form of the whole reply are two; of two whole forms the prompt's own lint tells
-    if asked - {reads, "text"} and (reads not in asked or reads == "cited"):
-        other = ", ".join(sorted(str(kind) for kind in asked - {reads}))
+    declared = {prompt.output} if prompt.output else set()
+    requested = declared or {kind for kind in requested_forms(prompt) if kind in (*ALONE, reads)}
+    # cited text contradicts a form of the whole reply; two whole forms are reported by the lint of the prompt itself
+    if requested - {reads, "text"} and (reads not in requested or reads == "cited"):
+        other = ", ".join(sorted(str(kind) for kind in requested - {reads}))
         yield Finding(place, "output", f"{prompt.ref} asks for {other}; {reader.type} reads {reads}")
-    elif strict and reads not in asked and reads != "text":
+    elif strict and reads not in requested and reads != "text":
         yield Finding(place, "output", f"{prompt.ref} asks for no {reads}, which is what {reader.type} reads")

@@ -16,10 +16,11 @@ from langchain_core.runnables import Runnable
 from pydantic import PrivateAttr
 
 from llmkit.errors import ModelError
-from llmkit.models.chat import ChatModelSpec, load_chat
+from llmkit.models.chat import ChatModelSpec, count_tokens, load_chat
 from llmkit.models.response_cache import TAPE, Response, ResponseCache, Tape
 from llmkit.replies.finish_reason import finish_reason
 from llmkit.replies.read import read_message
+from llmkit.types import Message
 
 _KEPT = ("reasoning_content", "reasoning", "refusal", "replaced_characters")
 """Parts of a message that are kept beside its text."""
@@ -67,10 +68,9 @@ class RememberingChat(BaseChatModel):
         """Longest answer, in tokens."""
         return self.spec.max_tokens
 
-    @property
-    def count_prompt_tokens(self) -> Any:
-        """The model's own counting, or None."""
-        return getattr(self.inner, "count_prompt_tokens", None)
+    def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of a prompt, as the model itself counts or estimates them."""
+        return count_tokens(self.inner, messages)
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
         """What the model makes of the tools, bound here, so that calls with tools are remembered too."""
@@ -149,7 +149,10 @@ def _response(message: Any) -> Response:
         "tool_calls": [dict(call) for call in message.tool_calls],
         "invalid_tool_calls": [dict(call) for call in message.invalid_tool_calls],
         "usage_metadata": dict(message.usage_metadata) if message.usage_metadata else None,
-        "response_metadata": {"finish_reason": unknown_word or reason},
+        "response_metadata": {
+            "finish_reason": unknown_word or reason,
+            **({"model_name": name} if (name := (message.response_metadata or {}).get("model_name")) else {}),
+        },
         "additional_kwargs": {name: extra[name] for name in _KEPT if extra.get(name)},
     }
 

@@ -15,6 +15,7 @@ from llmkit.errors import ConfigError, LlmkitError, ModelError
 from llmkit.extras import optional
 from llmkit.models.local import gguf
 from llmkit.models.spec import ChatModelSpec
+from llmkit.protocols import CountsPromptTokens
 from llmkit.types import Message
 
 if TYPE_CHECKING:
@@ -91,9 +92,8 @@ def count_tokens(model: BaseChatModel, messages: Sequence[Message]) -> int:
     A byte-level vocabulary has a token for every byte, so the bytes of the text bound its tokens; where the model
     cannot count, a third of them is added up, which ordinary text stays below, and eight tokens a message.
     """
-    counted = getattr(model, "count_prompt_tokens", None)
-    if counted is not None:
-        return int(counted(messages))
+    if isinstance(model, CountsPromptTokens):
+        return int(model.count_prompt_tokens(messages))
     return sum(len(message.content.encode()) // 3 + 8 for message in messages)
 
 

@@ -1,4 +1,4 @@
-"""Where the capabilities meet: lists of steps over an immutable state."""
+"""Pipelines: lists of steps over an immutable state, where all capabilities meet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pipeline is, in one digest: its settings, the text of its prompts, the weights or servers of its models."""
+"""Digests that identify a pipeline: its settings, the text of its prompts, the weights or servers of its models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from llmkit import prompts, weights
 from llmkit.errors import LlmkitError
@@ -16,9 +16,6 @@ from llmkit.models.chat import ChatModelSpec
 from llmkit.models.local.adapter import read_adapter, weights_digest
 from llmkit.part import Part
 from llmkit.version import __version__
-
-if TYPE_CHECKING:
-    from llmkit.pipeline.pipeline import Pipeline
 
 _PROMPT = re.compile(r"[a-z][a-z0-9-]*@v[0-9]+")
 
@@ -28,48 +25,49 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def up_to(pipeline: Pipeline, steps: int) -> str:
-    """Digest of what the first steps of a pipeline say: another setting, prompt or model gives another."""
-    first = pipeline.replace(steps=pipeline.steps[:steps])
-    config = [step.config() for step in first.steps]  # type: ignore[attr-defined]
-    return digest([__version__, config, prompt_digests(first), models(first)])
+def digest_of_steps(pipeline: Part, steps: list[dict[str, Any]]) -> str:
+    """Digest of a pipeline whose steps have these configurations: another setting, prompt or model changes it.
+
+    The version of llmkit is part of the digest; the knowledge base is not.
+    """
+    return digest([__version__, steps, prompt_digests(pipeline), models(pipeline)])
 
 
-def prompt_digests(pipeline: Pipeline) -> dict[str, str]:
-    """Digest of every prompt the pipeline names, by reference."""
-    found = {}
+def prompt_digests(pipeline: Part) -> dict[str, str]:
+    """Digest of every prompt that a pipeline names, by reference."""
+    digests = {}
     for key, value in _strings(pipeline.config()):
         if _PROMPT.fullmatch(value) or key == "prompt" or value.endswith(".md"):
             try:
                 prompt = prompts.load(value)
             except LlmkitError:
                 continue  # a text that only looks like a prompt
-            found[prompt.ref] = prompt.digest
-    return found
+            digests[prompt.ref] = prompt.digest
+    return digests
 
 
-def models(pipeline: Pipeline) -> dict[str, str]:
-    """Identity of every chat model the pipeline names, by its spec."""
+def models(pipeline: Part) -> dict[str, str]:
+    """Identity of every chat model that a pipeline names, by its spec."""
     return {spec.model: model_identity(spec) for spec in _specs(pipeline)}
 
 
 def model_identity(spec: ChatModelSpec) -> str:
-    """The spec and what stands behind it: the digest of a local file, the address of a server."""
+    """Digest of a spec and of what it points to: the bytes of a local file, or the address of a server."""
     provider, _, name = spec.model.partition(":")
-    behind = ""
+    target = ""
     if provider == "local":
         path = weights.find(name)
-        behind = _file_digest(path) if path.is_file() else str(path)
+        target = _file_digest(path) if path.is_file() else str(path)
     elif provider == "transformers":
         path = Path(name).expanduser()
-        behind = weights_digest(path) if path.is_dir() else name
+        target = weights_digest(path) if path.is_dir() else name
     elif provider == "scripted" and name.startswith("@"):
         path = Path(name[1:]).expanduser()
-        behind = _file_digest(path) if path.is_file() else "missing"
+        target = _file_digest(path) if path.is_file() else "missing"
     elif provider == "openai":
-        behind = os.environ.get("OPENAI_BASE_URL", "")
+        target = os.environ.get("OPENAI_BASE_URL", "")
     adapters = {key: read_adapter(folder).digest for key, folder in spec.named_adapters().items()}
-    return digest([spec.config(), behind, *([adapters] if adapters else [])])
+    return digest([spec.config(), target, *([adapters] if adapters else [])])
 
 
 def _specs(value: object) -> Iterator[ChatModelSpec]:

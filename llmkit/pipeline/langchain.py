@@ -1,4 +1,4 @@
-"""LangChain both ways: a knowledge base as its vector store, a retriever, an encoder and a pipeline as its own kinds.
+"""Adapters for LangChain: a knowledge base as a vector store or retriever, an encoder as embeddings, a pipeline.
 
 ::
 
@@ -38,28 +38,28 @@ _SOURCE = "langchain"
 
 
 class EncoderEmbeddings(Embeddings):
-    """An encoder as LangChain's embeddings. Long text is refused, never cut."""
+    """An encoder as LangChain embeddings. Text beyond the encoder's maximum length is refused, not truncated."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of passages, unit length."""
+        """Vectors of passages, of unit length."""
         many_texts(texts, "texts")
-        found: list[list[float]] = self.encoder.encode_passages(texts).tolist()
-        return found
+        vectors: list[list[float]] = self.encoder.encode_passages(texts).tolist()
+        return vectors
 
     def embed_query(self, text: str) -> list[float]:
-        """Vector of a question, unit length."""
-        found: list[float] = self.encoder.encode_queries([text])[0].tolist()
-        return found
+        """Vector of a question, of unit length."""
+        vector: list[float] = self.encoder.encode_queries([text])[0].tolist()
+        return vector
 
 
 class KnowledgeVectorStore(VectorStore):
-    """A knowledge base as LangChain's vector store.
+    """A knowledge base as a LangChain vector store.
 
-    A document longer than a passage is split: what is found are passages, ``id`` being ``DOCUMENT#N`` and ``metadata``
-    saying where they stand; a document that is one passage is found as it was given.
+    Long documents are split. Searches return passages with the ``id`` ``DOCUMENT#N`` and their place in ``metadata``; a
+    document of one passage is returned as it was added.
     """
 
     def __init__(self, kb: KnowledgeBase) -> None:
@@ -67,7 +67,7 @@ class KnowledgeVectorStore(VectorStore):
 
     @property
     def embeddings(self) -> Embeddings:
-        """The knowledge base's own encoder."""
+        """The encoder of the knowledge base."""
         return EncoderEmbeddings(self.kb.encoder)
 
     @classmethod
@@ -81,17 +81,17 @@ class KnowledgeVectorStore(VectorStore):
         path: str = ".llmkit/kb",
         **kwargs: Any,
     ) -> Self:
-        """Make a knowledge base at `path` and add texts.
+        """Create a knowledge base at `path` and add texts.
 
         Raises:
-            ConfigError: `embedding` is not an encoder of llmkit: what cannot be written down cannot be opened again.
+            ConfigError: `embedding` is no encoder of llmkit. A knowledge base stores its encoder, to be opened again.
         """
         many_texts(texts, "texts")
         if ids is not None:
             many_texts(ids, "ids")
         if not isinstance(embedding, EncoderEmbeddings):
             raise ConfigError(
-                "a knowledge base writes its encoder down: give EncoderEmbeddings(encoder), not "
+                "a knowledge base stores the configuration of its encoder: give EncoderEmbeddings(encoder), not "
                 f"{type(embedding).__name__}"
             )
         store = cls(KnowledgeBase.create(path, encoder=embedding.encoder))
@@ -106,39 +106,39 @@ class KnowledgeVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose id is here; returns their ids. Dates in metadata are kept as ISO texts.
+        """Add texts, or replace those with a known id, and return the ids. Dates in metadata are stored as ISO texts.
 
         Raises:
-            ConfigError: not one id and one metadata a text, or ids of files.
-            DataError: metadata that are not JSON; says which key.
+            ConfigError: the numbers of texts, ids and metadata differ, or an id belongs to an ingested file.
+            DataError: metadata contain something other than JSON values; the message names the key.
         """
         many(texts, "texts")
         if ids is not None:
             many_texts(ids, "ids")
-        given = list(texts)
-        names = [name or str(uuid.uuid4()) for name in (ids or [""] * len(given))]
-        data = metadatas or [{}] * len(given)
-        if not len(given) == len(names) == len(data):
-            raise ConfigError(f"{len(given)} texts came with {len(names)} ids and {len(data)} metadata")
+        items = list(texts)
+        names = [name or str(uuid.uuid4()) for name in (ids or [""] * len(items))]
+        data = metadatas or [{}] * len(items)
+        if not len(items) == len(names) == len(data):
+            raise ConfigError(f"{len(items)} texts came with {len(names)} ids and {len(data)} metadata")
         documents = {
             name: settled(Document(name, text, metadata=_json(metadata, name)))
-            for name, text, metadata in zip(names, given, data, strict=True)
+            for name, text, metadata in zip(names, items, data, strict=True)
         }
         by_source = self.kb.documents_by_source()
-        taken = documents.keys() & {name for source, ids in by_source.items() if source != _SOURCE for name in ids}
-        if taken:
-            raise ConfigError(f"these ids belong to files that were ingested: {', '.join(sorted(taken)[:5])}")
+        of_files = documents.keys() & {name for source, ids in by_source.items() if source != _SOURCE for name in ids}
+        if of_files:
+            raise ConfigError(f"these ids belong to files that were ingested: {', '.join(sorted(of_files)[:5])}")
         self.kb.add(documents.values(), source=_SOURCE)
         return names
 
     def add_documents(self, documents: list[LangChainDocument], **kwargs: Any) -> list[str]:
-        """Add documents, or replace those whose id is here; returns their ids."""
+        """Add documents, or replace those with a known id, and return the ids."""
         ids = kwargs.pop("ids", None) or [document.id or "" for document in documents]
         texts = [document.page_content for document in documents]
         return self.add_texts(texts, [document.metadata for document in documents], ids=ids, **kwargs)
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool | None:
-        """Take documents out; ids that are not here are ignored. Without ids nothing is deleted."""
+        """Delete documents. Unknown ids are ignored; without ids nothing is deleted."""
         if ids is not None:
             many_texts(ids, "ids")
         if ids:
@@ -149,14 +149,14 @@ class KnowledgeVectorStore(VectorStore):
         """Whole documents, those that are here."""
         many_texts(ids, "ids")
         return [
-            LangChainDocument(id=one.id, page_content=one.text, metadata=_labelled(one.metadata, one.access))
+            LangChainDocument(id=one.id, page_content=one.text, metadata=_with_labels(one.metadata, one.access))
             for one in self.kb.documents(ids)
         ]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: str | dict[str, Any] | None = None, **kwargs: Any
     ) -> list[tuple[LangChainDocument, float]]:
-        """Passages and cosines, best first; `filter` is llmkit's, as text or mapping, and acts inside the search."""
+        """Passages and cosines, best first. `filter` is a filter of llmkit (text or mapping), applied in the search."""
         if k == 0:
             return []
         hits = Dense().retrieve(self.kb, [query], k, _filter(filter))[0]
@@ -184,18 +184,18 @@ class KnowledgeVectorStore(VectorStore):
         """Passages that differ from one another (Carbonell & Goldstein 1998)."""
         if k == 0:
             return []
-        picking = MaximalMarginalRelevance(of=Dense(), fetch=fetch_k, trade_off=lambda_mult)
-        return [self._document(hit.chunk) for hit in picking.retrieve(self.kb, [query], k)[0]]
+        retriever = MaximalMarginalRelevance(of=Dense(), fetch=fetch_k, trade_off=lambda_mult)
+        return [self._document(hit.chunk) for hit in retriever.retrieve(self.kb, [query], k)[0]]
 
     def _select_relevance_score_fn(self) -> Any:
-        return lambda score: (score + 1) / 2  # a cosine as a share
+        return lambda score: (score + 1) / 2  # a cosine mapped to [0, 1]
 
     def _document(self, chunk: Chunk) -> LangChainDocument:
         return as_document(chunk, whole=chunk.ordinal == 0 and len(self.kb.rows_of([chunk.document])) == 1)
 
 
 class KnowledgeRetriever(BaseRetriever):
-    """A knowledge base as LangChain's retriever, with any retriever of llmkit."""
+    """A knowledge base as a LangChain retriever, with any retriever of llmkit."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -204,11 +204,11 @@ class KnowledgeRetriever(BaseRetriever):
     """A word, a mapping with 'type', or a part."""
     k: int = 4
     where: str | dict[str, Any] | None = None
-    """Only passages whose metadata pass."""
+    """Filter on metadata."""
     _part: Retriever = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
-        """Check the retriever when it is named, not when it is asked."""
+        """Build the retriever, so that a wrong configuration fails here and not at the first question."""
         super().model_post_init(context)
         part: Any = config.build_part("retriever", self.retriever)
         self._part = part
@@ -226,25 +226,25 @@ def as_runnable(pipeline: Pipeline) -> Runnable[str, State]:
 
 
 def as_document(chunk: Chunk, *, whole: bool) -> LangChainDocument:
-    """A passage as a LangChain document; with where it stands, unless it is the whole document."""
+    """A passage as a LangChain document, with its place in the metadata unless it is the whole document."""
     if whole:
-        metadata = _labelled(chunk.metadata, chunk.access)
+        metadata = _with_labels(chunk.metadata, chunk.access)
         return LangChainDocument(id=chunk.document, page_content=chunk.text, metadata=metadata)
     place = {"document": chunk.document, "start": chunk.start, "end": chunk.end}
-    metadata = _labelled(chunk.metadata, chunk.access) | place
+    metadata = _with_labels(chunk.metadata, chunk.access) | place
     return LangChainDocument(id=chunk.id, page_content=chunk.text, metadata=metadata)
 
 
-def _labelled(metadata: Metadata, access: tuple[str, ...]) -> dict[str, Any]:
-    """Metadata with the access labels in it, as they were given."""
+def _with_labels(metadata: Metadata, access: tuple[str, ...]) -> dict[str, Any]:
+    """Metadata with the access labels under ``access``."""
     return {**metadata, "access": list(access)} if access else dict(metadata)
 
 
 def _json(value: Any, place: str) -> Any:
-    """Metadata as JSON values, dates and times as ISO texts.
+    """Metadata as JSON values, with dates and times as ISO texts.
 
     Raises:
-        DataError: something else, by its key and type.
+        DataError: a value is no JSON value; the message names its key and type.
     """
     if isinstance(value, date):  # a datetime is one
         return value.isoformat()

@@ -1,4 +1,4 @@
-"""A pipeline is a list of steps over an immutable State."""
+"""A pipeline: a list of steps over an immutable State."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ ModelField = Annotated[ChatModelSpec, Field(description="A chat model: 'local:sm
 
 
 class Pipeline(Part):
-    """Steps in order, a default model and a knowledge base: what a file in ``pipelines/`` describes."""
+    """Steps in order, a default model and a knowledge base, as described by a file in ``pipelines/``."""
 
     name: str
-    """What the pipeline is called in tables and run folders."""
+    """Name of the pipeline in tables and run folders."""
     description: str = ""
-    """One sentence for people."""
+    """One sentence about what it does."""
     model: ModelField | None = None
-    """Chat model of the steps that name none."""
+    """Chat model of steps that do not name one."""
     knowledge: str = ".llmkit/kb"
     """Folder of the knowledge base."""
     steps: tuple[Annotated[Step, one_of("step")], ...] = Field(min_length=1)
-    """What is done, in order; each is a word or a mapping with 'type'."""
+    """The steps in order; each is a word or a mapping with 'type'."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> Pipeline:
-        given = {"question", "history"}
+    def _check_order(self) -> Pipeline:
+        available = {"question", "history"}
         for index, step in enumerate(self.steps):
-            for need in sorted(step.needs - given):
-                givers = [other.type for other in self.steps[index + 1 :] if need in other.gives]
-                hint = f"; move {givers[0]} before it" if givers else ""
+            for need in sorted(step.needs - available):
+                providers = [other.type for other in self.steps[index + 1 :] if need in other.gives]
+                hint = f"; move {providers[0]} before it" if providers else ""
                 raise ValueError(f"steps[{index}] {step.type} needs {need!r}; no earlier step gives it{hint}")
-            given |= step.gives
+            available |= step.gives
         return self
 
     def run(
@@ -67,12 +67,19 @@ class Pipeline(Part):
         on_event: Listener | None = None,
         caller: Caller | None = None,
     ) -> State:
-        """Answer one question; `inputs` are what verifiers check by, as ``{"concepts": [...]}``.
+        """Answer one question.
+
+        Args:
+            question: the question.
+            history: earlier turns of the conversation.
+            inputs: values for verifiers and prompts, as in ``{"concepts": [...]}``.
+            on_event: called with each event of the run.
+            caller: who runs the pipeline, and whether a person can approve tool calls.
 
         Raises:
-            DataError: a question that is empty or no string, or a history that holds no messages.
-            StepError: a step failed; says which, the cause is chained.
-            ApprovalNeeded: an agent waits, and the `caller` is there to decide; go on with :meth:`decide`.
+            DataError: the question is empty or no string, or the history contains something other than messages.
+            StepError: a step failed; the error names the step and chains the cause.
+            ApprovalNeeded: an agent waits for the `caller` to decide; continue with :meth:`decide`.
         """
         if not isinstance(question, str):
             raise DataError(f"question is {type(question).__name__}: run takes one question, batch takes many")
@@ -80,21 +87,21 @@ class Pipeline(Part):
             raise DataError("the question is empty")
         for message in many(history, "history"):
             if not isinstance(message, Message):
-                raise DataError(f"history holds {type(message).__name__}: write Message(role='user', content='…')")
+                raise DataError(f"history contains {type(message).__name__}: write Message(role='user', content='…')")
         state = State(question=question.strip(), history=tuple(history), inputs=dict(inputs or {}))
         return self.resume(state, 0, on_event=on_event, caller=caller)
 
     def decide(
         self, needed: ApprovalNeeded, decisions: Sequence[Decision], *, on_event: Listener | None = None
     ) -> State:
-        """Go on with a run that waits, one decision a request.
+        """Continue a run that waits for approval, with one decision for each request.
 
         Raises:
-            ApprovalNeeded: it waits again.
-            StepError: a step failed, or the decisions do not fit what is waited for.
+            ApprovalNeeded: the run waits again.
+            StepError: a step failed, or the decisions do not match the requests.
         """
         if needed.state is None:
-            raise DataError("this did not come from a pipeline that waits")
+            raise DataError("this ApprovalNeeded was not raised by a pipeline: it has no state to continue from")
         caller = Caller(needed.thread, attended=True, decisions=tuple(decisions), spent=needed.spent)
         return self.resume(needed.state, needed.step, on_event=on_event, caller=caller)
 
@@ -107,24 +114,24 @@ class Pipeline(Part):
         on_event: Listener | None = None,
         caller: Caller | None = None,
     ) -> State:
-        """Go on from a state with the steps from position `start` up to `stop`, or to the end.
+        """Run the steps from position `start` up to `stop`, or to the end, on a given state.
 
-        Replays a run from its trace, or shows what better passages would have changed.
+        This replays a run from its trace, or shows what other passages would have changed.
 
         Raises:
-            StepError: a step failed; says which, the cause is chained.
+            StepError: a step failed; the error names the step and chains the cause.
         """
-        run = RunContext(self, on_event, caller)
-        with spans.run(self.name, len(state.records)) as told:
+        context = RunContext(self, on_event, caller)
+        with spans.record_run(self.name, len(state.records)) as record_steps:
             for index, step in enumerate(self.steps[start:stop], start):
-                state = run.step(index, step, state)
-            told(state)
+                state = context.step(index, step, state)
+            record_steps(state)
         if stop is None:
-            run.emit(Event("done", step="pipeline", data={"state": state}))
+            context.emit(Event("done", step="pipeline", data={"state": state}))
         return state
 
     def batch(self, questions: Sequence[str]) -> list[State]:
-        """Answer many questions in order; the first failure is raised."""
+        """Answer many questions in order and raise the first failure."""
         many_texts(questions, "questions")
         return [self.run(question) for question in questions]
 
@@ -136,7 +143,7 @@ class Pipeline(Part):
         inputs: Metadata | None = None,
         caller: Caller | None = None,
     ) -> Iterator[Event]:
-        """Answer in a worker thread and yield what happens; the last event is ``done`` with the state.
+        """Answer in a worker thread and yield the events; the last one is ``done`` with the state.
 
         Closing the iterator stops the run at its next event.
         """
@@ -144,7 +151,7 @@ class Pipeline(Part):
         def work(listen: Listener) -> None:
             self.run(question, history=history, inputs=inputs, on_event=listen, caller=caller)
 
-        return self._streamed(work)
+        return self._stream(work)
 
     def stream_decided(self, needed: ApprovalNeeded, decisions: Sequence[Decision]) -> Iterator[Event]:
         """:meth:`decide` as events."""
@@ -152,9 +159,9 @@ class Pipeline(Part):
         def work(listen: Listener) -> None:
             self.decide(needed, decisions, on_event=listen)
 
-        return self._streamed(work)
+        return self._stream(work)
 
-    def _streamed(self, made: Callable[[Listener], None]) -> Iterator[Event]:
+    def _stream(self, run: Callable[[Listener], None]) -> Iterator[Event]:
         events: queue.Queue[Event | BaseException | None] = queue.Queue()
         stopped = threading.Event()
 
@@ -165,9 +172,9 @@ class Pipeline(Part):
 
         def work() -> None:
             try:
-                made(listen)
+                run(listen)
                 events.put(None)
-            except BaseException as error:  # carried to the reader, raised there
+            except BaseException as error:  # raised again in the reader's thread
                 events.put(error)
 
         worker = threading.Thread(target=work, name=f"llmkit {self.name}", daemon=True)
@@ -187,20 +194,20 @@ class Pipeline(Part):
 
     @property
     def reads_knowledge(self) -> bool:
-        """Whether a step of it looks into the knowledge base."""
+        """Whether one of its steps reads the knowledge base."""
         return any("hits" in step.gives and getattr(step, "reads_knowledge", True) for step in self.steps)
 
     def open_knowledge(self) -> KnowledgeBase:
-        """The knowledge base, opened on first use and kept."""
+        """The knowledge base, opened on first use."""
         with self._lock:
             return self._knowledge
 
     def chat_model(self, spec: object = None) -> BaseChatModel:
-        """The chat model of `spec` or the default one, loaded once.
+        """The chat model of `spec`, or the pipeline's default model; each is loaded once.
 
         Raises:
-            ConfigError: no model is named anywhere.
-            ModelError: it cannot be loaded.
+            ConfigError: neither the step nor the pipeline names a model.
+            ModelError: the model cannot be loaded.
         """
         chosen = spec or self.model
         if not isinstance(chosen, ChatModelSpec):
@@ -212,12 +219,14 @@ class Pipeline(Part):
             return self._models[name]
 
     def identity(self, steps: int) -> str:
-        """Digest of what the first steps say, their settings, prompts and models; the knowledge base is not in it."""
+        """Digest of the first `steps` steps: settings, prompts and models, without the knowledge base."""
         with self._lock:
             if steps not in self._identities:
-                from llmkit.pipeline.digest import up_to
+                from llmkit.pipeline.digest import digest_of_steps
 
-                self._identities[steps] = up_to(self, steps)
+                first = self.replace(steps=self.steps[:steps])
+                configs = [step.config() for step in first.steps if isinstance(step, Part)]
+                self._identities[steps] = digest_of_steps(first, configs)
             return self._identities[steps]
 
     def with_knowledge(self, kb: Knowledge) -> Pipeline:
@@ -225,39 +234,39 @@ class Pipeline(Part):
         return self._changed({"knowledge": str(kb.path)}, _knowledge=kb)
 
     def as_reader(self, reader: str | Iterable[str]) -> Pipeline:
-        """The same pipeline for a reader who holds these labels: what is forbidden to them does not exist.
+        """The same pipeline for a reader with these access labels, who sees no other documents.
 
         Raises:
-            DataError: what is no label.
+            DataError: a label is malformed.
         """
         return self.with_knowledge(self.open_knowledge().as_reader(reader))
 
     def with_models(self, load: Callable[[ChatModelSpec], BaseChatModel]) -> Pipeline:
-        """The same pipeline, its chat models made by `load`: from a cache, from a recording."""
+        """The same pipeline with chat models that `load` makes, for instance from a cache or a recording."""
         return self._changed({}, _load_chat=load)
 
     def with_filter(self, where: str) -> Pipeline:
-        """The same pipeline, its retrieval limited to passages that pass.
+        """The same pipeline, its retrieval limited to passages that pass the filter.
 
         Raises:
-            ConfigError: the filter cannot be read, or no step takes one.
+            ConfigError: the filter cannot be parsed, or no step takes a filter.
         """
-        wanted = parse(where)
+        parsed = parse(where)
         steps = [
-            step.replace(where=wanted) if isinstance(step, Part) and "where" in type(step).model_fields else step
+            step.replace(where=parsed) if isinstance(step, Part) and "where" in type(step).model_fields else step
             for step in self.steps
         ]
         if all(new is old for new, old in zip(steps, self.steps, strict=True)):
             raise ConfigError(f"pipeline {self.name!r} has no step that takes a filter")
         return self._changed({"steps": steps})
 
-    def _changed(self, fields: dict[str, object], **given: object) -> Pipeline:
-        """A copy with other fields, that keeps what it was given to work with."""
+    def _changed(self, fields: dict[str, object], **state: object) -> Pipeline:
+        """A copy with other fields that keeps the open knowledge base and the model loader."""
         pipeline = self.replace(**fields)
         kept = {name: self.__dict__[name] for name in ("_knowledge", "_load_chat") if name in self.__dict__}
         if "knowledge" in fields:
             kept.pop("_knowledge", None)
-        pipeline.__dict__.update(kept | given)
+        pipeline.__dict__.update(kept | state)
         return pipeline
 
     @cached_property
@@ -286,20 +295,20 @@ class Pipeline(Part):
 def load_pipeline(
     name: str | Path, overrides: Sequence[str] = (), *, knowledge: str | Path | KnowledgeBase | None = None
 ) -> Pipeline:
-    """Read a pipeline: a path, or a name in ``pipelines/``.
+    """Load a pipeline from a file.
 
     Args:
-        name: ``docs-qa``, ``pipelines/mine.yaml``.
-        overrides: ``path=value`` each, as in ``steps.retrieve.k=20``.
-        knowledge: another knowledge base than the file names: its folder, or one that is open.
+        name: a name in ``pipelines/``, as in ``docs-qa``, or a path, as in ``pipelines/mine.yaml``.
+        overrides: settings to change, each ``path=value``, as in ``steps.retrieve.k=20``.
+        knowledge: the knowledge base to use instead of the one in the file: its folder, or an open one.
 
     Raises:
-        ConfigError: with every problem of the file and where it stands.
+        ConfigError: the file has errors; the message lists each with its line.
     """
     many_texts(overrides, "overrides")
-    found = config.read(assets.find("pipelines", str(name))).override(overrides)
+    loaded = config.read(assets.find("pipelines", str(name))).override(overrides)
     if knowledge is not None and not isinstance(knowledge, str | Path):
-        return found.build(Pipeline).with_knowledge(knowledge)
+        return loaded.build(Pipeline).with_knowledge(knowledge)
     if knowledge is not None:
-        found = config.Config({**found.values, "knowledge": str(knowledge)}, found.source, found.places)
-    return found.build(Pipeline)
+        loaded = config.Config({**loaded.values, "knowledge": str(knowledge)}, loaded.source, loaded.places)
+    return loaded.build(Pipeline)

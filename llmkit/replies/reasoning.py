@@ -16,6 +16,7 @@ _CLOSE_ALONE = re.compile(rf"</(?:{'|'.join(_TAGS)})>[ \t]*(?=\n|\Z)|\[/THINK\]|
 _HARMONY = re.compile(
     r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>(.*?)(?=<\|(?:end|return|start|channel)\|>|\Z)", re.DOTALL
 )
+_CHANNEL = "<|channel|>"
 _LONGEST_OPENING = 16
 """Characters after which a reply that has not opened a block does not open one."""
 
@@ -35,7 +36,7 @@ def split_reasoning(text: str) -> Split:
 
     A block that is never closed is reasoning to its end. Tags further inside an answer are part of the answer.
     """
-    if "<|channel|>" in text[:64] and (parts := _HARMONY.findall(text)):
+    if text.lstrip().startswith(_CHANNEL) and (parts := _HARMONY.findall(text)):
         final = "\n".join(body for channel, body in parts if channel == "final")
         return Split(final.strip(), "\n".join(body for channel, body in parts if channel != "final").strip())
     opening = _OPEN.match(text)
@@ -67,6 +68,8 @@ class ReasoningFilter:
         """The text and the reasoning that are known to be such after this piece."""
         self._held += piece
         text = reasoning = ""
+        if self._state == "begin" and self._held.lstrip().startswith(_CHANNEL):
+            self._state = "channels"  # several parts, of which the last is the answer: known at the end
         if self._state == "begin":
             opening = _OPEN.match(self._held)
             if opening is not None:
@@ -95,6 +98,9 @@ class ReasoningFilter:
     def finish(self) -> tuple[str, str]:
         """What was held back until the end of the stream."""
         held, self._held = self._held, ""
+        if self._state == "channels":
+            split = split_reasoning(held)
+            return split.text, split.reasoning
         return ("", held) if self._state == "inside" else (held, "")
 
 
@@ -113,5 +119,5 @@ def _may_open(text: str) -> bool:
     begun = text.lstrip()
     if not begun:
         return True
-    openings = [*(f"<{tag}>" for tag in _TAGS), "[THINK]", "◁think▷"]
+    openings = [*(f"<{tag}>" for tag in _TAGS), "[THINK]", "◁think▷", _CHANNEL]
     return len(begun) < _LONGEST_OPENING and any(one.casefold().startswith(begun.casefold()) for one in openings)

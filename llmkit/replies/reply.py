@@ -23,6 +23,7 @@ class ToolCall:
     """A call of a tool that a model asks for."""
 
     name: str
+    """Empty where the call names no tool, which `problem` then says."""
     arguments: Mapping[str, Any]
     """Empty where `problem` says that they cannot be read."""
     id: str = ""
@@ -109,7 +110,8 @@ class Reply:
         """
         self.with_text()
         if not self.complete:
-            raise IncompleteReply(f"{self.ending}: it was not used ({self.text[:80]!r})", reply=self)
+            why = "; ".join(self.warnings)
+            raise IncompleteReply(f"{why}: the reply was not used ({self.text[:80]!r})", reply=self)
         return self
 
     def row(self) -> dict[str, Any]:

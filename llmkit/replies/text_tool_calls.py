@@ -75,14 +75,14 @@ def tool_call(name: object, raw: object, identity: object = "") -> ToolCall:
     if not clean:
         problem, text = problem or "the call names no tool", text or json.dumps(arguments, ensure_ascii=False)
         arguments = {}
-    return ToolCall(clean or "unknown", arguments, str(identity or ""), problem, text)
+    return ToolCall(clean, arguments, str(identity or ""), problem, text)
 
 
 def _tagged(body: str) -> list[ToolCall]:
     if inner := _FUNCTION.search(body):
         return [_function(inner.group(1), inner.group(2))]
     read = [call for line in _objects(body) for call in _of_json(line, None)]
-    return read or [ToolCall("unknown", {}, "", "the call is not JSON", body)]
+    return read or [ToolCall("", {}, "", "the call is not JSON", body)]
 
 
 def _objects(body: str) -> list[str]:

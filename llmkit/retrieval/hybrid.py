@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from llmkit.arguments import many_texts
 from llmkit.part import Part
-from llmkit.protocols import Ranking, Retriever, Searchable, Where
+from llmkit.protocols import Ranking, RanksRows, Retriever, Searchable, Where
 from llmkit.registry import one_of
 from llmkit.retrieval.dense_and_bm25 import check
 from llmkit.retrieval.fusion import ordered, reciprocal_rank, weighted
@@ -97,10 +97,8 @@ def _readable(
 
 def _rank(part: Retriever, kb: Searchable, queries: Sequence[str], depth: int, where: Where) -> list[Ranking]:
     """Rows and scores of a part: asked for directly where it can tell them without fetching any text."""
-    rank = getattr(part, "rank", None)
-    if rank is not None:
-        found: list[Ranking] = rank(kb, queries, depth, where)
-        return found
+    if isinstance(part, RanksRows):
+        return list(part.rank(kb, queries, depth, where))
     return [
         (
             np.array([hit.chunk.row for hit in hits], dtype=np.int64),

@@ -7,7 +7,7 @@ a hole in it is lost as a whole, and what is written without spaces is one word.
 
 from __future__ import annotations
 
-from llmkit.protocols import Encoder
+from llmkit.protocols import Encoder, MeasuresUnknownTokens
 
 TOLD = 0.05
 """Share of unknown tokens from which on the user is told."""
@@ -19,8 +19,7 @@ BLIND = 0.3
 
 def unknown_share(encoder: Encoder, text: str) -> float:
     """Share of the text's tokens that the encoder's vocabulary does not have, in [0, 1]; 0 where it cannot tell."""
-    measure = getattr(encoder, "unknown_share", None)
-    return float(measure(text)) if measure is not None else 0.0
+    return float(encoder.unknown_share(text)) if isinstance(encoder, MeasuresUnknownTokens) else 0.0
 
 
 def lost_share(encoder: Encoder, text: str) -> float:

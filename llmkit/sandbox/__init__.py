@@ -1,4 +1,4 @@
-"""Untrusted Python, run where it can do no harm: one way in, :class:`~llmkit.sandbox.sandbox.Sandbox`."""
+"""Isolated execution of untrusted Python. The entry point is :class:`~llmkit.sandbox.sandbox.Sandbox`."""
 
 from __future__ import annotations
 

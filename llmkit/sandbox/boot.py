@@ -1,7 +1,7 @@
-"""Runs inside the sandbox, before the untrusted code: takes the rights away, then becomes that code.
+"""Runs inside the sandbox before the untrusted code: sets limits, drops privileges, and executes that code.
 
-``boot.py LIMITS PROGRAM…``, LIMITS being JSON: bytes, seconds, processes, and the user to become. The
-standard library alone.
+Usage: ``boot.py LIMITS PROGRAM…``. LIMITS is JSON with bytes, seconds, processes and the user id to switch to. Only the
+standard library is used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 
 
 def main() -> None:
-    """Set the limits, drop root, execute the program."""
+    """Set the limits, give up root, and replace this process by the program."""
     limits = json.loads(sys.argv[1])
     os.umask(0o077)
     for name, value in (

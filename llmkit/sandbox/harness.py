@@ -1,7 +1,7 @@
-"""Runs inside the sandbox: loads a solution, then each test, and says after each what became of it.
+"""Runs inside the sandbox: loads a solution, runs each test, and prints one line of JSON for each.
 
-The lines it says begin with a word from its input, so that nothing the solution prints is taken for one by accident. A
-solution that sets out to forge them can: it lives in the same process. Standard library only.
+Each line begins with a random word from the input, so that no output of the solution is mistaken for a result.
+A malicious solution can forge results, because it runs in the same process. This file uses the standard library only.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from typing import Any
 
 
 def main() -> None:
-    """The whole run; the first line said is about loading, number -1."""
-    told = json.loads(sys.stdin.readline())
+    """Load the solution (result number -1), then run the tests."""
+    job = json.loads(sys.stdin.readline())
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
 
-    def say(**row: Any) -> None:
-        out.write(f"{told['word']} {json.dumps(row)}\n")
+    def report(**row: Any) -> None:
+        out.write(f"{job['word']} {json.dumps(row)}\n")
         out.flush()
 
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
         try:
             names = runpy.run_path(str(Path(__file__).with_name("solution.py")))
         except BaseException as error:
-            say(n=-1, ok=False, error=_told(error))
+            report(n=-1, ok=False, error=_describe(error))
             return
-        say(n=-1, ok=True)
-        for n, test in enumerate(told["tests"]):
+        report(n=-1, ok=True)
+        for n, test in enumerate(job["tests"]):
             try:
                 _run(test["code"], names)
             except BaseException as error:
-                say(n=n, ok=False, error=_told(error), got=_value(test["left"], names))
+                report(n=n, ok=False, error=_describe(error), got=_value(test["left"], names))
             else:
-                say(n=n, ok=True)
+                report(n=n, ok=True)
     out.flush()
-    os._exit(0)  # threads the solution left behind do not keep us
+    os._exit(0)  # do not wait for threads of the solution
 
 
 def _run(code: str, names: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _run(code: str, names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(expression: str | None, names: dict[str, Any]) -> str | None:
-    """What the left side of a failed comparison is; None where there is none, or it raises."""
+    """The value of the left side of a failed comparison; None where there is none or it raises."""
     if expression is None:
         return None
     try:
@@ -58,7 +58,8 @@ def _value(expression: str | None, names: dict[str, Any]) -> str | None:
         return None
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
+    """Type and message of an error, and for a syntax error its line."""
     if isinstance(error, SyntaxError):
         where = f" in line {error.lineno}: {(error.text or '').strip()[:100]}" if error.lineno else ""
         return f"{type(error).__name__}: {error.msg}{where}"

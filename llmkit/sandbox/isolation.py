@@ -1,8 +1,8 @@
-"""What keeps untrusted code from the machine: bubblewrap, tried out before it is trusted.
+"""Isolation of untrusted code by bubblewrap, which is probed before it is used.
 
-Inside, there is the Python of this process (standard library alone), a small empty folder, and nothing else: no files
-of the machine, no network, no other process, no environment. As root, the code runs under a user id that
-nothing else has; as a user, in a user namespace.
+Inside the sandbox there are the Python of this process with its standard library and a small empty folder. There are no
+files of the machine, no network, no other processes and no environment. If this process is root, the code runs under
+an otherwise unused user id; if not, it runs in a user namespace.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,8 +27,8 @@ from llmkit.sandbox import seccomp
 
 BOOT = Path(__file__).with_name("boot.py")
 INSIDE = "/sandbox"
-"""Where the program and its files stand, read only."""
-_IDS = range(61_184, 65_520)  # "dynamic users" of systemd, of nobody else
+"""Folder of the program and its files inside the sandbox, read only."""
+_USER_IDS = range(61_184, 65_520)  # reserved by systemd for dynamic users
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 _ADVICE = "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap)"
 _PROBE = """
@@ -49,10 +50,10 @@ Mode = Literal["root", "user"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the code may use."""
+    """Resource limits of the code."""
 
     cpu: int
-    """Seconds of one process."""
+    """CPU seconds of one process."""
     memory: int
     """Bytes of address space of one process."""
     file: int
@@ -65,53 +66,53 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command with what must be handed to it."""
+    """A command and the data that it reads from file descriptors."""
 
     command: list[str]
     data: dict[int, bytes] = field(default_factory=dict)
-    """By position in the command: bytes for which a file descriptor is put there."""
+    """Bytes by position in the command; the number of a file descriptor with them goes to that position."""
 
 
-def jailed(limits: Limits, arguments: Sequence[str], files: Mapping[str, str]) -> Program:
-    """``python ARGUMENTS`` in bubblewrap, `files` standing in :data:`INSIDE`.
+def isolated_program(limits: Limits, arguments: Sequence[str], files: Mapping[str, str]) -> Program:
+    """The command ``python ARGUMENTS`` in bubblewrap, with `files` in :data:`INSIDE`.
 
     Raises:
-        SandboxError: nothing here isolates; says what to do.
+        SandboxError: this machine cannot isolate code; the message says what to do.
     """
     return _bubblewrap(limits, arguments, files, isolation())
 
 
 @lru_cache(maxsize=1)
 def isolation() -> Mode:
-    """How bubblewrap works on this machine, found out once by running it.
+    """The mode in which bubblewrap works on this machine, found once by a probe.
 
     Raises:
-        SandboxError: it is missing, or may not do what it must; says what to do.
+        SandboxError: bubblewrap is missing or does not isolate; the message says what to do.
     """
     if sys.platform != "linux":
-        raise SandboxError(f"untrusted code is run on Linux only: nothing isolates it on {platform.system()}")
+        raise SandboxError(f"untrusted code runs on Linux only: llmkit cannot isolate it on {platform.system()}")
     if shutil.which("bwrap") is None:
-        raise SandboxError(f"untrusted code is not run: nothing isolates it here; {_ADVICE}")
+        raise SandboxError(f"untrusted code was not run: bubblewrap is not installed; {_ADVICE}")
 
     failed = []
     modes: tuple[Mode, ...] = ("root", "user") if os.getuid() == 0 else ("user",)
     for mode in modes:
-        why = _tried(mode)
-        if not why:
+        failure = _probe(mode)
+        if not failure:
             return mode
-        failed.append(why)
+        failed.append(failure)
     raise SandboxError(
-        f"untrusted code is not run: bubblewrap does not isolate here ({'; '.join(failed)}). In a container, allow "
+        f"untrusted code was not run: bubblewrap does not isolate here ({'; '.join(failed)}). In a container, allow "
         "user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces; AppArmor may forbid them)"
     )
 
 
-def _tried(mode: Mode) -> str:
-    """Why the mode does not isolate; empty where it does."""
+def _probe(mode: Mode) -> str:
+    """Run a probe and return why the mode does not isolate; empty: it does."""
     limits = Limits(cpu=5, memory=1 << 29, file=1 << 20, folder=1 << 20, processes=6)
     program = _bubblewrap(limits, [f"{INSIDE}/probe.py"], {"probe.py": _PROBE}, mode)
     try:
-        with opened(program) as command:
+        with open_descriptors(program) as command:
             done = subprocess.run(
                 command.arguments, pass_fds=command.descriptors, capture_output=True, text=True, timeout=20, env={},
                 stdin=subprocess.DEVNULL, check=False,
@@ -120,11 +121,11 @@ def _tried(mode: Mode) -> str:
         return str(error)
     if done.returncode != 0:
         return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    user, children, held, passwd, environment = done.stdout.split()
+    user, children, entries, passwd, environment = done.stdout.split()
     if int(children) >= 12:
         return "the number of processes is not limited"
-    if (held, passwd, environment) != ("0", "False", "True") or (mode == "root" and user == "0"):
-        return f"the probe saw too much: {done.stdout.strip()}"
+    if (entries, passwd, environment) != ("0", "False", "True") or (mode == "root" and user == "0"):
+        return f"the probe could read more than it should: {done.stdout.strip()}"
     return ""
 
 
@@ -147,7 +148,7 @@ def _bubblewrap(limits: Limits, arguments: Sequence[str], files: Mapping[str, st
         command += ["--setenv", name, value]
     parents = {str(above) for place in [*folders, f"{INSIDE}/x", "/dev/x"] for above in Path(place).parents}
     for folder in sorted(parents - {"/"}):
-        command += ["--perms", "0755", "--dir", folder]  # bubblewrap would make them for root alone
+        command += ["--perms", "0755", "--dir", folder]  # bubblewrap alone would make them readable for root only
     for folder in folders:
         command += ["--ro-bind", folder, folder]
     for folder in hidden:
@@ -164,16 +165,16 @@ def _bubblewrap(limits: Limits, arguments: Sequence[str], files: Mapping[str, st
     if calls is not None:
         data[len(command) + 1] = calls
         command += ["--seccomp", ""]
-    user = secrets.choice(_IDS) if mode == "root" else 0
-    told = {"cpu": limits.cpu, "memory": limits.memory, "file": limits.file, "processes": limits.processes}
+    user = secrets.choice(_USER_IDS) if mode == "root" else 0
+    boot_limits = {"cpu": limits.cpu, "memory": limits.memory, "file": limits.file, "processes": limits.processes}
     command += ["--remount-ro", "/", "--", python, "-I", "-S", "-B", f"{INSIDE}/boot.py"]
-    command += [json.dumps({**told, "user": user}), python, "-I", "-S", "-B", *arguments]
+    command += [json.dumps({**boot_limits, "user": user}), python, "-I", "-S", "-B", *arguments]
     return Program(command, data)
 
 
 @lru_cache(maxsize=1)
 def _python() -> tuple[str, list[str], list[str]]:
-    """The interpreter itself (not that of a virtual environment), what it reads, and the packages hidden in there."""
+    """The interpreter (not that of a virtual environment), the paths it reads, and package folders to hide in them."""
     python = str(Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}").resolve())
     stdlib = sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix})
     own = Path(sys.base_prefix, "lib")
@@ -186,33 +187,27 @@ def _python() -> tuple[str, list[str], list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command whose file descriptors are open."""
+    """A command with open file descriptors."""
 
     arguments: list[str]
     descriptors: tuple[int, ...]
 
 
-class opened:  # noqa: N801  (reads as a word: with opened(program) as command)
-    """Context manager: the program's data in memory files, closed at the end."""
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._descriptors: list[int] = []
-
-    def __enter__(self) -> Command:
-
-        arguments = list(self._program.command)
-        for position, content in self._program.data.items():
+@contextmanager
+def open_descriptors(program: Program) -> Iterator[Command]:
+    """Put the data of a program into memory files, which are closed at the end."""
+    arguments = list(program.command)
+    descriptors: list[int] = []
+    try:
+        for position, content in program.data.items():
             descriptor = os.memfd_create("llmkit-sandbox")
-            self._descriptors.append(descriptor)
-            written = memoryview(content)
-            while written:
-                written = written[os.write(descriptor, written) :]
+            descriptors.append(descriptor)
+            remaining = memoryview(content)
+            while remaining:
+                remaining = remaining[os.write(descriptor, remaining) :]
             os.lseek(descriptor, 0, os.SEEK_SET)
             arguments[position] = str(descriptor)
-        return Command(arguments, tuple(self._descriptors))
-
-    def __exit__(self, *_: object) -> None:
-
-        for descriptor in self._descriptors:
+        yield Command(arguments, tuple(descriptors))
+    finally:
+        for descriptor in descriptors:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-r"""Runs untrusted Python with limits, away from the machine, and says how it ended.
+r"""Runs untrusted Python isolated from the machine and with limits.
 
 ::
 
@@ -27,31 +27,31 @@ from pydantic import Field
 
 from llmkit.errors import SandboxError
 from llmkit.part import Part
-from llmkit.sandbox.isolation import BOOT, INSIDE, Limits, Program, jailed, opened
+from llmkit.sandbox.isolation import BOOT, INSIDE, Limits, Program, isolated_program, open_descriptors
 
 End = Literal["exit", "signal", "deadline", "output"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the code said, and how it ended."""
+    """The output of a program, and how it ended."""
 
     stdout: str
     stderr: str
     code: int
-    """Exit code; 128 and more: killed by that signal."""
+    """Exit code; a program killed by signal N has 128 + N."""
     ended: End
-    """exit; signal: killed, as by a limit; deadline: out of time; output: it said more than it may."""
+    """exit: it ended by itself; signal: a limit killed it; deadline: time ran out; output: it printed too much."""
     seconds: float
 
     @property
     def ok(self) -> bool:
-        """It ended by itself, without an error."""
+        """Whether it ended by itself and without an error."""
         return self.ended == "exit" and self.code == 0
 
     @property
     def why(self) -> str:
-        """How it failed, in words for people and models; empty where it did not."""
+        """How it failed, as a sentence for people and models; empty where it did not fail."""
         if self.ok:
             return ""
         if self.ended == "deadline":
@@ -64,27 +64,32 @@ class Outcome:
 
 
 class Sandbox(Part):
-    """Limits of untrusted code. It has no network, no file of the machine, no environment; the standard library."""
+    """Runs untrusted code with the standard library and within limits; no network, no files, no environment."""
 
     seconds: float = Field(default=5.0, gt=0, le=600)
-    """Until it is killed."""
+    """Seconds after which the code is killed."""
     memory: int = Field(default=256, ge=64)
-    """MiB of one process."""
+    """MiB of memory of one process."""
     processes: int = Field(default=8, ge=1, le=512)
-    """Processes and threads at a time."""
+    """Maximum number of processes and threads at a time."""
     folder: int = Field(default=32, ge=1)
-    """MiB of files it may write, all of which are gone afterwards."""
+    """MiB of files that the code may write; all files are deleted afterwards."""
     output: int = Field(default=64_000, ge=100)
-    """Bytes it may print; with the next one it is killed."""
+    """Bytes that the code may print; it is killed when it prints more."""
     isolation: Literal["bubblewrap", "unsafe-limits-only"] = "bubblewrap"
-    """bubblewrap: isolated, or not run at all; unsafe-limits-only: with your rights, your files and your network, held
-    by time and memory alone: for code you would run yourself."""
+    """bubblewrap: the code is isolated, or not run at all. unsafe-limits-only: the code has your rights, files and
+    network, and only time and memory are limited; use it for code that you would run yourself."""
 
     def run(self, code: str, *, stdin: str = "", files: Mapping[str, str] | None = None) -> Outcome:
-        """Run a Python program; its working folder is empty, `files` stand in ``/sandbox``.
+        """Run a Python program in an empty working folder.
+
+        Args:
+            code: the program.
+            stdin: text on its standard input.
+            files: further files by name, which the program finds in ``/sandbox``.
 
         Raises:
-            SandboxError: it cannot be isolated here, or a file's name is no plain name; nothing was run.
+            SandboxError: this machine cannot isolate code, or a file name is not a plain name; nothing was run.
         """
         limits = Limits(
             cpu=math.ceil(self.seconds) + 1, memory=self.memory << 20, file=self.folder << 20, folder=self.folder << 20,
@@ -92,38 +97,42 @@ class Sandbox(Part):
         )  # fmt: skip
         for name in files or ():
             if not re.fullmatch(r"\w[\w.-]*", name) or name in ("main.py", "boot.py"):
-                raise SandboxError(f"{name!r} cannot be the name of a file beside the program")
-        given = {"main.py": code, **(files or {})}
+                raise SandboxError(
+                    f"{name!r} cannot be the name of a further file: use a plain name other than main.py and boot.py"
+                )
+        all_files = {"main.py": code, **(files or {})}
         if self.isolation == "bubblewrap":
-            return self._watched(jailed(limits, [f"{INSIDE}/main.py"], given), stdin, None)
+            return self._supervise(isolated_program(limits, [f"{INSIDE}/main.py"], all_files), stdin, None)
         with tempfile.TemporaryDirectory(prefix="llmkit-sandbox-", ignore_cleanup_errors=True) as folder:
-            return self._weak(limits, given, stdin, Path(folder))
+            return self._run_unisolated(limits, all_files, stdin, Path(folder))
 
-    def _weak(self, limits: Limits, files: Mapping[str, str], stdin: str, folder: Path) -> Outcome:
+    def _run_unisolated(self, limits: Limits, files: Mapping[str, str], stdin: str, folder: Path) -> Outcome:
         work = folder / "work"
         work.mkdir()
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", errors="surrogatepass")
-        # the processes of a user are counted all over the machine: a small limit would hit the user, not the code
-        told = json.dumps({**asdict(limits), "processes": 4096, "user": 0})
+        # the limit counts all processes of the user: a small one would affect the user, not only the code
+        boot_limits = json.dumps({**asdict(limits), "processes": 4096, "user": 0})
         python = [sys.executable, "-I", "-S", "-B"]
-        return self._watched(Program([*python, str(BOOT), told, *python, str(folder / "main.py")]), stdin, work)
+        return self._supervise(
+            Program([*python, str(BOOT), boot_limits, *python, str(folder / "main.py")]), stdin, work
+        )
 
-    def _watched(self, program: Program, stdin: str, folder: Path | None) -> Outcome:
+    def _supervise(self, program: Program, stdin: str, folder: Path | None) -> Outcome:
         began = time.monotonic()
-        with opened(program) as command, tempfile.TemporaryFile() as given:
-            given.write(stdin.encode("utf-8", "surrogatepass"))
-            given.seek(0)
+        with open_descriptors(program) as command, tempfile.TemporaryFile() as source:
+            source.write(stdin.encode("utf-8", "surrogatepass"))
+            source.seek(0)
             process = subprocess.Popen(
-                command.arguments, pass_fds=command.descriptors, stdin=given, stdout=subprocess.PIPE,
+                command.arguments, pass_fds=command.descriptors, stdin=source, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, env={"PYTHONHASHSEED": "0"}, cwd=folder, start_new_session=True,
             )  # fmt: skip
             assert process.stdout is not None
             assert process.stderr is not None
             try:
-                texts, ended = self._heard(process.stdout, process.stderr, began + self.seconds)
-                if ended == "exit":  # both ends are closed: it is ending by itself, or pretends to
-                    ended = _ended(process, began + self.seconds)
+                texts, ended = self._collect_output(process.stdout, process.stderr, began + self.seconds)
+                if ended == "exit":  # both pipes are closed, but the process may still be running
+                    ended = _wait(process, began + self.seconds)
             finally:
                 _kill(process)
                 process.stdout.close()
@@ -134,17 +143,17 @@ class Sandbox(Part):
             ended = "signal"
         return Outcome(texts[0], texts[1], code, ended, time.monotonic() - began)
 
-    def _heard(self, out: IO[bytes], err: IO[bytes], deadline: float) -> tuple[tuple[str, str], End]:
-        """What is printed until both ends are closed, the time is up, or it is too much."""
-        heard: dict[IO[bytes], list[bytes]] = {out: [], err: []}
+    def _collect_output(self, out: IO[bytes], err: IO[bytes], deadline: float) -> tuple[tuple[str, str], End]:
+        """Standard output and error until both are closed, the deadline has passed, or there is too much output."""
+        pieces: dict[IO[bytes], list[bytes]] = {out: [], err: []}
         left = self.output
         ended: End = "exit"
         with selectors.DefaultSelector() as waiting:
-            for pipe in heard:
+            for pipe in pieces:
                 waiting.register(pipe, selectors.EVENT_READ, pipe)
             while waiting.get_map() and ended == "exit":
-                passed = deadline - time.monotonic()
-                ready = waiting.select(passed) if passed > 0 else []
+                remaining = deadline - time.monotonic()
+                ready = waiting.select(remaining) if remaining > 0 else []
                 if not ready:
                     ended = "deadline"
                 for key, _ in ready:
@@ -153,16 +162,16 @@ class Sandbox(Part):
                     if not piece:
                         waiting.unregister(pipe)
                         continue
-                    heard[pipe].append(piece[:left])
+                    pieces[pipe].append(piece[:left])
                     if len(piece) > left:
                         ended = "output"
                         break
                     left -= len(piece)
-        said = tuple(b"".join(pieces).decode("utf-8", "replace") for pieces in heard.values())
-        return (said[0], said[1]), ended
+        stdout, stderr = (b"".join(parts).decode("utf-8", "replace") for parts in pieces.values())
+        return (stdout, stderr), ended
 
 
-def _ended(process: subprocess.Popen[bytes], deadline: float) -> End:
+def _wait(process: subprocess.Popen[bytes], deadline: float) -> End:
     try:
         process.wait(max(deadline - time.monotonic(), 0.1))
     except subprocess.TimeoutExpired:
@@ -171,7 +180,7 @@ def _ended(process: subprocess.Popen[bytes], deadline: float) -> End:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and its group; with the first process of its namespace, every other in it is gone too."""
+    """Kill the process and its group. The first process of a namespace takes all others in it along."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

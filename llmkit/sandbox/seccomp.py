@@ -1,8 +1,8 @@
-"""A filter of system calls for bubblewrap's ``--seccomp``: no sockets, no new namespaces, nothing of an administrator.
+"""System call filter for bubblewrap's ``--seccomp``: no sockets, no new namespaces, no administrative calls.
 
-Classic BPF as the kernel reads it (man 2 seccomp): a list of (code, jump if true, jump if false, constant). Namespaces
-already hide the network; this also closes the families of sockets they do not cover (vsock) and the calls in which
-kernels were broken into most often.
+The filter is classic BPF (man 2 seccomp): a list of (code, jump if true, jump if false, constant). Namespaces already
+hide the network. The filter also blocks socket families that namespaces do not cover (vsock), and the system calls with
+the most kernel vulnerabilities.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EPERM, _ENOSYS = 1, 38
 _NEW_NAMESPACES = 0x7E020000  # the CLONE_NEW… flags
 _X32 = 0x40000000
 
-# Numbers of the calls: x86-64, AArch64.
+# Numbers of the system calls on x86-64 and AArch64.
 _DENIED = {
     "socket": (41, 198), "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
@@ -33,7 +33,7 @@ _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 
 def program(machine: str = "") -> bytes | None:
-    """The filter as bytes; None for a machine whose call numbers are not in the table."""
+    """The filter as bytes; None for a machine whose system call numbers are not in the table."""
     known = _MACHINES.get(machine or platform.machine())
     if known is None:
         return None
@@ -43,17 +43,17 @@ def program(machine: str = "") -> bytes | None:
         (_LOAD, 0, 0, 4),  # the architecture of the call
         (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, 0),  # its number
+        (_LOAD, 0, 0, 0),  # the number of the call
     ]
     if column == 0:
         lines += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, error)]
     for numbers in _DENIED.values():
         lines += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, error)]
-    # clone3 has its flags in memory, which a filter cannot read: without it, libraries fall back to clone
+    # clone3 keeps its flags in memory, which a filter cannot read; libraries fall back to clone
     lines += [(_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERROR | _ENOSYS)]
     lines += [
         (_EQUAL, 0, 3, _CLONE[column]),
-        (_LOAD, 0, 0, 16),  # its first argument, lower half: the flags
+        (_LOAD, 0, 0, 16),  # lower half of the first argument: the flags
         (_ANY_BIT, 0, 1, _NEW_NAMESPACES),
         (_RETURN, 0, 0, error),
         (_RETURN, 0, 0, _ALLOW),

@@ -1,4 +1,4 @@
-"""Unit tests of a Python solution, run in the sandbox."""
+"""Runs unit tests of a Python solution in the sandbox."""
 
 from __future__ import annotations
 
@@ -20,53 +20,55 @@ _FENCE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
-    """What became of the tests."""
+class TestResults:
+    """Results of all tests of a solution."""
+
+    __test__ = False  # not a test class of pytest
 
     passed: tuple[bool, ...]
-    """By test."""
+    """Whether each test passed, in order."""
     messages: tuple[str, ...]
-    """Of what failed: the test and why, in words."""
+    """A sentence for each failed test: the test and why it failed."""
 
     @property
-    def all(self) -> bool:
-        """Every test passed, and there was one."""
+    def all_passed(self) -> bool:
+        """Whether there was a test and every test passed."""
         return bool(self.passed) and all(self.passed)
 
     @property
     def share(self) -> float:
-        """Of the tests that passed."""
+        """Share of the tests that passed, in [0, 1]."""
         return sum(self.passed) / len(self.passed) if self.passed else 0.0
 
 
-def code_in(reply: str) -> str:
-    """The Python of a model's reply: its fenced blocks where it has some, else the whole reply."""
+def extract_code(reply: str) -> str:
+    """The Python code in a model's reply: its fenced blocks, or the whole reply where it has none."""
     blocks = _FENCE.findall(reply)
     return "\n\n".join(block.strip("\n") for block in blocks) if blocks else reply.strip("\n")
 
 
-def run_tests(code: str, tests: Sequence[str], sandbox: Sandbox, *, imports: Sequence[str] = ()) -> Tested:
-    """Run each test after the solution, in one process; what does not come to its turn has failed.
+def run_tests(code: str, tests: Sequence[str], sandbox: Sandbox, *, imports: Sequence[str] = ()) -> TestResults:
+    """Run the solution and then each test in one process. A test that does not get its turn has failed.
 
     Args:
         code: the solution.
-        tests: statements, as ``assert double(2) == 4``.
-        sandbox: its limits hold for all tests together.
-        imports: lines that stand before the solution.
+        tests: statements, as in ``assert double(2) == 4``.
+        sandbox: limits, for all tests together.
+        imports: lines to put before the solution.
 
     Raises:
-        SandboxError: nothing isolates here; nothing was run.
+        SandboxError: this machine cannot isolate code; nothing was run.
     """
     if not code.strip():
-        return Tested((False,) * len(tests), ("There is no code.",))
+        return TestResults((False,) * len(tests), ("There is no code.",))
     word = f"llmkit-{secrets.token_hex(8)}"
-    told = {"word": word, "tests": [{"code": test, "left": _left(test)} for test in tests]}
+    job = {"word": word, "tests": [{"code": test, "left": _left_side(test)} for test in tests]}
     files = {"solution.py": "\n".join([*imports, code])}
-    outcome = sandbox.run(_HARNESS.read_text(encoding="utf-8"), stdin=json.dumps(told) + "\n", files=files)
-    return _read(outcome, tests, word)
+    outcome = sandbox.run(_HARNESS.read_text(encoding="utf-8"), stdin=json.dumps(job) + "\n", files=files)
+    return _parse_results(outcome, tests, word)
 
 
-def _read(outcome: Outcome, tests: Sequence[str], word: str) -> Tested:
+def _parse_results(outcome: Outcome, tests: Sequence[str], word: str) -> TestResults:
     rows: dict[int, dict[str, Any]] = {}
     for line in outcome.stdout.splitlines():
         if line.startswith(word + " "):
@@ -75,7 +77,7 @@ def _read(outcome: Outcome, tests: Sequence[str], word: str) -> Tested:
     loaded = rows.get(-1)
     if loaded is None or not loaded["ok"]:
         why = loaded["error"] if loaded else outcome.why or "it ended before the first test"
-        return Tested((False,) * len(tests), (f"The code does not load: {why}",))
+        return TestResults((False,) * len(tests), (f"The code does not load: {why}",))
     passed, messages = [], []
     for n, test in enumerate(tests):
         row = rows.get(n)
@@ -87,11 +89,11 @@ def _read(outcome: Outcome, tests: Sequence[str], word: str) -> Tested:
         elif not row["ok"]:
             got = f"; the left side is {row['got']}" if row.get("got") is not None else ""
             messages.append(f"{test} failed: {row['error']}{got}")
-    return Tested(tuple(passed), tuple(messages))
+    return TestResults(tuple(passed), tuple(messages))
 
 
-def _left(test: str) -> str | None:
-    """The left side of ``assert LEFT == RIGHT``, as source."""
+def _left_side(test: str) -> str | None:
+    """The source of LEFT in ``assert LEFT == RIGHT``; None for other statements."""
     try:
         (statement,) = ast.parse(test).body
     except (SyntaxError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The HTTP face: an OpenAI-compatible interface, one of our own beside it, and a page to talk on."""
+"""The HTTP server: an OpenAI-compatible interface, llmkit's own interface beside it, and a web page for chat."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from llmkit.lazy import lazy_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from llmkit.serve.app import make_app as make_app
-    from llmkit.serve.server import make_server as make_server
+    from llmkit.serve.app import create_app as create_app
+    from llmkit.serve.server import create_server as create_server
     from llmkit.serve.server import serve as serve
     from llmkit.serve.settings import Settings as Settings
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "app": ["make_app"],
-        "server": ["make_server", "serve"],
+        "app": ["create_app"],
+        "server": ["create_server", "serve"],
         "settings": ["Settings"],
     },
 )

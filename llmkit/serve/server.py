@@ -1,4 +1,4 @@
-"""The process that listens: uvicorn, with a limit on how long and how large the head of a request may be."""
+"""The process that listens: uvicorn, with limits on the size and duration of a request's head."""
 
 from __future__ import annotations
 
@@ -10,55 +10,63 @@ from typing import Any
 
 from llmkit.errors import LlmkitError
 from llmkit.extras import need
-from llmkit.serve.app import make_app
-from llmkit.serve.runtime.knowledge_pool import Shelf
-from llmkit.serve.runtime.log import to_stderr
-from llmkit.serve.runtime.pipeline_registry import Menu
+from llmkit.serve.app import create_app
+from llmkit.serve.runtime.knowledge_pool import KnowledgePool
+from llmkit.serve.runtime.log import log_to_stderr
+from llmkit.serve.runtime.pipeline_registry import PipelineRegistry
 from llmkit.serve.settings import Settings
 
-_HEAD_BYTES = 64 * 1024
-_CONNECTIONS = 2000
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_CONNECTIONS = 2000
 
 
 def serve(settings: Settings, on_start: Callable[[str], None] = lambda _: None) -> None:
-    """Listen until SIGTERM or Ctrl-C; then let running answers end.
+    """Serve until SIGTERM or Ctrl-C, and let running answers finish within ``settings.grace`` seconds.
 
     Args:
-        settings: of the server.
-        on_start: told the address once it listens.
+        settings: settings of the server.
+        on_start: called with the server's URL once it listens.
 
     Raises:
         MissingExtra: the extra ``serve`` is not installed.
-        LlmkitError: a pipeline cannot be read, or the address cannot be had.
+        LlmkitError: a pipeline cannot be loaded, or the address cannot be listened on.
     """
-    to_stderr()
-    Menu.read(settings.pipelines, settings.overrides, Shelf(settings.knowledge))  # its problems, before anything starts
-    server = make_server(settings, on_start=on_start)
+    log_to_stderr()
+    # Loading the pipelines once beforehand reports every problem of a file before the server starts.
+    PipelineRegistry.load(settings.pipelines, settings.overrides, KnowledgePool(settings.knowledge))
+    server = create_server(settings, on_start=on_start)
     try:
         server.run()
     except SystemExit:
         raise LlmkitError(
-            f"{settings.host}:{settings.port} cannot be listened on: is it taken? Give another --port"
+            f"cannot listen on {settings.host}:{settings.port}; if another program uses the port, choose another --port"
         ) from None
     if not server.started:
-        raise LlmkitError("the server did not start: the lines above say why")
+        raise LlmkitError("the server did not start; the lines above give the reason")
 
 
-def make_server(
-    settings: Settings, menu: Callable[[], Menu] | None = None, on_start: Callable[[str], None] = lambda _: None
+def create_server(
+    settings: Settings,
+    load_registry: Callable[[], PipelineRegistry] | None = None,
+    on_start: Callable[[str], None] = lambda _: None,
 ) -> Any:
-    """A ``uvicorn.Server`` that is ready to run.
+    """Return a ``uvicorn.Server`` that is ready to run.
+
+    Args:
+        settings: settings of the server.
+        load_registry: returns the pipelines to serve; None loads those that the settings name.
+        on_start: called with the server's URL once it listens.
 
     Raises:
         MissingExtra: the extra ``serve`` is not installed.
     """
     uvicorn = need("uvicorn", feature="the server", extra="serve")
-    app = make_app(settings, menu)
+    app = create_app(settings, load_registry)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=_protocol(settings.read_seconds),
+        http=_bounded_protocol(settings.read_seconds),
         ws="none",
         lifespan="on",
         log_level="warning",
@@ -66,13 +74,13 @@ def make_server(
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=max(1, round(settings.grace) + 5),
     )
 
     class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
-        """Tells the address, and the application when it has to end."""
+        """Reports the URL once it listens, and tells the application when the process is asked to end."""
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
@@ -81,26 +89,26 @@ def make_server(
                 on_start(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
 
         def handle_exit(self, sig: int, frame: Any) -> None:
-            app.service.stop_soon()
+            app.service.begin_shutdown()
             super().handle_exit(sig, frame)
 
         def run(self, sockets: Any = None) -> None:
             super().run(sockets)
-            alone = threading.current_thread() is threading.main_thread()
-            if alone and self.started and app.service.kitchen.stuck:
-                os._exit(0)  # everything is closed; Python would wait for a model that does not hear us
+            owns_process = threading.current_thread() is threading.main_thread()
+            if owns_process and self.started and app.service.runner.has_unfinished_jobs:
+                os._exit(0)  # all files are closed; Python would wait for a model call that does not return
 
     return Server(config)
 
 
-def _protocol(seconds: float) -> type[asyncio.Protocol]:
-    """HTTP/1.1 that closes a connection whose head does not come whole in time, or is too large."""
+def _bounded_protocol(seconds: float) -> type[asyncio.Protocol]:
+    """Return an HTTP/1.1 protocol that closes a connection whose head is too large, or not complete in time."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    class Bounded(HttpToolsProtocol):
-        """Counts and times the head of each request."""
+    class BoundedProtocol(HttpToolsProtocol):
+        """Counts the bytes and the seconds of each request's head."""
 
-        _head = 0
+        _head_bytes = 0
         _in_head = True
         _timer: asyncio.TimerHandle | None = None
 
@@ -109,30 +117,30 @@ def _protocol(seconds: float) -> type[asyncio.Protocol]:
             self._timer = self.loop.call_later(seconds, self.transport.close)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._in_time()
+            self._cancel_timer()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             if self._in_head:
                 if self._timer is None:
                     self._timer = self.loop.call_later(seconds, self.transport.close)
-                self._head += len(data)
+                self._head_bytes += len(data)
             super().data_received(data)
-            if self._in_head and self._head > _HEAD_BYTES:
+            if self._in_head and self._head_bytes > _MAX_HEAD_BYTES:
                 self.transport.close()
 
         def on_headers_complete(self) -> None:
             self._in_head = False
-            self._in_time()
+            self._cancel_timer()
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
             super().on_message_complete()
-            self._in_head, self._head = True, 0
+            self._in_head, self._head_bytes = True, 0
 
-        def _in_time(self) -> None:
+        def _cancel_timer(self) -> None:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
-    return Bounded
+    return BoundedProtocol

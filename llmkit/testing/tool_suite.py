@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llmkit.agents.calling import called
+from llmkit.agents.calling import call_tool
 from llmkit.agents.tool import Toolbox
 from llmkit.extras import optional
 
@@ -47,7 +47,7 @@ class ToolSuite:
 
     def test_a_right_call_has_a_result(self, toolbox: Toolbox, arguments: Mapping[str, Any], ctx: Any) -> None:
         """Text or bytes, within its deadline."""
-        done = called(toolbox.tools()[0], arguments, ctx, 60)
+        done = call_tool(toolbox.tools()[0], arguments, ctx, 60)
         assert done.status == "ok", done.output.text
         assert done.output.text or done.output.hits
 
@@ -56,5 +56,5 @@ class ToolSuite:
         tool = toolbox.tools()[0]
         for name, value in arguments.items():
             for strange in _STRANGE if isinstance(value, str) else ():
-                done = called(tool, {**arguments, name: strange}, ctx, 60)
+                done = call_tool(tool, {**arguments, name: strange}, ctx, 60)
                 assert done.status in ("ok", "error", "malformed"), (name, strange)

@@ -1,142 +1,188 @@
-"""The state of a training in one file that is whole or not there: safetensors, no pickle.
+"""The checkpoint of a training that has not finished: parameters, optimiser, random state and progress.
 
-Parameters, AdamW's moments and the random state are tensors; where it stands, and what it has seen, is JSON in the
-header.
+::
+
+    OUT.training/
+      checkpoint.safetensors      tensors; the header holds the progress and what identifies the training, as JSON
+      best-120.safetensors        the parameters of step 120, the best evaluation so far
+
+The checkpoint names the step of its best parameters, and an older file of best parameters is removed only after a
+checkpoint that no longer needs it has been written. A process that is killed at any moment therefore leaves a
+checkpoint and the best parameters that belong to it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
+from llmkit.training.atomic_write import write_tensors
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps for each parameter
+_FORMAT = "1"
+_LONGEST_VALUE = 60  # characters of a setting in a message
 
 
 @dataclass
-class Progress:
-    """Where a training stands."""
+class TrainingState:
+    """How far a training has come, and what was measured on the way."""
 
     step: int = 0
-    """Steps done."""
+    """Optimiser steps done."""
     epoch: int = 0
     """Epochs done."""
     batch: int = 0
-    """Batches of the running epoch done."""
+    """Batches of the current epoch done."""
     losses: list[float] = field(default_factory=list)
-    """Of every step."""
+    """The loss of every step."""
     dev: list[dict[str, float]] = field(default_factory=list)
-    """Every evaluation: step and figures."""
+    """Every evaluation on the dev set: ``step`` and its figures."""
     best: float = float("-inf")
+    """The best dev figure; a figure that is minimised is stored with the opposite sign."""
     best_step: int = 0
-    stale: int = 0
-    """Evaluations since the best."""
+    """The step whose parameters are kept: the best evaluation, or the last step if there is no dev set."""
+    evaluations_since_best: int = 0
     tokens: int = 0
-    """Tokens learnt from, padding left out."""
+    """Tokens of the training data read so far, padding not counted."""
     seconds: float = 0.0
-    """Spent, over all sittings."""
+    """Time spent, over all runs of the command."""
     done: bool = False
 
 
-def save(path: Path, parameters: dict[str, Any], optimizer: Any, progress: Progress, recipe: str) -> None:
-    """Write the checkpoint; `recipe` is the digest of what decides the training."""
-    import torch
+class Checkpoint:
+    """The folder ``OUT.training`` beside the folder that a training will write.
 
-    tensors = {f"parameter.{name}": value.detach() for name, value in parameters.items()}
-    names = {id(value): name for name, value in parameters.items()}
-    for value, state in optimizer.state.items():
-        for key, part in state.items():
-            tensors[f"optimizer.{key}.{names[id(value)]}"] = torch.as_tensor(part)
-    tensors["random"] = torch.get_rng_state()
-    header = {"progress": json.dumps(asdict(progress)), "recipe": recipe}
-    write(path, tensors, header)
-
-
-def load(path: Path, parameters: dict[str, Any], optimizer: Any, recipe: str) -> Progress:
-    """Put the state back.
-
-    Raises:
-        DataError: the checkpoint belongs to another recipe or data, or is damaged.
+    Args:
+        out: the folder that the training will write.
+        identity: everything that decides the result, as JSON values: settings, and digests of base and data. A
+            checkpoint with another identity is refused.
     """
-    import torch
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("recipe") != recipe:
-                raise DataError(
-                    f"{path} belongs to another recipe, base or data: delete it, or give another `out`, to start anew"
-                )
-            names = set(file.keys())
+    def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = out.with_name(f"{out.name}.training")
+        self.file = self.folder / "checkpoint.safetensors"
+        self._identity = _flat(json.loads(json.dumps(identity, default=str)))
+
+    def save(self, parameters: Mapping[str, Any], optimizer: Any, state: TrainingState) -> None:
+        """Write the checkpoint, then remove the best parameters that it no longer needs.
+
+        Raises:
+            DataError: the disk is full or cannot be written; the previous checkpoint is unchanged.
+        """
+        import torch
+
+        tensors = {f"parameter.{name}": value.detach() for name, value in parameters.items()}
+        for name, value in parameters.items():
+            for kind, moment in optimizer.state.get(value, {}).items():
+                tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(moment)
+        tensors["random"] = torch.get_rng_state()
+        header = {
+            "format": _FORMAT,
+            "state": json.dumps(asdict(state)),
+            "identity": json.dumps(self._identity),
+        }
+        write_tensors(self.file, tensors, header)
+        for path in self.folder.glob("best-*.safetensors"):
+            if path != self._best(state.best_step):
+                path.unlink()
+
+    def load(self, parameters: Mapping[str, Any], optimizer: Any) -> TrainingState | None:
+        """Restore parameters, optimiser and torch's random state; None if there is no checkpoint.
+
+        Raises:
+            DataError: the checkpoint belongs to a training with other settings, base or data (the message names what
+                differs), or it is damaged.
+        """
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        if not self.file.is_file():
+            return None
+        try:
+            with safe_open(self.file, framework="pt") as file:
+                header = file.metadata() or {}
+                self._refuse_other(header)
+                names = set(file.keys())
+                with torch.no_grad():
+                    for name, value in parameters.items():
+                        value.copy_(file.get_tensor(f"parameter.{name}"))
+                for name, value in parameters.items():
+                    keys = {kind: f"optimizer.{kind}.{name}" for kind in _MOMENTS}
+                    if keys["step"] in names:
+                        optimizer.state[value] = {kind: file.get_tensor(key) for kind, key in keys.items()}
+                torch.set_rng_state(file.get_tensor("random"))
+            return TrainingState(**json.loads(header["state"]))
+        except (SafetensorError, KeyError, TypeError, RuntimeError, OSError) as error:
+            raise DataError(f"{self.file} cannot be read ({error}): start over with --fresh") from error
+
+    def save_best(self, parameters: Mapping[str, Any], step: int) -> None:
+        """Keep the parameters of a step.
+
+        Raises:
+            DataError: the disk is full or cannot be written.
+        """
+        write_tensors(self._best(step), {name: value.detach() for name, value in parameters.items()}, {})
+
+    def load_best(self, parameters: Mapping[str, Any], step: int) -> None:
+        """Restore the parameters that :meth:`save_best` kept for a step.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors = load_file(self._best(step))
             with torch.no_grad():
                 for name, value in parameters.items():
-                    value.copy_(file.get_tensor(f"parameter.{name}"))
-            for name, value in parameters.items():
-                prefix = "optimizer."
-                state = {
-                    key: file.get_tensor(f"{prefix}{key}.{name}")
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"{prefix}{key}.{name}" in names
-                }
-                if state:
-                    optimizer.state[value] = state
-            torch.set_rng_state(file.get_tensor("random"))
-    except (SafetensorError, KeyError, RuntimeError, OSError) as error:
-        raise DataError(f"{path} cannot be read ({error}): delete it to start anew") from error
-    return Progress(**json.loads(header["progress"]))
+                    value.copy_(tensors[name])
+        except (SafetensorError, KeyError, RuntimeError, OSError) as error:
+            raise DataError(f"{self._best(step)} cannot be read ({error}): start over with --fresh") from error
+
+    def clear(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _best(self, step: int) -> Path:
+        return self.folder / f"best-{step}.safetensors"
+
+    def _refuse_other(self, header: Mapping[str, str]) -> None:
+        if header.get("format") != _FORMAT:
+            raise DataError(f"{self.file} was written by another version of llmkit: start over with --fresh")
+        before = json.loads(header["identity"])
+        changed = sorted(name for name in {*before, *self._identity} if before.get(name) != self._identity.get(name))
+        if changed:
+            described = "; ".join(_described(name, before.get(name), self._identity.get(name)) for name in changed)
+            raise DataError(
+                f"{self.folder} holds an unfinished training with other settings: {described}. Repeat the command with "
+                "the settings of before to finish it, give another `out`, or start over with --fresh"
+            )
 
 
-def write(path: Path, tensors: dict[str, Any], header: dict[str, str]) -> None:
-    """A safetensors file that appears whole or not at all, also under kill -9 and a power cut.
-
-    Raises:
-        DataError: the disk is full or cannot be written; a file that was there is as it was.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    made = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, made, header)
-        made.chmod(0o644)  # safetensors makes files for their owner alone
-        with made.open("rb+") as file:
-            os.fsync(file.fileno())
-        made.replace(path)
-    except (SafetensorError, OSError) as error:  # safetensors has an error of its own for a full disk
-        raise DataError(f"{path} cannot be written: {error}; make room and run the same again") from error
-    finally:
-        made.unlink(missing_ok=True)
+def _described(name: str, before: Any, now: Any) -> str:
+    if name in ("base weights", "training data"):
+        return f"the {name} are not the same"
+    return f"{name} was {_short(before)} and is {_short(now)}"
 
 
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A fresh folder beside `folder`, which takes its place when the block ends, and is gone where the block fails.
+def _short(value: Any) -> str:
+    text = "not set" if value is None else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
-    Raises:
-        DataError: the disk is full or cannot be written; what was there is as it was.
-    """
-    from safetensors import SafetensorError
 
-    made, old = (folder.with_name(f"{folder.name}.{os.getpid()}.{word}") for word in ("tmp", "old"))
-    shutil.rmtree(made, ignore_errors=True)
-    try:
-        made.mkdir(parents=True)
-        yield made
-        for path in made.rglob("*.safetensors"):
-            path.chmod(0o644)  # safetensors makes files for their owner alone
-        if folder.exists():
-            folder.rename(old)
-        made.rename(folder)
-    except (SafetensorError, OSError) as error:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise DataError(f"{folder} cannot be written: {error}; make room and run the same again") from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one dictionary with dotted names, as ``--set`` writes them."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

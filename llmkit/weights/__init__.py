@@ -1,4 +1,4 @@
-"""Model files: what the defaults are, where they lie, and how to bring them. Nothing here opens a socket but `pull`."""
+"""Model files: the catalogue of defaults, their folders, downloads and self-checks. Only `pull` opens a connection."""
 
 from __future__ import annotations
 

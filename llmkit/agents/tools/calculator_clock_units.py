@@ -1,4 +1,4 @@
-"""Tools that need nothing but themselves: arithmetic, the time, units."""
+"""Tools ``calculator``, ``now`` and ``convert``: arithmetic, the time, units of measure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
 
 
 class Calculator(Part):
-    """Works out arithmetic exactly, without eval: ``+ - * / // % **`` over numbers and brackets."""
+    """Evaluates arithmetic exactly, without Python's eval: ``+ - * / // % **`` over numbers and brackets."""
 
     family: ClassVar[str] = "tool"
     type: ClassVar[str] = "calculator"
 
     name: str = Field(default="calculator", pattern=_NAME)
-    """What the model calls it."""
+    """Name of the tool for the model."""
 
     def tools(self) -> tuple[Tool, ...]:
-        """One."""
+        """The tool."""
 
         def call(given: Mapping[str, Any], ctx: Context) -> Output:
             return Output(arithmetic.shown(arithmetic.value(given["expression"].replace("^", "**"))))
@@ -40,19 +40,19 @@ class Calculator(Part):
 
 
 class Now(Part):
-    """Tells the date and the time."""
+    """Gives the date and the time."""
 
     family: ClassVar[str] = "tool"
     type: ClassVar[str] = "now"
 
     name: str = Field(default="now", pattern=_NAME)
-    """What the model calls it."""
+    """Name of the tool for the model."""
     zone: str = "UTC"
     """Time zone, as in ``Europe/Berlin``."""
 
     @field_validator("zone")
     @classmethod
-    def _zone_is_known(cls, value: str) -> str:
+    def _check_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError) as error:
@@ -60,7 +60,7 @@ class Now(Part):
         return value
 
     def tools(self) -> tuple[Tool, ...]:
-        """One."""
+        """The tool."""
 
         def call(given: Mapping[str, Any], ctx: Context) -> Output:
             return Output(datetime.now(ZoneInfo(self.zone)).strftime(f"%A, %Y-%m-%d %H:%M ({self.zone})"))
@@ -69,19 +69,19 @@ class Now(Part):
 
 
 class Convert(Part):
-    """Converts between units of measure, by pint."""
+    """Converts between units of measure, with pint."""
 
     family: ClassVar[str] = "tool"
     type: ClassVar[str] = "convert"
 
     name: str = Field(default="convert", pattern=_NAME)
-    """What the model calls it."""
+    """Name of the tool for the model."""
 
     def tools(self) -> tuple[Tool, ...]:
-        """One."""
+        """The tool."""
 
         def call(given: Mapping[str, Any], ctx: Context) -> Output:
-            return Output(_converted(float(given["value"]), given["from"], given["to"]))
+            return Output(_convert(float(given["value"]), given["from"], given["to"]))
 
         arguments = (
             Arguments().number("value", "how much").text("from", "unit, as in mile").text("to", "unit, as in km")
@@ -90,26 +90,26 @@ class Convert(Part):
         return (Tool(self.name, about, arguments.schema, call, untrusted=False),)
 
 
-def _converted(value: float, source: str, target: str) -> str:
-    """``3.5 mile = 5.63270 kilometer``.
+def _convert(value: float, source: str, target: str) -> str:
+    """Convert a value, as in ``3.5 mile = 5.63270 kilometer``.
 
     Raises:
-        DataError: an unknown unit, or two that do not measure the same.
+        DataError: a unit is unknown, or the two units measure different things.
     """
     with optional():
         import pint
 
     units = _units()
     for unit in (source, target):
-        # a unit is words, powers and fractions: nothing that takes long to work out
+        # a unit has words, powers and fractions only, so that parsing it is fast
         if len(unit) > 60 or any(char.isdigit() for char in unit.replace("**2", "").replace("**3", "")):
             raise DataError(f"not a unit: {unit[:60]!r}; write one as in km, mile, degC or meter**2")
     try:
-        given = units.Quantity(value, source)
-        found = given.to(target)
+        quantity = units.Quantity(value, source)
+        converted = quantity.to(target)
     except (pint.PintError, ValueError, TypeError, AttributeError, SyntaxError) as error:
         raise DataError(f"cannot convert {source!r} to {target!r}: {str(error).splitlines()[0][:200]}") from error
-    return f"{value:g} {given.units} = {found.magnitude:.10g} {found.units}"
+    return f"{value:g} {quantity.units} = {converted.magnitude:.10g} {converted.units}"
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Tools of others: LangChain's by the name of an entry point, and those of MCP servers."""
+"""Tools ``langchain`` and ``mcp``: LangChain tools of installed packages, and the tools of MCP servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from llmkit.agents.delimiters import harmless
+from llmkit.agents.delimiters import escape_delimiters
 from llmkit.agents.tool import Output, Tool
 from llmkit.errors import ConfigError, DataError, unknown
 from llmkit.extras import need
@@ -26,69 +26,69 @@ GROUP = "llmkit.langchain_tools"
 
 
 class LangChainTool(Part):
-    """A LangChain tool that an installed package offers as an entry point of the group ``llmkit.langchain_tools``."""
+    """A LangChain tool that an installed package provides as an entry point of the group ``llmkit.langchain_tools``."""
 
     family: ClassVar[str] = "tool"
     type: ClassVar[str] = "langchain"
 
     tool: str
-    """Name of the entry point: of a tool, or of a function that makes one."""
+    """Name of the entry point, which is a tool or a function that returns one."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """What the function is called with."""
+    """Keyword arguments of that function."""
     side_effects: bool = True
-    """Whether it changes something; true where you do not know."""
+    """Whether the tool changes something. Keep true if you do not know."""
 
     def tools(self) -> tuple[Tool, ...]:
-        """One.
+        """The tool.
 
         Raises:
-            ConfigError: no such entry point, or it gives no tool.
+            ConfigError: the entry point is missing, or gives no LangChain tool.
         """
-        return (_from_langchain(self._made, self.side_effects),)
+        return (_from_langchain(self._langchain_tool, self.side_effects),)
 
     @cached_property
-    def _made(self) -> Any:
+    def _langchain_tool(self) -> Any:
         from langchain_core.tools import BaseTool
 
         points = {point.name: point for point in entry_points(group=GROUP)}
         if self.tool not in points:
             raise ConfigError(unknown(f"entry point of {GROUP}", self.tool, sorted(points)))
         try:
-            found = points[self.tool].load()
-            made = found if isinstance(found, BaseTool) else found(**self.options)
+            target = points[self.tool].load()
+            tool = target if isinstance(target, BaseTool) else target(**self.options)
         except Exception as error:
-            raise ConfigError(f"the LangChain tool {self.tool!r} cannot be made: {error}") from error
-        if not isinstance(made, BaseTool):
-            raise ConfigError(f"the entry point {self.tool!r} gives {type(made).__name__}, not a LangChain tool")
-        return made
+            raise ConfigError(f"the LangChain tool {self.tool!r} cannot be created: {error}") from error
+        if not isinstance(tool, BaseTool):
+            raise ConfigError(f"the entry point {self.tool!r} gives {type(tool).__name__}, not a LangChain tool")
+        return tool
 
 
 class MCP(Part):
-    """The tools of a Model Context Protocol server: a program on this machine, or a server on its loopback address."""
+    """The tools of a Model Context Protocol server: a program on this machine, or a server on a loopback address."""
 
     family: ClassVar[str] = "tool"
     type: ClassVar[str] = "mcp"
 
     command: tuple[str, ...] = ()
-    """Program and arguments of a server that speaks over its standard input and output."""
+    """Program and arguments of a server that communicates over standard input and output."""
     url: str = ""
-    """Address of a running one, as in http://127.0.0.1:8000/mcp; only this machine's own."""
+    """Address of a running server on this machine, as in http://127.0.0.1:8000/mcp."""
     only: tuple[str, ...] = ()
-    """Tools that are offered; none named: all of them."""
+    """Names of the tools to offer; empty: all tools."""
     harmless: tuple[str, ...] = ()
-    """Tools that change nothing; the others count as having side effects, whatever the server says."""
+    """Names of tools that change nothing. The others count as having side effects, whatever the server says."""
     seconds: float = Field(default=20.0, gt=0)
-    """For the list of tools."""
+    """Deadline for the list of tools."""
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> MCP:
+    def _check_address(self) -> MCP:
         if bool(self.command) == bool(self.url):
             raise ValueError("give either command or url")
         return self
 
     @field_validator("url")
     @classmethod
-    def _on_this_machine(cls, value: str) -> str:
+    def _check_loopback(cls, value: str) -> str:
         if not value:
             return value
         host = urlsplit(value).hostname or ""
@@ -101,16 +101,16 @@ class MCP(Part):
         return value
 
     def tools(self) -> Sequence[Tool]:
-        """Those of the server, which is asked once.
+        """The tools of the server, which is asked once.
 
         Raises:
-            DataError: it does not answer, or has not what `only` names.
+            DataError: the server does not answer, or lacks a tool of `only` or `harmless`.
             MissingExtra: langchain-mcp-adapters is not installed.
         """
-        return self._listed
+        return self._server_tools
 
     @cached_property
-    def _listed(self) -> tuple[Tool, ...]:
+    def _server_tools(self) -> tuple[Tool, ...]:
         need("langchain_mcp_adapters", feature="MCP servers as tools", extra="mcp")
         from langchain_mcp_adapters.client import MultiServerMCPClient
 
@@ -148,42 +148,44 @@ def _from_langchain(tool: Any, side_effects: bool) -> Tool:
 
 
 def _caller(tool: Any) -> Any:
-    """The function that calls a LangChain tool; one that is asynchronous only is run in a loop of its own."""
+    """The function that calls a LangChain tool. A tool that is only asynchronous runs in its own event loop."""
 
     def call(given: Mapping[str, Any], ctx: Context) -> Output:
-        alone = getattr(tool, "func", call) is None
+        async_only = getattr(tool, "func", call) is None
         try:
-            return Output(_plain(_run(tool.ainvoke(dict(given)), None) if alone else tool.invoke(dict(given))))
+            return Output(_to_text(_run(tool.ainvoke(dict(given)), None) if async_only else tool.invoke(dict(given))))
         except BaseExceptionGroup as group:
             raise DataError(_innermost(group)) from group
 
     return call
 
 
-def _run(waiting: Any, seconds: float | None) -> Any:
-    async def whole() -> Any:
-        return await asyncio.wait_for(waiting, seconds)
+def _run(coroutine: Any, seconds: float | None) -> Any:
+    """Run a coroutine to its end, also where the caller runs in an event loop."""
+
+    async def with_deadline() -> Any:
+        return await asyncio.wait_for(coroutine, seconds)
 
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(whole())
-    with ThreadPoolExecutor(1) as thread:  # the caller stands in a loop of its own, as in a notebook
-        return thread.submit(asyncio.run, whole()).result()
+        return asyncio.run(with_deadline())
+    with ThreadPoolExecutor(1) as thread:  # the caller runs in an event loop, as in a notebook
+        return thread.submit(asyncio.run, with_deadline()).result()
 
 
-def _plain(said: Any) -> str | bytes:
-    """What a tool gave, as text or bytes; of content blocks the texts, of others their kind."""
-    if isinstance(said, str | bytes):
-        return said
-    if isinstance(said, list) and all(isinstance(one, dict) and "type" in one for one in said):
-        return "\n".join(one["text"] if one["type"] == "text" else f"({one['type']}, not shown)" for one in said)
-    return json.dumps(said, ensure_ascii=False, default=str)
+def _to_text(result: Any) -> str | bytes:
+    """The result of a tool as text or bytes. Content blocks that are not text are named and not shown."""
+    if isinstance(result, str | bytes):
+        return result
+    if isinstance(result, list) and all(isinstance(one, dict) and "type" in one for one in result):
+        return "\n".join(one["text"] if one["type"] == "text" else f"({one['type']}, not shown)" for one in result)
+    return json.dumps(result, ensure_ascii=False, default=str)
 
 
 def _about(function: Mapping[str, Any]) -> str:
-    """The description, which others wrote: short, on one line, without marks."""
-    return harmless(" ".join((function.get("description") or "").split()))[:400]
+    """The description by others, truncated, on one line and without delimiters."""
+    return escape_delimiters(" ".join((function.get("description") or "").split()))[:400]
 
 
 def _innermost(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""Runs one query of the tool ``table`` in a process of its own, which can be killed.
+"""Runs one query of the tool ``table`` in a separate process, which can be killed.
 
-Not even DuckDB's own interrupt stops a function that makes one enormous text. Standard library and duckdb only; a JSON
-object in, one out.
+DuckDB's interrupt does not stop a function that builds one enormous text. The worker reads a JSON object from its
+standard input and writes one to its standard output. It uses the standard library and duckdb only.
 """
 
 from __future__ import annotations
@@ -12,48 +12,48 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_CELL = 200  # characters of a value that are shown
-_COLUMNS = 40
+_MAX_CELL = 200  # characters of a value
+_MAX_COLUMNS = 40  # columns of a table in the description
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
-    """Load the files, lock the database, and describe its tables, or give the rows of ``sql``."""
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    """Load the files and lock the database; return the rows of ``sql``, or a description of the tables without it."""
     import duckdb
 
     settings: dict[str, Any] = {
-        "memory_limit": f"{asked['memory']}MB", "threads": 1, "temp_directory": "",
+        "memory_limit": f"{job['memory']}MB", "threads": 1, "temp_directory": "",
         "autoinstall_known_extensions": False, "autoload_known_extensions": False,
     }  # fmt: skip
     connection = duckdb.connect(":memory:", config=settings)
     tables = []
-    for name in asked["files"]:
+    for name in job["files"]:
         table = "".join(char if char.isalnum() else "_" for char in Path(name).stem)
         try:
             read = connection.read_csv(name)
-            read.project(", ".join(_renamed(read.columns))).create(table)
+            read.project(", ".join(_rename_columns(read.columns))).create(table)
         except duckdb.Error as error:
             return {"error": f"{name} cannot be read as CSV: {str(error).splitlines()[0]}"}
         columns = connection.execute(f'DESCRIBE "{table}"').fetchall()
-        tables.append(f"{table}({', '.join(f'{one[0][:40]} {one[1]}' for one in columns[:_COLUMNS])})")
-    if asked["sql"] is None:
+        tables.append(f"{table}({', '.join(f'{one[0][:40]} {one[1]}' for one in columns[:_MAX_COLUMNS])})")
+    if job["sql"] is None:
         return {"tables": tables}
     connection.execute("SET enable_external_access = false")
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET lock_configuration = true")
     try:
-        statements = connection.extract_statements(asked["sql"])
+        statements = connection.extract_statements(job["sql"])
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             return {"error": "only one SELECT statement is answered"}
         found = connection.execute(statements[0])
         head = [column[0] for column in found.description or ()]
-        values = found.fetchmany(asked["rows"] + 1)
+        values = found.fetchmany(job["rows"] + 1)
     except duckdb.Error as error:
         return {"error": str(error).splitlines()[0][:500]}
     return {"head": head, "rows": [[_cell(value) for value in row] for row in values]}
 
 
-def _renamed(columns: list[str]) -> list[str]:
-    """Columns under names of letters, digits and ``_``: ``"Item Name" AS "item_name"``."""
+def _rename_columns(columns: list[str]) -> list[str]:
+    """SQL that renames columns to letters, digits and ``_``, as in ``"Item Name" AS "item_name"``."""
     new: list[str] = []
     for column in columns:
         word = "".join(char.lower() if char.isalnum() else "_" for char in column).strip("_")[:40] or "column"
@@ -65,22 +65,22 @@ def _cell(value: object) -> str:
     if isinstance(value, bytes):
         return f"({len(value)} bytes)"
     text = "" if value is None else str(value)
-    cut = " ".join(text[: 2 * _CELL].split())
-    return cut if len(text) <= _CELL else f"{cut[:_CELL]}…"
+    shown = " ".join(text[: 2 * _MAX_CELL].split())
+    return shown if len(text) <= _MAX_CELL else f"{shown[:_MAX_CELL]}…"
 
 
 def main() -> None:
-    """Answer what stands on the standard input, within the memory it names."""
-    asked = json.load(sys.stdin)
+    """Answer the job on the standard input, within its memory limit."""
+    job = json.load(sys.stdin)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, ((asked["memory"] << 20) + (2 << 30),) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, ((job["memory"] << 20) + (2 << 30),) * 2)
     try:
-        said = answer(asked)
+        reply = answer(job)
     except MemoryError:
-        said = {"error": "it takes more memory than it may"}
-    json.dump(said, sys.stdout)
+        reply = {"error": "the query exceeds its memory limit"}
+    json.dump(reply, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.approvals import attended, listen_and_decide
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import as_option, asked_kb_option, excerpt, harmless, sessions_option
-from llmkit.cli.evaluation.trace import tree
+from llmkit.cli.common.approvals import is_attended, run_with_approvals
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import pipeline_kb_option, reader_option, sessions_option
+from llmkit.cli.common.render import excerpt, strip_controls
+from llmkit.cli.common.trace_tree import trace_lines
 from llmkit.errors import Cancelled, LlmkitError
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ HELP = """  /sources       the passages that the last answer was given from
 
 @click.command("chat")
 @click.argument("name", default="default")
-@asked_kb_option
+@pipeline_kb_option
 @click.option("--pipeline", default="chat", show_default=True, metavar="NAME|FILE", help="Which pipeline answers.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
-@as_option
+@reader_option
 @sessions_option
 @click.option("--words", default=1500, show_default=True, type=click.IntRange(50), help="Earlier words that are shown.")
 def command(
@@ -59,7 +60,7 @@ def command(
         session = ChatSession(loaded, store, name, words=words)
         click.echo(f"{name}: {len(session.turns)} turns; pipeline {loaded.name}; /help for commands", err=True)
         for turn in session.turns[-2:]:
-            click.echo(harmless(f"> {turn.question}\n{turn.answer.text}\n"))
+            click.echo(strip_controls(f"> {turn.question}\n{turn.answer.text}\n"))
         talk(session, _read)
 
 
@@ -73,7 +74,7 @@ def talk(session: ChatSession, read: Callable[[], str | None]) -> None:
                 if _command(session, text):
                     return
             else:
-                listen_and_decide(session.stream(text, attended=attended()), session.stream_decided)
+                run_with_approvals(session.stream(text, attended=is_attended()), session.stream_decided)
                 click.echo(err=True)
         except LlmkitError as error:
             click.echo(f"llmkit: {error}", err=True)
@@ -94,7 +95,7 @@ def _command(session: ChatSession, text: str) -> bool:
     elif word == "/why":
         _why(session)
     elif word == "/sessions":
-        click.echo(aligned([(name, at, f"{count} turns") for name, at, count in session.store.names()]))
+        click.echo(align_columns([(name, at, f"{count} turns") for name, at, count in session.store.names()]))
     elif word == "/save":
         _save(session, rest.strip())
     else:
@@ -126,7 +127,7 @@ def _why(session: ChatSession) -> None:
         click.echo("nothing was asked yet")
         return
     for record in session.turns[-1].records:
-        click.echo("\n".join(tree(record)))
+        click.echo("\n".join(trace_lines(record)))
 
 
 def _save(session: ChatSession, file: str) -> None:

@@ -6,26 +6,28 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.answering.serve import data_option
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option, server_data_option
+from llmkit.cli.common.render import print_json
 
 
 @click.group("keys")
 def command() -> None:
-    """API keys of `llmkit serve`."""
+    """Manage the API keys of `llmkit serve`."""
 
 
 @command.command("add")
 @click.argument("name")
 @click.option(
     "--scope", "scopes", multiple=True, type=click.Choice(["ask", "ingest", "admin"]), default=("ask",),
-    show_default="ask", help="What it may do; repeatable. admin: everything, with the owner's view of the documents.",
+    show_default="ask", help="What the key may do; repeatable. admin: everything, and read every document.",
 )  # fmt: skip
-@click.option("--access", default="", metavar="LABELS", help="Access labels it reads with, as in hr,board.")
-@click.option("--rate", type=click.IntRange(1), help="Requests a minute. [default: no limit]")
-@click.option("--max-upload-mb", type=click.FloatRange(0.001), help="Largest upload. [default: the server's]")
-@data_option
+@click.option("--access", default="", metavar="LABELS", help="Access labels that the key holds, such as hr,board.")
+@click.option("--rate", type=click.IntRange(1), help="Requests per minute. [default: no limit]")
+@click.option(
+    "--max-upload-mb", type=click.FloatRange(0.001), help="Size of the largest upload. [default: the server's]"
+)
+@server_data_option
 @json_option
 def add(
     name: str,
@@ -36,31 +38,35 @@ def add(
     data: str,
     as_json: bool,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Create a key and show it; it cannot be shown again."""
     from llmkit.knowledge.access_labels import labels
-    from llmkit.serve.auth.api_keys import KeyRing
+    from llmkit.serve.auth.api_keys import KeyStore
 
-    most = None if max_upload_mb is None else int(max_upload_mb * 1e6)
-    ring = KeyRing(Path(data).expanduser())
-    key, text = ring.add(name, scopes, labels=labels(access or None), rate=rate, max_upload=most)
+    max_upload = None if max_upload_mb is None else int(max_upload_mb * 1e6)
+    store = KeyStore(Path(data).expanduser())
+    key, text = store.add(name, scopes, labels=labels(access or None), rate=rate, max_upload=max_upload)
     if as_json:
         print_json({"id": key.id, "name": key.name, "scopes": list(key.scopes), "key": text})
         return
     click.echo(text)
-    click.echo(f"{name} may {', '.join(key.scopes)}; the key is kept as a hash and cannot be shown again", err=True)
-    for older in ring.every():
+    click.echo(
+        f"{name} may {', '.join(key.scopes)}; only a hash of the key is stored, so it cannot be shown again", err=True
+    )
+    for older in store.all_keys():
         if older.name == name and older.id != key.id and not older.revoked:
-            click.echo(f"{name} had a key before, which goes on: llmkit keys revoke {older.id}", err=True)
+            click.echo(
+                f"{name} has an older key, which stays valid; to revoke it: llmkit keys revoke {older.id}", err=True
+            )
 
 
 @command.command("list")
-@data_option
+@server_data_option
 @json_option
-def every(data: str, as_json: bool) -> None:
-    """Every key, revoked ones too; never its secret."""
-    from llmkit.serve.auth.api_keys import KeyRing
+def list_keys(data: str, as_json: bool) -> None:
+    """List every key, revoked ones included, without its secret."""
+    from llmkit.serve.auth.api_keys import KeyStore
 
-    found = KeyRing(Path(data).expanduser()).every()
+    keys = KeyStore(Path(data).expanduser()).all_keys()
     if as_json:
         print_json(
             [
@@ -74,24 +80,28 @@ def every(data: str, as_json: bool) -> None:
                     "made": key.made,
                     "revoked": key.revoked,
                 }
-                for key in found
+                for key in keys
             ]
         )
         return
-    rows = [("id", "name", "scopes", "access", "a minute", "made", "")]
-    for key in found:
+    rows = [("id", "name", "scopes", "access", "per minute", "created", "")]
+    for key in keys:
         state = f"revoked {key.revoked}" if key.revoked else ""
         limit = str(key.rate or "any")
         rows.append((key.id, key.name, ",".join(key.scopes), ",".join(key.labels), limit, key.made, state))
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
 
 
 @command.command("revoke")
 @click.argument("which", metavar="ID|NAME")
-@data_option
+@server_data_option
 def revoke(which: str, data: str) -> None:
-    """Refuse a key from now on; a server that runs does so at the next request."""
-    from llmkit.serve.auth.api_keys import KeyRing
+    """Revoke a key; a running server refuses it at the next request."""
+    from llmkit.serve.auth.api_keys import KeyStore
 
-    gone = KeyRing(Path(data).expanduser()).revoke(which)
-    click.echo(f"revoked: {', '.join(f'{key.name} ({key.id})' for key in gone)}" if gone else "it was revoked before")
+    revoked = KeyStore(Path(data).expanduser()).revoke(which)
+    click.echo(
+        f"revoked: {', '.join(f'{key.name} ({key.id})' for key in revoked)}"
+        if revoked
+        else "the key was revoked before"
+    )

@@ -6,45 +6,62 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.common.render import kb_option, sessions_option
-
-data_option = click.option(
-    "--data",
-    metavar="DIR",
-    default=".llmkit/serve",
-    show_default=True,
-    envvar="LLMKIT_SERVE",
-    help="Where the server keeps keys, uploads, traces and ratings.",
-)
+from llmkit.cli.common.options import kb_option, server_data_option, sessions_option
 
 
 @click.command("serve")
 @kb_option
 @click.option(
     "--pipeline", "pipelines", multiple=True, metavar="NAME|FILE",
-    help="What is served; repeatable, the first is the default. [default: chat, docs-qa, chat-local]",
+    help="Pipeline to serve; repeatable, the first is the default. [default: chat, docs-qa, chat-local]",
 )  # fmt: skip
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="As in steps.retrieve.k=20; repeatable.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; others than loopback need keys."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Setting for every pipeline, such as steps.retrieve.k=20; repeatable.",
 )
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
 @click.option(
-    "--allow-host", "hosts", multiple=True, metavar="NAME", help="Another name the server is called by; repeatable."
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; any beyond loopback requires keys."
 )
-@click.option("--keys/--no-keys", default=None, help="Ask for API keys (llmkit keys). [default: not on loopback]")
-@data_option
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes any free port.",
+)
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="Another host name of this server; repeatable."
+)
+@click.option("--keys/--no-keys", default=None, help="Require API keys (llmkit keys). [default: not on loopback]")
+@server_data_option
 @sessions_option
-@click.option("--slots", default=8, show_default=True, type=click.IntRange(1, 1000), help="Answers made at a time.")
+@click.option("--slots", default=8, show_default=True, type=click.IntRange(1, 1000), help="Answers at the same time.")
 @click.option(
-    "--waiting", default=64, show_default=True, type=click.IntRange(0), help="Questions that wait; more are refused."
+    "--waiting",
+    default=64,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Questions that wait for a slot; further ones get status 429.",
 )
-@click.option("--max-upload-mb", default=100.0, show_default=True, type=click.FloatRange(0.001), help="Largest upload.")
 @click.option(
-    "--quota-mb", default=10_000.0, show_default=True, type=click.FloatRange(0.001), help="Uploads kept of a key."
+    "--max-upload-mb",
+    default=100.0,
+    show_default=True,
+    type=click.FloatRange(0.001),
+    help="Size of the largest upload.",
 )
 @click.option(
-    "--grace", default=20.0, show_default=True, type=click.FloatRange(0), help="Seconds running answers get at a stop."
+    "--quota-mb", default=10_000.0, show_default=True, type=click.FloatRange(0.001), help="Stored uploads of one key."
+)
+@click.option(
+    "--grace",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds that running answers have left at a stop.",
 )
 def command(
     kb: str,
@@ -62,46 +79,52 @@ def command(
     quota_mb: float,
     grace: float,
 ) -> None:
-    """Serve an OpenAI-compatible interface, and a page to talk with your documents."""
+    """Serve an OpenAI-compatible interface, and a web page for questions about your documents."""
     from llmkit.errors import ConfigError
-    from llmkit.serve.auth.api_keys import KeyRing
-    from llmkit.serve.runtime.knowledge_pool import Shelf
+    from llmkit.serve.auth.api_keys import KeyStore
+    from llmkit.serve.runtime.knowledge_pool import KnowledgePool
     from llmkit.serve.server import serve
     from llmkit.serve.settings import LOOPBACK, PIPELINES, Settings
-    from llmkit.serve.storage.uploads import of_another
+    from llmkit.serve.storage.uploads import mismatched_knowledge_base
 
-    elsewhere = host not in LOOPBACK
-    if elsewhere and keys is False:
+    beyond_loopback = host not in LOOPBACK
+    if beyond_loopback and keys is False:
         raise ConfigError(
-            f"listening on {host} needs keys: anybody who reaches it could read the documents; leave out --no-keys"
+            f"listening on {host} requires API keys, because anybody who reaches it could read the documents: "
+            "leave out --no-keys"
         )
-    guarded = bool(keys) or elsewhere
-    if guarded and not any(not key.revoked for key in KeyRing(Path(data).expanduser()).every()):
-        raise ConfigError(f"there is no API key yet: llmkit keys add NAME --scope ask --data {data}")
+    require_keys = bool(keys) or beyond_loopback
+    if require_keys and not any(not key.revoked for key in KeyStore(Path(data).expanduser()).all_keys()):
+        raise ConfigError(f"there is no API key yet; create one: llmkit keys add NAME --scope ask --data {data}")
     settings = Settings(
         host=host,
         port=port,
-        hosts=hosts,
+        allowed_hosts=hosts,
         pipelines=pipelines or PIPELINES,
         overrides=overrides,
         knowledge=Path(kb),
         data=Path(data),
         sessions=Path(sessions),
-        keys=guarded,
+        keys=require_keys,
         slots=slots,
-        waiting=waiting,
+        max_waiting=waiting,
         max_upload=int(max_upload_mb * 1e6),
         max_stored=int(quota_mb * 1e6),
         grace=grace,
     )
 
-    def tell(address: str) -> None:
-        if not Shelf(settings.knowledge).there:
-            click.echo(f"no knowledge base at {kb}: the first upload makes one; another is named by --kb", err=True)
-        other = of_another(settings)
+    def on_start(address: str) -> None:
+        if not KnowledgePool(settings.knowledge).exists:
+            click.echo(
+                f"there is no knowledge base at {kb} yet: the first upload creates it; --kb names another one", err=True
+            )
+        other = mismatched_knowledge_base(settings)
         if other is not None:
-            told = f"the uploads in {data} are those of {other}: the next one brings them all into {kb}, too"
-            click.echo(f"{told}; another --data keeps them apart", err=True)
-        click.echo(f"{address} is open; Ctrl-C ends it", err=True)
+            click.echo(
+                f"the uploads in {data} belong to {other}: the next upload reads all of them into {kb} as well; "
+                "name another --data to keep them apart",
+                err=True,
+            )
+        click.echo(f"serving at {address}; Ctrl-C stops the server", err=True)
 
-    serve(settings, tell)
+    serve(settings, on_start)

@@ -1,58 +1,64 @@
-"""A person at the terminal decides on what an agent wants done."""
+"""A person at the terminal approves, rejects or edits the tool calls of an agent."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from llmkit.approval import ApprovalNeeded, Decision, Request
-from llmkit.cli.answering.ask import listen
+from llmkit.cli.common.answers import print_events
+from llmkit.types import Event
 
-if TYPE_CHECKING:
-    from llmkit.types import Event
-
-GoOn = Callable[[ApprovalNeeded, Sequence[Decision]], "Iterator[Event]"]
+Resume = Callable[[ApprovalNeeded, Sequence[Decision]], Iterator[Event]]
 
 
-def attended() -> bool:
-    """Whether somebody can be asked."""
+def is_attended() -> bool:
+    """Whether a person can be asked: stdin and stderr are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def listen_and_decide(events: Iterator[Event], go_on: GoOn, ask: Callable[[Request], Decision] | None = None) -> None:
-    """Show an answer while it is made; where the agent waits, ask, and go on."""
+def run_with_approvals(
+    events: Iterator[Event], resume: Resume, decide: Callable[[Request], Decision] | None = None
+) -> None:
+    """Print the events of a run; when the agent needs a decision, ask for it and resume.
+
+    Args:
+        events: the run, as :meth:`llmkit.pipeline.Pipeline.stream` yields it.
+        resume: continues a run that waits, as :meth:`llmkit.pipeline.Pipeline.stream_decided`.
+        decide: decides on one call; default :func:`prompt_decision`.
+    """
     while True:
         try:
-            listen(events)
+            print_events(events)
             return
         except ApprovalNeeded as needed:
-            decisions = [(ask or at_terminal)(request) for request in needed.requests]
-            events = go_on(needed, decisions)
+            decisions = [(decide or prompt_decision)(request) for request in needed.requests]
+            events = resume(needed, decisions)
 
 
-def at_terminal(request: Request) -> Decision:
-    """Show a call, whole and without control characters, and ask; no answer is a no."""
-    click.echo(f"\n{request.tool} wants to be called with:", err=True)
+def prompt_decision(request: Request) -> Decision:
+    """Show a call with all of its arguments as JSON, and ask. No answer rejects the call."""
+    click.echo(f"\nThe agent wants to call {request.tool} with:", err=True)
     for name, value in request.arguments.items():
         click.echo(f"  {name}: {json.dumps(value)}", err=True)
     click.echo(f"  ({request.why})", err=True)
     try:
-        said = click.prompt("y: do it, n: do not, e: change it", default="n", err=True).strip().lower()
-        if said in ("y", "yes"):
+        reply = click.prompt("y: approve, n: reject, e: edit the arguments", default="n", err=True).strip().lower()
+        if reply in ("y", "yes"):
             return Decision("approve")
-        if said in ("e", "edit"):
-            return _edited(request)
-        reason = "" if said in ("n", "no") else said
+        if reply in ("e", "edit"):
+            return _prompt_arguments(request)
+        reason = "" if reply in ("n", "no") else reply
         return Decision("reject", reason)
     except (click.Abort, EOFError):
         return Decision("reject")
 
 
-def _edited(request: Request) -> Decision:
+def _prompt_arguments(request: Request) -> Decision:
     while True:
         text = click.prompt("arguments as JSON", default=json.dumps(dict(request.arguments)), err=True)
         try:
@@ -62,4 +68,4 @@ def _edited(request: Request) -> Decision:
             continue
         if isinstance(value, dict):
             return Decision("edit", arguments=value)
-        click.echo("expected an object", err=True)
+        click.echo("expected a JSON object", err=True)

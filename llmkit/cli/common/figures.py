@@ -38,10 +38,10 @@ def figure_table(metrics: Mapping[str, Mapping[str, Any]], figures: Mapping[str,
             note = f"{note}  differs between repeats on {found['flake']:.1%} of the samples".strip()
         span = interval(found["low"], found["high"], unit) if found["n"] else "-"
         rows.append((name, number(found["mean"], unit), span, str(found["n"]), note))
-    return aligned(rows)
+    return align_columns(rows)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width, the first to the left and the others to the right, the last as it is."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []

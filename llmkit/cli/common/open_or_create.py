@@ -1,29 +1,29 @@
-"""The knowledge base a command writes to: opened, or made with the settings it was given."""
+"""The knowledge base that a command writes to: opened, or created with the settings of its options."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.protocols import Encoder
 
 
-def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> KnowledgeBase:
-    """The knowledge base at `path`, made if it is not there.
+def open_or_create(path: Path, roots: Sequence[str], **settings: Any) -> KnowledgeBase:
+    """Open the knowledge base at `path`, or create it.
 
     Args:
-        path: its folder.
-        roots: what will be read; looked for before a folder is made for nothing.
-        settings: encoder (a word, or YAML), max_tokens, language, near_duplicates, recall; None where nothing was said.
+        path: folder of the knowledge base.
+        roots: files and folders that will be read; they are checked before a knowledge base is created.
+        settings: encoder (a type word or YAML), max_tokens, language, near_duplicates, recall; None leaves the default.
 
     Raises:
-        DataError: a root that is not there.
-        ConfigError: the knowledge base is there, and was made with other settings than those that are given.
+        DataError: a root does not exist, or there is no file to read for a new knowledge base.
+        ConfigError: the knowledge base exists, and was created with other settings.
     """
-    from llmkit import config
+    from llmkit.encoders.load import load_encoder
     from llmkit.errors import ConfigError, DataError
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.knowledge.vector_settings import VectorSettings
@@ -34,58 +34,65 @@ def open_or_make(path: Path, roots: Sequence[str], **settings: Any) -> Knowledge
             raise DataError(f"there is no file or folder {root}")
     given = {name: value for name, value in settings.items() if value is not None}
     if "encoder" in given:
-        value = config.parse(f"encoder: {given['encoder']}", "--encoder").values["encoder"]
-        given["encoder"] = config.build_part("encoder", value, "--encoder")
+        given["encoder"] = _parse_encoder(given["encoder"])
+    language = given.get("language")
     if KnowledgeBase.exists(path):
         kb = KnowledgeBase.open(path)
         for name, value in given.items():
-            known = _made_with(kb, name)
-            if value != known:
+            current = _current_setting(kb, name)
+            if value != current:
                 kb.close()
-                was, now = _told(known, value)
+                before, now = _describe_settings(current, value)
                 raise ConfigError(
-                    f"{path} was made with {name.replace('_', '-')} {was}, not {now}: {_advice(path, name, value)}"
+                    f"{path} was made with {name.replace('_', '-')} {before}, not {now}: {_advice(path, name, value)}"
                 )
-        _tell_unread(kb, given.get("language"))
+        _note_missing_dictionary(kb, language)
         return kb
-    encoder: Any = given.pop("encoder", None) or _encoder_of(given.get("language"))
-    most = given.pop("max_tokens", None)
-    if most is not None and most > encoder.max_tokens:
+    encoder = load_encoder(given.pop("encoder", None), language or "auto")
+    max_tokens = given.pop("max_tokens", None)
+    if max_tokens is not None and max_tokens > encoder.max_tokens:
         raise ConfigError(
-            f"--max-tokens {most} is more than the encoder {encoder.identity} reads: it is at most {encoder.max_tokens}"
+            f"--max-tokens {max_tokens} is more than the encoder {encoder.identity} reads: "
+            f"it is at most {encoder.max_tokens}"
         )
-    _something_to_read(roots)
-    splitter = StructureSplitter(max_tokens=most)
+    _require_file(roots)
     if "recall" in given:
         given["vectors"] = VectorSettings(recall=given.pop("recall"))
-    kb = KnowledgeBase.create(path, encoder=encoder, splitter=splitter, **given)
-    _tell_unread(kb, given.get("language"))
+    kb = KnowledgeBase.create(path, encoder=encoder, splitter=StructureSplitter(max_tokens=max_tokens), **given)
+    _note_missing_dictionary(kb, language)
     return kb
 
 
-def _encoder_of(language: str | None) -> Encoder:
-    """The local encoder; of a language that llmkit has a dictionary of, with its words."""
-    from llmkit.encoders.bilingual_dictionary import bundled_dictionaries
-    from llmkit.encoders.local import LocalEncoder
+def _parse_encoder(spec: str) -> Encoder:
+    """The encoder of ``--encoder``: YAML, a type word, a model, a folder, or ``openai:MODEL``."""
+    from llmkit import config
+    from llmkit.encoders.load import load_encoder
+    from llmkit.errors import ConfigError
 
-    return LocalEncoder(words=(language,) if language in bundled_dictionaries() else ())
+    if spec.lstrip().startswith("{"):
+        values = config.parse(f"encoder: {spec}", "--encoder").values["encoder"]
+        return cast("Encoder", config.build_part("encoder", values, "--encoder"))
+    try:
+        return load_encoder(spec)
+    except ConfigError as error:
+        raise ConfigError(f"--encoder: {error}") from error
 
 
-def _tell_unread(kb: KnowledgeBase, language: str | None) -> None:
-    """A language was named, and the encoder has not its dictionary: an encoder of one's own, or an older choice."""
+def _note_missing_dictionary(kb: KnowledgeBase, language: str | None) -> None:
+    """Add a note where `--language` names a language whose dictionary the encoder lacks."""
     from llmkit.encoders.bilingual_dictionary import missing_dictionary_note
 
-    if language is not None and (told := missing_dictionary_note(kb.encoder, language)):
-        kb.add_note(told)
+    if language is not None and (note := missing_dictionary_note(kb.encoder, language)):
+        kb.add_note(note)
 
 
-def _made_with(kb: KnowledgeBase, name: str) -> Any:
+def _current_setting(kb: KnowledgeBase, name: str) -> Any:
     if name == "recall":
         return kb.vector_settings.recall
     if name == "encoder":
         return kb.encoder
     if name == "max_tokens":
-        return min(kb.splitter.max_tokens or 256, kb.encoder.max_tokens)  # what is in force
+        return min(kb.splitter.max_tokens or 256, kb.encoder.max_tokens)  # the value in force
     return kb.language if name == "language" else kb.near_duplicates
 
 
@@ -95,29 +102,29 @@ def _advice(path: Path, name: str, value: Any) -> str:
     return "leave the option out, or ingest into a new knowledge base"
 
 
-def _told(known: Any, value: Any) -> tuple[str, str]:
-    """Both as the user knows them: encoders by identity, and by all that is set where that does not tell them apart."""
+def _describe_settings(current: Any, value: Any) -> tuple[str, str]:
+    """Both values as text: encoders by identity, or by their whole configuration where the identities are equal."""
     from llmkit.part import Part
 
-    if not isinstance(known, Part):
-        return str(known), str(value)
-    was, now = str(getattr(known, "identity", "")), str(getattr(value, "identity", ""))
-    return (was, now) if was != now else (str(known.config()), str(value.config()))
+    if not isinstance(current, Part):
+        return str(current), str(value)
+    before, now = str(getattr(current, "identity", "")), str(getattr(value, "identity", ""))
+    return (before, now) if before != now else (str(current.config()), str(value.config()))
 
 
-def _something_to_read(roots: Sequence[str]) -> None:
-    """Look for one file, so that no knowledge base is made for nothing.
+def _require_file(roots: Sequence[str]) -> None:
+    """Check that at least one file can be read, so that no empty knowledge base is created.
 
     Raises:
-        DataError: there is none; says what was passed over.
+        DataError: there is none; lists the files that were skipped.
     """
     from llmkit.errors import DataError
     from llmkit.text.loading.scan_files import Skipped, scan
 
-    passed: list[Skipped] = []
-    for found in scan([Path(root).expanduser() for root in roots]):
-        if not isinstance(found, Skipped):
+    skipped: list[Skipped] = []
+    for file in scan([Path(root).expanduser() for root in roots]):
+        if not isinstance(file, Skipped):
             return
-        passed.append(found)
-    told = "".join(f"\n  {one.path}: {one.reason}" for one in passed[:20])
-    raise DataError(f"there was no file to read, and no knowledge base was made{told}")
+        skipped.append(file)
+    lines = "".join(f"\n  {one.path}: {one.reason}" for one in skipped[:20])
+    raise DataError(f"there is no file to read, so no knowledge base was created{lines}")

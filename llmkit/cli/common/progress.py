@@ -7,19 +7,19 @@ from typing import Any, Self
 
 import click
 
-from llmkit.cli.common.render import interactive
+from llmkit.cli.common.render import stderr_is_terminal
 
 _EVERY = 10.0  # seconds between lines
 
 
-class Bar:
+class ProgressBar:
     """A bar over a number of things, shown while a ``with`` block lasts."""
 
     def __init__(self, what: str, *, quiet: bool) -> None:
         self.what, self.quiet = what, quiet
         self.started = self.told = time.monotonic()
         self._live: Any = None
-        if interactive() and not quiet:
+        if stderr_is_terminal() and not quiet:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 

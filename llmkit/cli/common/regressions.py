@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.common.figures import aligned
+from llmkit.cli.common.figures import align_columns
 from llmkit.cli.common.render import excerpt
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def show_flips(found: Flips, groups: Sequence[str], show: int) -> None:
         rows = found.by(group)
         table = [(f"by {group}", "won", "lost", "")]
         table += [(excerpt(name, 60), str(won), str(lost), "") for name, won, lost in rows[:_MOST]]
-        click.echo(aligned(table))
+        click.echo(align_columns(table))
         if len(rows) > _MOST:
             click.echo(f"and {len(rows) - _MOST} more groups")
     for one in _chosen(found, show):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from llmkit.cli.common.figures import interval
-from llmkit.cli.common.progress import Bar
-from llmkit.cli.common.render import json_option, print_json
-from llmkit.cli.evaluation.eval import runs_option
+from llmkit.cli.common.options import json_option, runs_option
+from llmkit.cli.common.progress import ProgressBar
+from llmkit.cli.common.render import print_json
 from llmkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def learn(
         raise ConfigError(f"task {asked.name} has no figure {figure!r}: name one with --metric (known: {known})")
     first = whole.replace(steps=whole.steps[:place])
     planned = plan(first, asked, Path(runs), note=lambda text: click.echo(text, err=True))
-    with Bar("samples", quiet=as_json) as bar:
+    with ProgressBar("samples", quiet=as_json) as bar:
         folder = evaluate(
             planned, workers=workers, on_progress=lambda p: bar.show(p.done, p.total, f"{p.errors} failed")
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import excerpt, interactive, json_option, print_json
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import excerpt, print_json, stderr_is_terminal
 
 _WIDTH = 40
 
@@ -25,7 +26,7 @@ def command(run: str, metric: str, below: float, show: int, as_json: bool) -> No
     from llmkit.evaluation.runs.run_folder import write_json
 
     def tell(done: int) -> None:
-        if interactive() and not as_json:
+        if stderr_is_terminal() and not as_json:
             click.echo(f"\r{done} failed samples looked at", nl=False, err=True)
 
     opened = reopen(Path(run))
@@ -34,12 +35,12 @@ def command(run: str, metric: str, below: float, show: int, as_json: bool) -> No
     if as_json:
         print_json(found.row())
         return
-    if interactive():
+    if stderr_is_terminal():
         click.echo(err=True)
     click.echo(f"{len(found.failed)} of {found.samples} samples have {found.metric} below {below:g}")
     most = max(found.stages.values(), default=0) or 1
     rows = [(stage, str(count), "█" * round(_WIDTH * count / most)) for stage, count in found.stages.items()]
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
     for stage, count in found.stages.items():
         examples = [one for one in found.failed if one.stage == stage][:show]
         if count and examples:

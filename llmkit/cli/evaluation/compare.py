@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.figures import aligned, interval, number
+from llmkit.cli.common.figures import align_columns, interval, number
+from llmkit.cli.common.options import json_option
 from llmkit.cli.common.regressions import flips_row, show_flips
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.render import print_json
 
 if TYPE_CHECKING:
     from llmkit.evaluation.runs.run_folder import RunFolder
@@ -62,7 +63,7 @@ def command(runs: tuple[str, ...], metrics: tuple[str, ...], groups: tuple[str, 
                     f"{counts.wins}/{counts.ties}/{counts.losses}", note,
                 )
             )  # fmt: skip
-        click.echo(aligned(rows))
+        click.echo(align_columns(rows))
         click.echo(_spent(folders[0], folder))
         show_flips(flipped[folder.name], groups, show)
     click.echo(f"p: sign flips over clusters, corrected for {len(found)} comparisons (Holm)", err=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.common.figures import aligned, interval, number
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.figures import align_columns, interval, number
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json
 
 
 @click.command("correct")
@@ -47,7 +48,7 @@ def command(run: str, metric: str, labels: str, as_json: bool) -> None:
         return
     naive = sum(judged.values()) / len(judged)
     click.echo(
-        aligned(
+        align_columns(
             [
                 ("", "mean", "95 % interval", "n"),
                 ("judge alone", number(naive), "not an interval of the truth", str(len(judged))),

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.common.figures import aligned, figure_table, interval, number
-from llmkit.cli.common.progress import Bar
-from llmkit.cli.common.render import duration, json_option, print_json
+from llmkit.cli.common.figures import align_columns, figure_table, interval, number
+from llmkit.cli.common.options import json_option, runs_option
+from llmkit.cli.common.progress import ProgressBar
+from llmkit.cli.common.render import duration, print_json
 
 if TYPE_CHECKING:
     from llmkit.evaluation.runs.plan import Plan
     from llmkit.evaluation.runs.run import Progress
     from llmkit.evaluation.tasks.task import Task
-
-runs_option = click.option(
-    "--runs", default="runs", show_default=True, metavar="DIR", envvar="LLMKIT_RUNS", help="Folder of all runs."
-)
 
 
 @click.command("eval")
@@ -61,7 +58,7 @@ def command(
     for pipeline in made:
         planned = plan(pipeline, loaded, Path(runs), cache=not no_cache, note=lambda text: click.echo(text, err=True))
         _announce(planned)
-        with Bar("samples", quiet=as_json) as bar:
+        with ProgressBar("samples", quiet=as_json) as bar:
             folder = evaluate(planned, workers=workers, on_progress=_teller(bar))
         summary = folder.summary()
         if as_json:
@@ -78,11 +75,11 @@ def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from llmkit.evaluation.analysis.judge_calibration import calibrate
-    from llmkit.evaluation.runs.plan import remembering
+    from llmkit.evaluation.runs.plan import caching_loader
     from llmkit.models.response_cache import ResponseCache
 
     responses = ResponseCache(runs / ".cache" / "responses.sqlite")
-    found = calibrate(task.with_models(remembering(responses)))
+    found = calibrate(task.with_models(caching_loader(responses)))
     if as_json:
         print_json([asdict(one) for one in found])
         return
@@ -94,7 +91,7 @@ def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
         rows.append(("agreement", number(agreed.mean), interval(agreed.low, agreed.high), "a score of 0.5 and above"))
         rows.append(("kappa", number(one.kappa), "", "0 is chance"))
         rows.append(("mean", number(one.naive), "", f"people: {number(one.truth)}"))
-        click.echo(aligned(rows))
+        click.echo(align_columns(rows))
         for reason, count in one.reasons.items():
             click.echo(f"{count} unscored: {reason}")
 
@@ -118,10 +115,12 @@ def _announce(planned: Plan) -> None:
 
 
 def _counts(summary: dict[str, Any]) -> str:
-    words = [f"{summary['ok']} of {summary['n']} samples scored"]
+    figure = summary["metrics"].get(summary["decides"]) or {"unscored": 0, "reasons": {}}
+    words = [f"{summary['ok'] - figure['unscored']} of {summary['n']} samples scored"]
     words += [f"{summary[kind]} {kind}" for kind in ("errors", "timeouts") if summary[kind]]
+    words += [f"{figure['unscored']} without {summary['decides']}"] if figure["unscored"] else []
     lines = [", ".join(words)]
-    lines += [f"  {count} x {error}" for error, count in summary["failures"].items()]
+    lines += [f"  {count} x {reason}" for reason, count in (summary["failures"] | figure["reasons"]).items()]
     return "\n".join(lines)
 
 
@@ -139,7 +138,7 @@ def _costs(summary: dict[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _teller(bar: Bar) -> Callable[[Progress], None]:
+def _teller(bar: ProgressBar) -> Callable[[Progress], None]:
     def tell(progress: Progress) -> None:
         rate = progress.fresh / max(progress.seconds, 1e-6)
         left = f", {duration((progress.total - progress.done) / rate)} left" if progress.fresh else ""

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from llmkit.cli.common.figures import interval, number
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json
 
 
 @click.command("gate")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from llmkit.cli.common.render import duration, excerpt, json_option, print_json, sessions_option
-
-_SHOWN = ("prompt", "model", "retriever", "k", "condensed", "kept", "kept_because", "stopped", "partial", "confidence")
-_WIDTH = 160
+from llmkit.cli.common.options import json_option, sessions_option
+from llmkit.cli.common.render import excerpt, print_json
+from llmkit.cli.common.trace_tree import trace_lines
 
 
 @click.command("trace")
@@ -27,53 +25,9 @@ def command(run: str, which: str | None, sessions: str, as_json: bool) -> None:
         return
     click.echo(found["question"])
     for record in found["records"]:
-        click.echo("\n".join(tree(record)))
+        click.echo("\n".join(trace_lines(record)))
     if found["answer"]:
         click.echo(f"answer: {excerpt(found['answer'], 1000)}")
-
-
-def tree(record: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of one record: what it took, what it says, and an agent's calls below the thought before them."""
-    usage, detail = record["usage"], record["detail"]
-    yield f"{record['step']}  {duration(record['seconds'])}{_tokens(usage) if usage['calls'] else ''}"
-    for key in _SHOWN:
-        if detail.get(key) is not None:
-            yield f"│  {key}: {excerpt(str(detail[key]), _WIDTH)}"
-    for note in detail.get("notes", ()):
-        yield f"│  note: {excerpt(note, _WIDTH)}"
-    trace = detail.get("trace", ())
-    results = {entry["call"]: entry for entry in trace if entry["kind"] == "tool"}
-    for entry in trace:
-        if entry["kind"] != "model":
-            continue
-        closing = f" (told to answer: {entry['closing']})" if entry.get("closing") else ""
-        yield f"├─ model {entry['n']}  {duration(entry['seconds'])}{_tokens(entry)}{closing}"
-        if entry["text"].strip():
-            yield f"│  {excerpt(entry['text'], _WIDTH)}"
-        for call in entry.get("calls", ()):
-            yield from _call(call, results.get(call["id"]))
-        for call in entry.get("ignored", ()):
-            yield f"│  └─ {_said(call)}  ignored"
-
-
-def _call(call: Mapping[str, Any], result: Mapping[str, Any] | None) -> Iterator[str]:
-    if result is None:
-        yield f"│  └─ {_said(call)}  no result"
-        return
-    dropped = f", {result['dropped']} characters not shown" if result["dropped"] else ""
-    yield f"│  └─ {_said(call)}  {result['status']}, {duration(result['seconds'])}{dropped}"
-    yield f"│     {excerpt(result['result'], _WIDTH)}"
-    for one in result.get("addressed", ()):
-        yield f"│     speaks to the assistant ({one['why']}): {excerpt(one['quote'], _WIDTH)}"
-
-
-def _said(call: Mapping[str, Any]) -> str:
-    given = ", ".join(f"{name}={excerpt(repr(value), 80)}" for name, value in call["arguments"].items())
-    return f"{call['name']}({given})"
-
-
-def _tokens(counts: Mapping[str, Any]) -> str:
-    return f", {counts['input_tokens']} tokens in, {counts['output_tokens']} out"
 
 
 def _of_run(folder: Path, which: str | None) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.common.open_or_create import open_or_make
-from llmkit.cli.common.progress import Bar
-from llmkit.cli.common.render import duration, json_option, notes, print_json
+from llmkit.cli.common.open_or_create import open_or_create
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.progress import ProgressBar
+from llmkit.cli.common.render import duration, print_json, print_notes
 
 if TYPE_CHECKING:
     from llmkit.knowledge.ingestion.progress import IngestSummary, Progress
@@ -76,7 +77,7 @@ def command(
         changes["max_bytes"] = int(max_mb * 1e6)
     if max_seconds is not None:
         changes["max_seconds"] = max_seconds
-    bar = Bar("files", quiet=as_json)
+    bar = ProgressBar("files", quiet=as_json)
 
     def tell(progress: Progress) -> None:
         rate = f"{progress.files / bar.seconds:.0f} files/s, {progress.chunks / bar.seconds:.0f} chunks/s"
@@ -89,14 +90,14 @@ def command(
         "near_duplicates": near_duplicates,
         "recall": recall,
     }
-    with open_or_make(Path(into).expanduser(), paths, **settings) as kb, bar:
+    with open_or_create(Path(into).expanduser(), paths, **settings) as kb, bar:
         summary = kb.ingest(
             paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse, access=access
         )
     if as_json:
         print_json({**asdict(summary), "notes": kb.take_notes()})
     else:
-        notes(kb.take_notes())
+        print_notes(kb.take_notes())
         _report(summary, into)
     if summary.files and summary.failed == summary.files:
         sys.exit(1)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import json_option, kb_option, notes, print_json, sessions_option
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.open_or_create import open_or_create
+from llmkit.cli.common.options import json_option, kb_option, sessions_option
+from llmkit.cli.common.render import print_json, print_notes
 from llmkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def log(kb: str, as_json: bool) -> None:
     for one in found:
         note = one.note if one.readable else f"{one.note} (compacted: cannot be opened)"
         rows.append((str(one.id), one.at, str(one.added), str(one.removed), note))
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
 
 
 @command.command("diff")
@@ -62,7 +64,7 @@ def rollback(to: str, kb: str, as_json: bool) -> None:
     """Make a new generation that holds what an older one (or a date) held. Nothing is encoded, nothing is lost."""
     with _open(kb) as base:
         found = base.rollback(to)
-        notes(base.take_notes())
+        print_notes(base.take_notes())
     _tell(found, as_json)
 
 
@@ -186,7 +188,7 @@ def index(recall: float | None, codes: str | None, structure: str | None, kb: st
     with _open(kb) as base:
         settings = base.vector_settings.replace(**changes) if changes else None
         chosen, tried = base.build_index(settings, lambda text: click.echo(text, err=True))
-        notes(base.take_notes())
+        print_notes(base.take_notes())
     if as_json:
         print_json({"chosen": asdict(chosen), "tried": [asdict(one) for one in tried]})
         return
@@ -202,7 +204,7 @@ def index(recall: float | None, codes: str | None, structure: str | None, kb: st
                 "chosen" if one == chosen else f"does not reach {one.target} for certain",
             )
         )  # fmt: skip
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
     click.echo(describe(chosen))
 
 
@@ -237,14 +239,13 @@ def repair(kb: str, as_json: bool) -> None:
 @json_option
 def import_langchain(folder: Path, into: str, encoder: str | None, encode: bool, name: str, as_json: bool) -> None:
     """Bring in a FAISS folder of LangChain's. Its pickle is read as data: no code in it can run."""
-    from llmkit.cli.common.open_or_create import open_or_make
     from llmkit.errors import LlmkitError
     from llmkit.knowledge.langchain_import.importer import import_faiss
 
     target = Path(into).expanduser()
     there = target.exists()
     try:
-        with open_or_make(target, (str(folder),), encoder=encoder) as kb:
+        with open_or_create(target, (str(folder),), encoder=encoder) as kb:
             done = import_faiss(folder, kb, encode=encode, name=name)
             done.notes += kb.take_notes()
     except LlmkitError:
@@ -254,7 +255,7 @@ def import_langchain(folder: Path, into: str, encoder: str | None, encode: bool,
     if as_json:
         print_json(asdict(done))
         return
-    notes(done.notes)
+    print_notes(done.notes)
     agreed = f" (cosine to the encoder's own at least {done.agreement:.4f})" if done.agreement is not None else ""
     here = f" ({done.unchanged} were here already)" if done.unchanged else ""
     click.echo(f"{done.documents} documents{here}: {done.kept} vectors kept{agreed}, {done.encoded} passages encoded")

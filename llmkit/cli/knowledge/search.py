@@ -11,19 +11,9 @@ from typing import Any
 
 import click
 
-from llmkit.cli.common.questions import Row, questions, reading, writing
-from llmkit.cli.common.render import (
-    as_of_option,
-    as_option,
-    duration,
-    excerpt,
-    json_option,
-    kb_option,
-    location,
-    notes,
-    print_json,
-    where_option,
-)
+from llmkit.cli.common.options import as_of_option, json_option, kb_option, reader_option, where_option
+from llmkit.cli.common.question_files import Question, open_input, open_output, read_questions
+from llmkit.cli.common.render import duration, excerpt, location, print_json, print_notes
 from llmkit.errors import DataError
 from llmkit.types import Hit
 
@@ -40,7 +30,7 @@ _BATCH = 256
 )  # fmt: skip
 @where_option
 @as_of_option
-@as_option
+@reader_option
 @click.option("--queries", "file", metavar="FILE", help="JSONL with 'id' and 'text'; - for stdin.")
 @click.option("--out", default="-", metavar="FILE", help="Where the hits of --queries go, as JSONL.")
 @json_option
@@ -72,7 +62,7 @@ def command(
     with KnowledgeBase.open(kb, as_of=as_of, reader=reader) as base:
         if file is not None:
             _many(base, retriever, k, wanted, file, out)
-            notes(base.take_notes())
+            print_notes(base.take_notes())
             return
         started = time.perf_counter()
         hits = retriever.retrieve(base, [query or ""], k, wanted)[0]
@@ -83,7 +73,7 @@ def command(
     if as_json:
         print_json({"query": query, "hits": [_row(hit) for hit in hits], "notes": said, "seconds": round(seconds, 4)})
         return
-    notes(said)
+    print_notes(said)
     for n, hit in enumerate(hits, 1):
         click.echo(f"{n:>3}. {hit.score:.3f}  {location(hit.chunk)}\n     {excerpt(hit.chunk.text)}")
     if not hits:
@@ -95,8 +85,8 @@ def _many(base: Any, retriever: Any, k: int, where: Any, file: str, out: str) ->
     """Search for every query of a file, many at a time."""
     done = failed = 0
     started = time.perf_counter()
-    with reading(file) as source, writing(out) as target:
-        rows = questions(source, file)
+    with open_input(file) as source, open_output(out) as target:
+        rows = read_questions(source, file)
         while batch := list(islice(rows, _BATCH)):
             good = [row for row in batch if not isinstance(row, DataError)]
             for row in batch:
@@ -112,7 +102,7 @@ def _many(base: Any, retriever: Any, k: int, where: Any, file: str, out: str) ->
         sys.exit(1)
 
 
-def _searched(base: Any, retriever: Any, k: int, where: Any, rows: list[Row]) -> Iterator[tuple[str, list[Hit]]]:
+def _searched(base: Any, retriever: Any, k: int, where: Any, rows: list[Question]) -> Iterator[tuple[str, list[Hit]]]:
     if rows:
         found = retriever.retrieve(base, [text for _, text in rows], k, where)
         yield from zip([name for name, _ in rows], found, strict=True)

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from llmkit.cli.common.render import json_option, kb_option, notes, print_json
+from llmkit.cli.common.options import json_option, kb_option
+from llmkit.cli.common.render import print_json, print_notes
 
 
 @click.command("status")
@@ -38,7 +39,7 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
         click.echo(f"characters  {count:>12,} {fate}")
     if "truncated" not in " ".join(total.characters):
         click.echo(f"characters  {0:>12,} truncated")
-    notes(total.notes)
+    print_notes(total.notes)
     click.echo("on disk     " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in total.bytes.items()))
     if per_file:
         click.echo(f"\n{'status':<12}{'kind':<10}{'chunks':>7}{'embedded':>9}{'dropped':>9}{'truncated':>10}  file")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import interactive, json_option, print_json
-from llmkit.cli.evaluation.eval import runs_option
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option, runs_option
+from llmkit.cli.common.render import print_json, stderr_is_terminal
+from llmkit.cli.prompts.optimise import optimise
 
 if TYPE_CHECKING:
-    from llmkit.experiments.race import Decision
+    from llmkit.experiments.race.race import Decision
     from llmkit.experiments.running import Standing
 
 
@@ -33,8 +34,6 @@ def command(
 
     experiment = load_experiment(file, overrides)
     if experiment.optimises:
-        from llmkit.cli.prompts.optimise import optimise
-
         with _Board(quiet=as_json) as board:
             optimise(experiment, Path(runs), workers, html, board.show, dry_run=dry_run, as_json=as_json)
         return
@@ -47,19 +46,19 @@ def command(
     if as_json:
         print_json(running.as_json(standing, decision))
     else:
-        click.echo(aligned(_rows(standing, decision)))
+        click.echo(align_columns(_rows(standing, decision)))
         for arm, why in standing.why.items():
             click.echo(f"{standing.arms[arm].name} was withdrawn: {why}")
-        click.echo(told(standing, decision))
+        click.echo(describe_decision(standing, decision))
         click.echo(standing.path)
     if html:  # last: a page that cannot be written loses no decision
         from llmkit.experiments.report import render, write
 
-        write(render(standing, decision, told(standing, decision)), Path(html))
+        write(render(standing, decision, describe_decision(standing, decision)), Path(html))
         click.echo(f"the page is {html}", err=True)
 
 
-def told(standing: Standing, decision: Decision) -> str:
+def describe_decision(standing: Standing, decision: Decision) -> str:
     """The decision as a sentence or two."""
     race, name = standing.race, standing.arms[decision.best].name
     grid = race.items * race.arms
@@ -105,18 +104,20 @@ def _announce(standing: Standing) -> None:
 
 def _rows(standing: Standing, decision: Decision) -> list[tuple[str, ...]]:
     race, means = standing.race, standing.race.means()
+    from llmkit.experiments.running import describe_state
+
+    missing = any(race.missing(n) for n in range(race.arms))
     rows: list[tuple[str, ...]] = [("arm", standing.figure, "seen", "against the best", "")]
     for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_known(means[arm]))):
         mean = "" if means[n] != means[n] else f"{means[n]:.3f}"
-        state = "withdrawn" if n in standing.why else ""
-        if n in race.out:
-            state = f"beaten by {standing.arms[race.out[n]].name}"
+        seen = f"{race.seen[n]}, {race.missing(n)} without a score" if missing else str(race.seen[n])
         if n == decision.best:
-            rows.append((standing.arms[n].name, mean, str(race.seen[n]), "", "leads"))
+            rows.append((standing.arms[n].name, mean, seen, "", "leads"))
             continue
         value, low, high = race.difference(n, decision.best)
         against = "" if value != value else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-        rows.append((standing.arms[n].name, mean, str(race.seen[n]), against, state))
+        state = "withdrawn" if n in standing.why else describe_state(standing, n, decision.best)
+        rows.append((standing.arms[n].name, mean, seen, against, state))
     return rows
 
 
@@ -131,7 +132,7 @@ class _Board:
 
     def __init__(self, *, quiet: bool) -> None:
         self._live: Any = None
-        if interactive() and not quiet:
+        if stderr_is_terminal() and not quiet:
             from rich.console import Console
             from rich.live import Live
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.figures import aligned
+from llmkit.cli.common.figures import align_columns
 from llmkit.cli.common.render import print_json
 
 if TYPE_CHECKING:
     from llmkit.experiments.experiment import Experiment
+    from llmkit.experiments.optimise.outcome import Outcome
+    from llmkit.experiments.optimise.search import Search
     from llmkit.experiments.running import Listener
-    from llmkit.experiments.search import Search
-    from llmkit.experiments.winner import Outcome
 
 
 def optimise(
@@ -28,34 +28,34 @@ def optimise(
     as_json: bool,
 ) -> None:
     """Check, announce, search, and say what came of it."""
-    from llmkit.experiments import winner
+    from llmkit.experiments.optimise import outcome as optimise_outcome
+    from llmkit.experiments.optimise.report import render
+    from llmkit.experiments.optimise.search import prepare
     from llmkit.experiments.report import write
-    from llmkit.experiments.search import prepare
-    from llmkit.experiments.search_report import render
 
     search = prepare(experiment, runs, note=lambda text: click.echo(text, err=True))
     _announce(search)
     if dry_run:
         return
-    outcome = winner.optimise(search, workers=workers, on_step=on_step)
+    outcome = optimise_outcome.optimise(search, workers=workers, on_step=on_step)
     if html:
-        write(render(search, outcome, told(search, outcome)), Path(html))
+        write(render(search, outcome, describe_outcome(search, outcome)), Path(html))
     if as_json:
-        print_json(winner.as_json(search, outcome))
+        print_json(optimise_outcome.as_json(search, outcome))
         return
     rows: list[tuple[str, ...]] = [("candidate", search.figure, "seen", "tokens", "front", "made by")]
     for point in outcome.points:
         made = "; ".join(search.made[point.name].made)
         cells = (f"{point.mean:.3f}", str(point.seen), f"{point.tokens:.0f}", "*" if point.front else "", made[:80])
         rows.append((point.name, *cells))
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
     for note in search.notes:
         click.echo(note)
-    click.echo(told(search, outcome))
+    click.echo(describe_outcome(search, outcome))
     click.echo(f"{search.path}" + (f"; the page is {html}" if html else ""))
 
 
-def told(search: Search, outcome: Outcome) -> str:
+def describe_outcome(search: Search, outcome: Outcome) -> str:
     """The outcome in a sentence or two."""
     spent = search.spent
     cost = f"{spent.calls} answers and {spent.tokens} tokens were asked for, {spent.known} answers were known"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.render import excerpt, json_option, print_json
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import excerpt, print_json
 from llmkit.errors import ConfigError, PromptError, unknown
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def command() -> None:
 def list_prompts(as_json: bool) -> None:
     """Every prompt and version that is found here, and what it is for."""
     from llmkit import prompts
-    from llmkit.lint.prompt import tokens_of
+    from llmkit.lint.prompt import estimate_tokens
 
     found, rows = [], [("", "tokens", "output", "")]
     for ref in prompts.references():
@@ -38,12 +39,12 @@ def list_prompts(as_json: bool) -> None:
             click.echo(f"{ref} cannot be used: {error}", err=True)
             continue
         found.append(one)
-        rows.append((one.ref, str(tokens_of(one)), one.output or "-", one.description))
+        rows.append((one.ref, str(estimate_tokens(one)), one.output or "-", one.description))
     if as_json:
         keys = ("description", "variables", "output", "parent", "digest")
         print_json([{"ref": one.ref, **{key: getattr(one, key) for key in keys}} for one in found])
         return
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
 
 
 @command.command("show")

@@ -39,9 +39,9 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
         experiment = load_experiment(file, overrides)
         task_of(experiment)
         if experiment.optimises:
-            from llmkit.experiments.search import checked
+            from llmkit.experiments.optimise.search import check_search
 
-            step, ref = checked(experiment)
+            step, ref = check_search(experiment)
             return f"experiment {experiment.name} is fine: it works on {ref} of steps[{step}]"
         return f"experiment {experiment.name} is fine: {len(arms_of(experiment))} arms"
     if "recipe" in values:

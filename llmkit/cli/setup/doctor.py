@@ -9,7 +9,8 @@ from importlib.util import find_spec
 
 import click
 
-from llmkit.cli.common.render import json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json
 from llmkit.extras import OPTIONAL
 
 _RUNTIMES = {

@@ -8,26 +8,27 @@ from dataclasses import asdict
 
 import click
 
-from llmkit.cli.common.render import interactive, json_option, print_json
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json, stderr_is_terminal
 
 
 @click.group("models")
 def command() -> None:
-    """Model weights. Only `pull` opens a connection."""
+    """List and download model weights. Only `pull` opens a connection."""
 
 
 @command.command("list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """The default models, and whether they are here; adapters that come with llmkit."""
+    """List the default models, whether they are on this machine, and the adapters that come with llmkit."""
     from llmkit import weights
     from llmkit.models.local import adapter
 
-    listed = weights.listing()
+    models = weights.listing()
     adapters = [adapter.read_adapter(name) for name in adapter.names()]
     if as_json:
         print_json(
-            [{**asdict(model), "path": str(model.path)} for model in listed]
+            [{**asdict(model), "path": str(model.path)} for model in models]
             + [
                 {"name": one.folder.name, "base": one.record["base"]["name"], "path": str(one.folder)}
                 for one in adapters
@@ -39,8 +40,8 @@ def list_models(as_json: bool) -> None:
         click.echo(
             f"{one.folder.name:<12} {one.size / 1e6:>6.0f} MB  adapter of {base}: --set model=local:{one.folder.name}"
         )
-    for model in listed:
-        here = str(model.path) if model.present else f"not here: llmkit models pull {model.name}"
+    for model in models:
+        here = str(model.path) if model.present else f"not downloaded: llmkit models pull {model.name}"
         click.echo(
             f"{model.name:<12} {model.size / 1e6:>6.0f} MB  {model.licence:<11} {model.purpose}\n{'':<12} {here}"
         )
@@ -49,7 +50,7 @@ def list_models(as_json: bool) -> None:
 @command.command("pull")
 @click.argument("names", nargs=-1, metavar="[NAMES]...")
 def pull(names: tuple[str, ...]) -> None:
-    """Bring models, all of them without a name: download, verify, unpack. What is here and right is left alone."""
+    """Download models (without a name: all), verify and unpack them. Files that are present and correct are kept."""
     from llmkit import weights
 
     for name in names or weights.catalogue():
@@ -60,23 +61,23 @@ def pull(names: tuple[str, ...]) -> None:
 @command.command("path")
 @click.argument("name")
 def path(name: str) -> None:
-    """Where a model lies."""
+    """Print the path of a model."""
     from llmkit import weights
 
     click.echo(weights.find(name))
 
 
 def _progress() -> Callable[[str, int, int], None]:
-    """A line on stderr that a terminal overwrites; a line every ten seconds elsewhere."""
-    told = time.monotonic()
-    live = interactive()
+    """Report progress on stderr: a line that is overwritten in a terminal, a line every ten seconds elsewhere."""
+    last = time.monotonic()
+    live = stderr_is_terminal()
 
-    def tell(name: str, done: int, total: int) -> None:
-        nonlocal told
+    def report(name: str, done: int, total: int) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - told > (0.1 if live else 10) or (live and done == total):
-            told = now
+        if now - last > (0.1 if live else 10) or (live and done == total):
+            last = now
             end = "\n" if not live or done == total else "\r"
             click.echo(f"{name}  {done / 1e6:.0f} of {total / 1e6:.0f} MB{end}", nl=False, err=True)
 
-    return tell
+    return report

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from llmkit.cli.common.progress import Bar
-from llmkit.cli.common.render import json_option, kb_option, notes, print_json
+from llmkit.cli.common.options import json_option, kb_option
+from llmkit.cli.common.progress import ProgressBar
+from llmkit.cli.common.render import print_json, print_notes
 
 
 @click.command("adopt")
@@ -38,21 +39,21 @@ def command(candidate: str, kb: str, questions: str, tried: int, dry_run: bool, 
     held_out = read(source.examples())  # type: ignore[attr-defined]
     done = None
     with KnowledgeBase.open(kb) as base:
-        with Bar("passages", quiet=as_json) as bar:
+        with ProgressBar("passages", quiet=as_json) as bar:
             judged = trial(
                 base, encoder, held_out.examples, tried=tried,  # type: ignore[arg-type]
                 on_progress=lambda seen, of: bar.show(seen, of, "for the trial"),
             )  # fmt: skip
         told = [*held_out.notes(), *(f"{count} {reason}" for reason, count in judged.left.items())]
         if judged.verdict.adopted and not dry_run:
-            with Bar("passages", quiet=as_json) as bar:
+            with ProgressBar("passages", quiet=as_json) as bar:
                 done = base.adopt(encoder, lambda seen, of: bar.show(seen, of, "into the knowledge base"))  # type: ignore[arg-type]
         told += base.take_notes()
     if as_json:
         verdict = {**asdict(judged.verdict), "said": str(judged.verdict)}
         print_json({"verdict": verdict, "adoption": asdict(done) if done else None, "notes": told})
     else:
-        notes(told)
+        print_notes(told)
         click.echo(("dry run, nothing was changed: " if dry_run else "") + str(judged.verdict))
         if done:
             click.echo(

@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Hard negatives for DATA: a file or folder, or YAML as in '{type: qa, path: nq, questions: train.jsonl}'."""
     from llmkit import config
-    from llmkit.cli.common.progress import Bar
+    from llmkit.cli.common.progress import ProgressBar
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.training.data import load, mined_format
     from llmkit.training.data.corpus_index import Pool
@@ -66,7 +66,7 @@ def command(
         pool = Pool.of(passages, part)  # type: ignore[arg-type]
         if pool.cut:
             click.echo(f"{pool.cut} passages were cut at what the encoder reads", err=True)
-    with Bar("questions", quiet=False) as bar:
+    with ProgressBar("questions", quiet=False) as bar:
         result = mine(
             found.examples, pool, depth=depth, keep=keep, margin=margin, sources=chosen, reranker=ranker,  # type: ignore[arg-type]
             tell=lambda done, total: bar.show(done, total, "mined"),

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llmkit.cli.common.figures import aligned
-from llmkit.cli.common.progress import Bar
-from llmkit.cli.common.render import json_option, notes, print_json
+from llmkit.cli.common.figures import align_columns
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.progress import ProgressBar
+from llmkit.cli.common.render import print_json, print_notes
 
 if TYPE_CHECKING:
     from llmkit.knowledge.knowledge_base import KnowledgeBase
@@ -73,13 +74,13 @@ def command(
         else:
             from llmkit.models.chat import load_chat
 
-            with Bar("passages", quiet=as_json) as bar:
+            with ProgressBar("passages", quiet=as_json) as bar:
                 chat = load_chat(model)
                 made, left = by_model(
                     chunks, chat, per_passage=per_passage, on_progress=lambda n, of: bar.show(n, of, "asked")
                 )
         sifted = round_trip_filter.sift(base, made, top=top)
-        notes(base.take_notes())
+        print_notes(base.take_notes())
     train, dev = round_trip_filter.parted(sifted.kept, dev_share, seed)
     round_trip_filter.write(train, target)
     round_trip_filter.write(dev, held_out)
@@ -101,7 +102,7 @@ def command(
         click.echo(f"{len(train)} questions for training in {target}, {len(dev)} held out in {held_out}")
     if dev_share and not (train and dev):
         side = "held out" if train else "for training"
-        notes([f"no document fell to the questions {side}: more documents, or another --seed or --dev-share"])
+        print_notes([f"no document fell to the questions {side}: more documents, or another --seed or --dev-share"])
     if not sifted.kept:
         sys.exit(1)
 
@@ -111,7 +112,7 @@ def _tell(passages: int, made: int, kinds: Counter[str], dropped: Counter[str], 
     rows = [(str(n), f"kept: {kind}") for kind, n in kinds.most_common()]
     rows += [(str(n), f"dropped: {reason}") for reason, n in dropped.most_common()]
     rows += [(str(n), f"left out: {reason}") for reason, n in left.most_common()]
-    click.echo(aligned(rows))
+    click.echo(align_columns(rows))
 
 
 @contextmanager
@@ -128,11 +129,11 @@ def _knowledge(docs: tuple[str, ...], kb: str | None, quiet: bool) -> Iterator[K
         tempfile.TemporaryDirectory(prefix="llmkit-questions-") as folder,
         KnowledgeBase.create(Path(folder) / "kb", encoder=LocalEncoder()) as base,
     ):
-        with Bar("files", quiet=quiet) as bar:
+        with ProgressBar("files", quiet=quiet) as bar:
             summary = base.ingest(
                 docs, on_progress=lambda seen: bar.show(seen.files, seen.total, "read", more=seen.name[-60:])
             )
-        notes(f"{name}: {status}: {reason}" for name, status, reason in summary.problems[:20])
+        print_notes(f"{name}: {status}: {reason}" for name, status, reason in summary.problems[:20])
         if len(summary.problems) > 20:
-            notes([f"… and {len(summary.problems) - 20} more files with notes"])
+            print_notes([f"… and {len(summary.problems) - 20} more files with notes"])
         yield base

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from llmkit.cli.common.render import json_option, print_json
-
-if TYPE_CHECKING:
-    from llmkit.training.retriever.loop import Told
+from llmkit.cli.common.options import json_option
+from llmkit.cli.common.render import print_json
 
 
 @click.command("retriever")
@@ -17,19 +13,25 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a value of the recipe; repeatable."
 )
+@click.option("--fresh", is_flag=True, help="Discard an unfinished training in the same `out`.")
 @json_option
-def command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Train a retriever by a recipe: a file, or `train-retriever`. Run again, a killed training goes on."""
-    from llmkit.cli.common.progress import Bar
+def command(recipe: str, overrides: tuple[str, ...], fresh: bool, as_json: bool) -> None:
+    """Train a retriever by a recipe: a file, or `train-retriever`.
+
+    If the training is killed, the same command continues it.
+    """
+    from llmkit.cli.common.progress import ProgressBar
+    from llmkit.cli.train.step_line import step_line
     from llmkit.training.retriever.recipe import load_recipe
     from llmkit.training.retriever.train import train
 
     loaded = load_recipe(recipe, overrides)
-    with Bar("steps", quiet=as_json) as bar:
+    with ProgressBar("steps", quiet=as_json) as bar:
         done = train(
             loaded,
+            fresh=fresh,
             note=lambda text: click.echo(text, err=True),
-            tell=lambda told: bar.show(told.step, told.steps, _line(told, loaded.measure)),
+            on_step=lambda report: bar.show(report.step, report.steps, step_line(report, loaded.measure)),
         )
     record = done.record
     if as_json:
@@ -43,12 +45,5 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     click.echo(
         f"{record['steps']} steps in {record['seconds']:.0f} s, {record['tokens'] / max(record['seconds'], 1e-9):.0f} "
         f"tokens/s; best at step {record['best_step']}\n"
-        f"{done.folder}: use it with --encoder '{{type: dual, model: {done.folder}}}'"
+        f"{done.folder}: the curve is in loss.svg; use it with --encoder '{{type: dual, model: {done.folder}}}'"
     )
-
-
-def _line(told: Told, measure: str) -> str:
-    dev = f", dev {measure} {told.dev[measure]:.3f}" if told.dev else ""
-    memory = f", {told.peak_mb:.0f} MB" if told.peak_mb else ""
-    minutes, seconds = divmod(round(told.seconds_left), 60)
-    return f"loss {told.loss:.4f}{dev}, {told.tokens_per_second:.0f} tokens/s, {minutes}:{seconds:02d} left{memory}"

@@ -17,12 +17,12 @@ from typing import Any
 from llmkit.errors import DataError, LlmkitError, unknown
 from llmkit.evaluation.analysis.evidence_path import STAGES, Evidence, trace_evidence
 from llmkit.evaluation.metrics.abstention import is_right
-from llmkit.evaluation.runs.entry_step import answering
-from llmkit.evaluation.runs.plan import remembering
-from llmkit.evaluation.runs.reopen import Reopened
+from llmkit.evaluation.runs.entry_step import answering_step
+from llmkit.evaluation.runs.plan import caching_loader
+from llmkit.evaluation.runs.reopen import RecordedRun
 from llmkit.evaluation.runs.scoring import score_row
 from llmkit.evaluation.runs.trace import read_hits, read_sample, read_state
-from llmkit.evaluation.tasks.corpus import passages_of
+from llmkit.evaluation.tasks.corpus import document_passages
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.response_cache import TAPE, ResponseCache, Tape
 from llmkit.part import Part
@@ -35,7 +35,7 @@ _REFUSALS = ("right", "right_if_answered", "refused")
 
 
 @dataclass(frozen=True, slots=True)
-class Blamed:
+class BlamedSample:
     """One failed sample."""
 
     id: str
@@ -51,7 +51,7 @@ class Blame:
     metric: str
     samples: int
     """Samples of the run."""
-    failed: tuple[Blamed, ...]
+    failed: tuple[BlamedSample, ...]
     reruns: int
     """How often the answering part of the pipeline was run again."""
 
@@ -74,7 +74,7 @@ class Blame:
 
 
 def blame(
-    run: Reopened, *, metric: str = "", below: float = 0.5, on_sample: Callable[[int], None] = lambda _: None
+    run: RecordedRun, *, metric: str = "", below: float = 0.5, on_sample: Callable[[int], None] = lambda _: None
 ) -> Blame:
     """Find the stage to blame for every sample whose figure is below a limit.
 
@@ -102,7 +102,7 @@ def blame(
     }
     traces = [trace for trace in run.folder.traces() if (trace["id"], trace["repeat"]) in wrong]
     with tempfile.TemporaryDirectory(prefix="llmkit-blame-") as scratch:
-        court = _Court(run, metric, below, Path(scratch))
+        court = _ErrorAnalysis(run, metric, below, Path(scratch))
         court.gather(traces)
         failed = []
         for n, trace in enumerate(traces, 1):
@@ -112,14 +112,14 @@ def blame(
     return Blame(metric, total, tuple(failed), court.reruns)
 
 
-class _Court:
-    def __init__(self, run: Reopened, metric: str, below: float, scratch: Path) -> None:
+class _ErrorAnalysis:
+    def __init__(self, run: RecordedRun, metric: str, below: float, scratch: Path) -> None:
         self.run, self.metric, self.below, self.scratch = run, metric, below, scratch
         runs = run.folder.path.parent.parent
         cache = ResponseCache(runs / ".cache" / "responses.sqlite")
-        self.pipeline = run.pipeline.with_models(remembering(cache))
+        self.pipeline = run.pipeline.with_models(caching_loader(cache))
         self.kb = self.pipeline.open_knowledge()
-        self.first = answering(self.pipeline)
+        self.first = answering_step(self.pipeline)
         self.passages = run.folder.passages()
         self.originals: dict[str, Document] = {}
         self.repaired: KnowledgeBase | None = None
@@ -138,39 +138,43 @@ class _Court:
         if self.repaired is not None:
             self.repaired.close()
 
-    def judge(self, trace: Mapping[str, Any]) -> Blamed:
+    def judge(self, trace: Mapping[str, Any]) -> BlamedSample:
         """The stage to blame for one sample."""
         name = trace["id"]
         if trace["status"] != "ok":
-            return Blamed(name, "failed", trace["error"])
+            return BlamedSample(name, "failed", trace["error"])
         sample, state = read_sample(trace["sample"]), read_state(trace["state"], self.passages)
-        said = _own_words(state)
-        if said and sample.answers and state.answer is not None and is_right(said, sample.answers):
-            return Blamed(name, "cited", f"the model was right ({said[:80]!r}); a later step changed or refused it")
+        reply = _own_words(state)
+        if reply and sample.answers and state.answer is not None and is_right(reply, sample.answers):
+            return BlamedSample(
+                name, "cited", f"the model was right ({reply[:80]!r}); a later step changed or refused it"
+            )
         if not sample.answers and self.metric in _REFUSALS:
-            return Blamed(name, "generated", "answered, though the documents hold no answer")
+            return BlamedSample(name, "generated", "answered, though the documents hold no answer")
         if not sample.relevant:
-            return Blamed(name, "generated", "nobody judged which documents hold the answer: only the model is left")
+            return BlamedSample(
+                name, "generated", "nobody judged which documents hold the answer: only the model is left"
+            )
         entering = read_hits(trace["entering"], self.passages)
         kept = state.hits if self.first < len(self.pipeline.steps) else entering
-        found = {"retrieved@100": self.deep(sample), "retrieved@k": state.retrieved, "kept": kept}
+        found = {"retrieved@100": self.search_deep(sample), "retrieved@k": state.retrieved, "kept": kept}
         evidence = trace_evidence(sample, self.originals, self.kb, found)  # type: ignore[arg-type]
         broken = [one for one in evidence if one.lost is not None]
         if self.first == len(self.pipeline.steps):  # nothing answers: the chain itself is the result
-            return self.earliest(name, broken) or Blamed(name, "generated", "every relevant document was found")
-        if broken and self.right(sample, trace, *self.mended(sample, evidence, entering)):
+            return self.earliest(name, broken) or BlamedSample(name, "generated", "every relevant document was found")
+        if broken and self.is_right(sample, trace, *self.is_repaired(sample, evidence, entering)):
             blamed = self.earliest(name, broken)
             assert blamed is not None
             return blamed
         lost = f" (besides, {broken[0].why}{self.trouble})" if broken else ""
-        return Blamed(name, "generated", f"wrong with the evidence in hand{lost}")
+        return BlamedSample(name, "generated", f"wrong with the evidence in hand{lost}")
 
-    def earliest(self, name: str, broken: Sequence[Evidence]) -> Blamed | None:
+    def earliest(self, name: str, broken: Sequence[Evidence]) -> BlamedSample | None:
         """The break that comes first in the pipeline."""
         ordered = sorted(broken, key=lambda one: STAGES.index(one.lost or "kept"))
-        return Blamed(name, str(ordered[0].lost), ordered[0].why) if ordered else None
+        return BlamedSample(name, str(ordered[0].lost), ordered[0].why) if ordered else None
 
-    def deep(self, sample: Sample) -> Sequence[Hit]:
+    def search_deep(self, sample: Sample) -> Sequence[Hit]:
         """The first hundred that the pipeline's own retrieval finds."""
         steps = [
             step.replace(k=max(_DEEP, step.k)) if isinstance(step, Part) and step.type == "retrieve" else step  # type: ignore[attr-defined]
@@ -182,7 +186,7 @@ class _Court:
         deep = Pipeline(name="deep", steps=steps).with_knowledge(self.kb)
         return deep.resume(State(sample.question, sample.history), 0).retrieved
 
-    def mended(
+    def is_repaired(
         self, sample: Sample, evidence: Sequence[Evidence], entering: Sequence[Hit]
     ) -> tuple[Pipeline, list[Hit]]:
         """The pipeline and the passages it would have, were the evidence where it belongs: in front."""
@@ -190,14 +194,14 @@ class _Court:
         if all(one.passages for one in evidence):
             rows = {hit.chunk.row for hit in gold}
             return self.pipeline, [*gold, *(hit for hit in entering if hit.chunk.row not in rows)]
-        kb = self.fresh([one for one in evidence if not one.passages], entering)
+        kb = self.reencoded_knowledge([one for one in evidence if not one.passages], entering)
         names = [f"gold/{one.document}" for one in evidence if not one.passages]
-        missing = [Hit(chunk, 1.0) for chunk in passages_of(kb, names)]
+        missing = [Hit(chunk, 1.0) for chunk in document_passages(kb, names)]
         others = [hit.chunk for hit in (*gold, *entering)]
-        rest = [Hit(chunk, 0.0) for chunk in passages_of(kb, [f"seen/{chunk.id}" for chunk in others])]
+        rest = [Hit(chunk, 0.0) for chunk in document_passages(kb, [f"seen/{chunk.id}" for chunk in others])]
         return self.pipeline.with_knowledge(kb), [*missing, *rest]
 
-    def fresh(self, lost: Sequence[Evidence], entering: Sequence[Hit]) -> KnowledgeBase:
+    def reencoded_knowledge(self, lost: Sequence[Evidence], entering: Sequence[Hit]) -> KnowledgeBase:
         """A knowledge base in which the lost documents are whole, beside the passages that were seen."""
         if self.repaired is None:
             encoder: Any = self.kb.encoder
@@ -208,7 +212,7 @@ class _Court:
         self.repaired.add(documents, source="blame")
         return self.repaired
 
-    def right(self, sample: Sample, trace: Mapping[str, Any], pipeline: Pipeline, hits: Sequence[Hit]) -> bool:
+    def is_right(self, sample: Sample, trace: Mapping[str, Any], pipeline: Pipeline, hits: Sequence[Hit]) -> bool:
         """Whether the answering part of the pipeline gets it right with these passages."""
         self.reruns += 1
         self.trouble = ""
@@ -226,5 +230,5 @@ class _Court:
 
 
 def _own_words(state: State) -> str:
-    """What the model said before any check."""
+    """The reply of the model before any check."""
     return next((str(record.detail["raw"]) for record in reversed(state.records) if "raw" in record.detail), "")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmkit.evaluation.metrics.normal import contains
-from llmkit.evaluation.tasks.corpus import passages_of
+from llmkit.evaluation.metrics.normalize import contains
+from llmkit.evaluation.tasks.corpus import document_passages
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.types import Chunk, Document, Hit, Sample
 
@@ -51,7 +51,7 @@ def _follow(
     kb: KnowledgeBase,
     found: Mapping[Stage, Sequence[Hit]],
 ) -> Evidence:
-    chunks = passages_of(kb, [name])
+    chunks = document_passages(kb, [name])
     if not chunks:
         return Evidence(name, (), "ingested", f"{name} has no passage in the knowledge base")
     text = original.text if original is not None else kb.document(name).text

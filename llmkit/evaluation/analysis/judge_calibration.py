@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from llmkit.errors import DataError
 from llmkit.evaluation.analysis.statistics import Interval, mean_interval
-from llmkit.evaluation.tasks.task import Calibration, Task, chosen, select
+from llmkit.evaluation.tasks.task import Calibration, Task, chosen_samples, select
 from llmkit.extras import optional
 from llmkit.pipeline.steps.answering.answer import cite_passage
 from llmkit.types import Answer, Chunk, Hit, Sample, State
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrated:
+class JudgeAgreement:
     """One figure against human labels."""
 
     figure: str
@@ -41,7 +41,7 @@ class Calibrated:
     """Mean of the labels."""
 
 
-def calibrate(task: Task) -> list[Calibrated]:
+def calibrate(task: Task) -> list[JudgeAgreement]:
     """Score the task's metrics against its labels.
 
     Raises:
@@ -52,7 +52,7 @@ def calibrate(task: Task) -> list[Calibrated]:
         raise DataError(f"task {task.name} has no human labels: it needs calibration: {{passage, response, label}}")
     scores: dict[str, list[tuple[float, int, str]]] = {}
     reasons: dict[str, Counter[str]] = {}
-    for sample in chosen(task, select(task)):
+    for sample in chosen_samples(task, select(task)):
         state, label = _judged(sample, columns)
         for metric in task.metrics:
             for name, score in metric.score(sample, state).items():
@@ -135,22 +135,22 @@ def _judged(sample: Sample, columns: Calibration) -> tuple[State, int]:
     return State(sample.question, hits=(hit,), retrieved=(hit,), answer=answer), int(label)
 
 
-def _calibrated(name: str, rows: Sequence[tuple[float, int, str]], reasons: Counter[str]) -> Calibrated:
+def _calibrated(name: str, rows: Sequence[tuple[float, int, str]], reasons: Counter[str]) -> JudgeAgreement:
     if not rows:
         raise DataError(f"{name} scored no row: {', '.join(reasons)}")
     scores = np.array([score for score, _, _ in rows])
     labels = np.array([label for _, label, _ in rows], dtype=np.int64)
     clusters = [cluster for _, _, cluster in rows]
-    said = scores >= 0.5
-    return Calibrated(
+    verdicts = scores >= 0.5
+    return JudgeAgreement(
         name,
         len(rows),
         int(labels.sum()),
         reasons.total(),
         dict(reasons.most_common(5)),
         _auc_interval(scores, labels, clusters),
-        mean_interval((said == (labels > 0)).astype(float), clusters),
-        kappa(said.tolist(), (labels > 0).tolist()),
+        mean_interval((verdicts == (labels > 0)).astype(float), clusters),
+        kappa(verdicts.tolist(), (labels > 0).tolist()),
         float(scores.mean()),
         float(labels.mean()),
     )

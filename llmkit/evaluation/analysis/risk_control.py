@@ -41,7 +41,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class LearnedThreshold:
     """What the calibration questions allow."""
 
     threshold: float | None
@@ -55,7 +55,7 @@ class Learnt:
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledRun:
     """The outcomes of a run, and what of it is not among them."""
 
     outcomes: list[Outcome]
@@ -67,7 +67,7 @@ class Labelled:
     """Samples left out because another one of their cluster was drawn."""
 
 
-def outcomes(run: RunFolder, figure: str, seed: int = 0) -> Labelled:
+def outcomes(run: RunFolder, figure: str, seed: int = 0) -> LabelledRun:
     """The calibration questions of a run: one of each cluster, drawn by chance, since they have to be independent.
 
     Raises:
@@ -95,10 +95,10 @@ def outcomes(run: RunFolder, figure: str, seed: int = 0) -> Labelled:
         score = row["scores"].get(figure)
         unscored += score is None
         found.append(Outcome(row["confidence"], wrong=score is None or score < 0.5))
-    return Labelled(found, failed, unscored, sum(len(rows) - 1 for rows in by_cluster.values()))
+    return LabelledRun(found, failed, unscored, sum(len(rows) - 1 for rows in by_cluster.values()))
 
 
-def learn(found: Sequence[Outcome], error: float, confidence: float, seed: int = 0) -> Learnt:
+def learn(found: Sequence[Outcome], error: float, confidence: float, seed: int = 0) -> LearnedThreshold:
     """The lowest threshold that keeps the promise, or none.
 
     Args:
@@ -117,9 +117,9 @@ def learn(found: Sequence[Outcome], error: float, confidence: float, seed: int =
     kept = p_values(wrong, answered, error) <= 1 - confidence
     passed = int(np.argmin(np.append(kept, False)))  # up to the first that is not rejected
     if passed == 0:
-        return Learnt(None, len(testing), 0, 0, cut, needed)
+        return LearnedThreshold(None, len(testing), 0, 0, cut, needed)
     at = passed - 1
-    return Learnt(float(thresholds[at]), len(testing), int(answered[at]), int(wrong[at]), cut, needed)
+    return LearnedThreshold(float(thresholds[at]), len(testing), int(answered[at]), int(wrong[at]), cut, needed)
 
 
 def p_values(wrong: Counts, answered: Counts, error: float) -> Numbers:

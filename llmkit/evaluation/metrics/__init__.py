@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from llmkit.evaluation.metrics.agent import Injection as Injection
     from llmkit.evaluation.metrics.answer import AnswerMatch as AnswerMatch
     from llmkit.evaluation.metrics.citations import Citations as Citations
-    from llmkit.evaluation.metrics.exact import Concepts as Concepts
     from llmkit.evaluation.metrics.exact import Label as Label
     from llmkit.evaluation.metrics.exact import Number as Number
-    from llmkit.evaluation.metrics.following import Instructions as Instructions
     from llmkit.evaluation.metrics.groundedness import Groundedness as Groundedness
     from llmkit.evaluation.metrics.judge import Judge as Judge
     from llmkit.evaluation.metrics.retrieval import Retrieval as Retrieval
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from llmkit.evaluation.metrics.retrieval import ndcg as ndcg
     from llmkit.evaluation.metrics.retrieval import recall as recall
     from llmkit.evaluation.metrics.retrieval import reciprocal_rank as reciprocal_rank
-    from llmkit.evaluation.metrics.rewriting import AcronymScore as AcronymScore
-    from llmkit.evaluation.metrics.rewriting import SentimentScore as SentimentScore
     from llmkit.evaluation.metrics.rouge import Rouge as Rouge
     from llmkit.evaluation.metrics.tools import ToolCall as ToolCall
     from llmkit.evaluation.metrics.unit_tests import UnitTests as UnitTests
@@ -37,12 +33,10 @@ __getattr__, __dir__, __all__ = lazy_names(
         "agent": ["AgentWork", "Injection"],
         "answer": ["AnswerMatch"],
         "citations": ["Citations"],
-        "exact": ["Concepts", "Label", "Number"],
-        "following": ["Instructions"],
+        "exact": ["Label", "Number"],
         "groundedness": ["Groundedness"],
         "judge": ["Judge"],
         "retrieval": ["Retrieval", "average_precision", "ndcg", "recall", "reciprocal_rank"],
-        "rewriting": ["AcronymScore", "SentimentScore"],
         "rouge": ["Rouge"],
         "tools": ["ToolCall"],
         "unit_tests": ["UnitTests", "pass_at"],

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from llmkit.arguments import many_texts
-from llmkit.evaluation.metrics.normal import contains, matched, said
+from llmkit.evaluation.metrics.normalize import contains, read_answer, strip_marks, token_f1
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 
@@ -33,14 +33,15 @@ class Abstention(Part):
         }
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
-        """Unscored where the pipeline gives no answer at all."""
-        if state.answer is None:
-            return {"right": Score.unscored("the pipeline gives no answer")}
-        refused = state.answer.abstained
+        """Unscored where the pipeline gives no answer, or its model sent no text: that is no abstention."""
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {"right": Score.unscored(answer)}
+        refused = answer.abstained
         if not sample.answers:
             given = {} if refused else {"right_if_answered": Score(0.0)}
             return {"right": Score(float(refused)), "refused": Score(float(refused)), **given}
-        right = not refused and is_right(state.answer.text, sample.answers, self.f1)
+        right = not refused and is_right(answer.text, sample.answers, self.f1)
         found = {"right": Score(float(right)), "refused_wrongly": Score(float(refused))}
         return found if refused else {**found, "right_if_answered": Score(float(right))}
 
@@ -48,8 +49,8 @@ class Abstention(Part):
 def is_right(text: str, answers: Sequence[str], f1: float = 0.5) -> bool:
     """Whether an answer holds a right one, or shares words with it to this F1."""
     many_texts(answers, "answers")
-    text = said(text)
-    return any(contains(text, gold) or matched(text, gold) >= f1 for gold in answers)
+    text = strip_marks(text)
+    return any(contains(text, gold) or token_f1(text, gold) >= f1 for gold in answers)
 
 
 def risk_coverage(

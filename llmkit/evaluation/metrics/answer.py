@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from llmkit.evaluation.metrics.normal import contains, matched, normal, said
+from llmkit.evaluation.metrics.normalize import contains, normalize, read_answer, strip_marks, token_f1
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 
@@ -31,13 +31,14 @@ class AnswerMatch(Part):
         """Nothing for an unanswerable sample."""
         if not sample.answers:
             return {}
-        if state.answer is None:
-            return {name: Score.unscored("the pipeline gives no answer") for name in self.figures()}
-        if state.answer.abstained:
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {name: Score.unscored(answer) for name in self.figures()}
+        if answer.abstained:
             return {name: Score(0.0) for name in self.figures()}
-        text = said(state.answer.text)
+        text = strip_marks(answer.text)
         return {
-            "em": Score(float(any(normal(text) == normal(gold) for gold in sample.answers))),
-            "f1": Score(max(matched(text, gold) for gold in sample.answers)),
+            "em": Score(float(any(normalize(text) == normalize(gold) for gold in sample.answers))),
+            "f1": Score(max(token_f1(text, gold) for gold in sample.answers)),
             "contains": Score(float(any(contains(text, gold) for gold in sample.answers))),
         }

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from llmkit.evaluation.metrics.normal import said
+from llmkit.evaluation.metrics.normalize import read_answer, strip_marks
 from llmkit.grounding import evidence_from, judge_sentences
 from llmkit.part import Part
 from llmkit.types import Answer, Figure, Sample, Score, State
@@ -36,9 +36,9 @@ class Citations(Part):
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """Nothing for an abstention: it claims nothing."""
-        answer = state.answer
-        if answer is None:
-            return {name: Score.unscored("the pipeline gives no answer") for name in self.figures()}
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {name: Score.unscored(answer) for name in self.figures()}
         if answer.abstained:
             return {}
         found = {"grounded": self._grounded(answer, state)}
@@ -53,7 +53,7 @@ class Citations(Part):
     def _grounded(self, answer: Answer, state: State) -> Score:
         cited = {citation.chunk for citation in answer.citations}
         passages = [evidence_from(hit.chunk) for hit in state.hits if hit.chunk.id in cited]
-        judged = judge_sentences(said(answer.text), passages, threshold=self.overlap)
+        judged = judge_sentences(strip_marks(answer.text), passages, threshold=self.overlap)
         if not judged:
             return Score.unscored("the answer has no sentence")
         return Score(sum(sentence.supported for sentence in judged) / len(judged))

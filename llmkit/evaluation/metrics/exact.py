@@ -1,4 +1,4 @@
-"""Answers a program can check: labels, numbers, concepts used."""
+"""Answers a program can check: labels and numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from llmkit.evaluation.metrics.normal import normal, said
+from llmkit.evaluation.metrics.normalize import normalize, read_answer, strip_marks
 from llmkit.part import Part
-from llmkit.tasks.concepts import missing
 from llmkit.types import Figure, Sample, Score, State
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -32,16 +31,21 @@ class Label(Part):
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """An answer with no label or several is wrong, and counted as not labelled."""
-        if state.answer is None or not sample.answers:
-            return {"accuracy": Score.unscored("no answer, or no right label")}
-        text = normal(said(state.answer.text))
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {"accuracy": Score.unscored(answer)}
+        if not sample.answers:
+            return {"accuracy": Score.unscored("the sample has no right label")}
+        text = normalize(strip_marks(answer.text))
         if not self.labels:
-            right = any(text == normal(gold) for gold in sample.answers)
+            right = any(text == normalize(gold) for gold in sample.answers)
             return {"accuracy": Score(float(right))}
-        named = [label for label in self.labels if re.search(rf"(?<!\w){re.escape(normal(label))}(?!\w)", text)]
+        named = [label for label in self.labels if re.search(rf"(?<!\w){re.escape(normalize(label))}(?!\w)", text)]
         # a label inside another one ("positive" in "very positive") is not named by it
-        named = [one for one in named if not any(one != other and normal(one) in normal(other) for other in named)]
-        right = len(named) == 1 and normal(named[0]) in {normal(gold) for gold in sample.answers}
+        named = [
+            one for one in named if not any(one != other and normalize(one) in normalize(other) for other in named)
+        ]
+        right = len(named) == 1 and normalize(named[0]) in {normalize(gold) for gold in sample.answers}
         return {"accuracy": Score(float(right)), "labelled": Score(float(len(named) == 1))}
 
 
@@ -57,38 +61,15 @@ class Number(Part):
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """An answer without a number is wrong."""
-        gold = [_value(answer) for answer in sample.answers]
-        if state.answer is None or not gold or None in gold:
-            return {"number": Score.unscored("no answer, or the right one is not a number")}
-        found = _value(said(state.answer.text))
+        gold = [_value(right) for right in sample.answers]
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {"number": Score.unscored(answer)}
+        if not gold or None in gold:
+            return {"number": Score.unscored("the right answer is not a number")}
+        found = _value(strip_marks(answer.text))
         right = found is not None and any(one is not None and abs(found - one) < 1e-6 for one in gold)
         return {"number": Score(float(right))}
-
-
-class Concepts(Part):
-    """Constrained writing: the share of the given concepts that the text uses, in any inflection of the stem."""
-
-    family: ClassVar[str] = "metric"
-    type: ClassVar[str] = "concepts"
-
-    field: str = "concepts"
-    """Column with the list of concepts."""
-
-    def figures(self) -> Mapping[str, Figure]:
-        """concepts, all_concepts."""
-        return {
-            "concepts": Figure("Concepts that the text uses"),
-            "all_concepts": Figure("Texts that use every concept"),
-        }
-
-    def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
-        """Unscored where the sample has no concepts."""
-        wanted = sample.fields.get(self.field)
-        if state.answer is None or not isinstance(wanted, list) or not wanted:
-            return {name: Score.unscored(f"no answer, or no list {self.field!r}") for name in self.figures()}
-        unique = list(dict.fromkeys(str(item) for item in wanted))
-        held = len(unique) - len(missing(state.answer.text, unique))
-        return {"concepts": Score(held / len(unique)), "all_concepts": Score(float(held == len(unique)))}
 
 
 def _value(text: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from llmkit.evaluation.metrics.normal import said
+from llmkit.evaluation.metrics.normalize import read_answer, strip_marks
 from llmkit.grounding import evidence_from, judge_sentences
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
@@ -29,13 +29,14 @@ class Groundedness(Part):
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """Nothing for an abstention: it claims nothing."""
-        if state.answer is None:
-            return {"groundedness": Score.unscored("the pipeline gives no answer")}
-        if state.answer.abstained:
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {"groundedness": Score.unscored(answer)}
+        if answer.abstained:
             return {}
         if not state.hits:
             return {"groundedness": Score.unscored("there are no passages to judge by")}
-        judged = judge_sentences(said(state.answer.text), [evidence_from(hit.chunk) for hit in state.hits])
+        judged = judge_sentences(strip_marks(answer.text), [evidence_from(hit.chunk) for hit in state.hits])
         if not judged:
             return {"groundedness": Score.unscored("the answer has no words, so there is nothing to score")}
         return {"groundedness": Score(sum(sentence.score for sentence in judged) / len(judged))}

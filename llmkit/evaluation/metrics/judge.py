@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -12,7 +11,8 @@ from pydantic import Field
 
 from llmkit import prompts
 from llmkit.errors import ReplyError
-from llmkit.evaluation.metrics.normal import said
+from llmkit.evaluation.metrics.normalize import read_answer, strip_marks
+from llmkit.evaluation.metrics.vote import read_vote
 from llmkit.models.ask import ask_model
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.models.response_cache import TAPE, Tape
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 _VARIABLES = ("question", "evidence", "answer", "first", "second")
-_LETTER = re.compile(r"\W*(?:answer|letter)?\W*([AB])\b(?!.*\b[AB]\b)", re.IGNORECASE | re.DOTALL)
 _CHOICES = ("The evidence supports the answer.", "The evidence does not support the answer.")
 
 
@@ -31,8 +30,9 @@ class Judge(Part):
     """Asks a model whether the passages support the answer; the score is the share of votes that say so.
 
     Each vote sees the passages in another order and the two choices in another order, so that a preference for a place
-    cancels out. A vote that cannot be read counts for neither side; where most cannot, the sample is unscored.
-    ``llmkit eval --calibrate`` tells what such a judge is worth.
+    cancels out. Votes are read strictly (:mod:`llmkit.evaluation.metrics.vote`): prose casts none. A reply without one
+    counts for neither side; where half of the replies or more have none, the sample is unscored.
+    ``llmkit eval --calibrate`` measures how far such a judge agrees with people.
     """
 
     family: ClassVar[str] = "metric"
@@ -52,9 +52,10 @@ class Judge(Part):
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """Nothing for an abstention: it claims nothing."""
-        if state.answer is None:
-            return {"judged": Score.unscored("the pipeline gives no answer")}
-        if state.answer.abstained:
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {"judged": Score.unscored(answer)}
+        if answer.abstained:
             return {}
         if not state.hits:
             return {"judged": Score.unscored("there are no passages to judge by")}
@@ -86,7 +87,7 @@ class Judge(Part):
             {
                 "question": sample.question,
                 "evidence": "\n\n".join(passages),
-                "answer": said(state.answer.text),
+                "answer": strip_marks(state.answer.text),
                 "first": first,
                 "second": second,
             }
@@ -98,7 +99,5 @@ class Judge(Part):
             return None  # a judge that says nothing casts no vote
         finally:
             TAPE.reset(token)
-        letter = _LETTER.match(reply.text)
-        if letter is None:
-            return None
-        return (letter.group(1).upper() == "A") != turned
+        letter = read_vote(reply.text)
+        return None if letter is None else (letter == "A") != turned

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from llmkit.arguments import many_texts
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from llmkit.evaluation.metrics.normal import said
+from llmkit.evaluation.metrics.normalize import read_answer, strip_marks
 from llmkit.part import Part
 from llmkit.text.words import words
 from llmkit.types import Figure, Sample, Score, State
@@ -30,9 +30,10 @@ class Rouge(Part):
         """The sample's answers are the references."""
         if not sample.answers:
             return {name: Score.unscored("the sample has no reference") for name in self.figures()}
-        if state.answer is None:
-            return {name: Score.unscored("the pipeline gives no answer") for name in self.figures()}
-        text = [] if state.answer.abstained else _words(said(state.answer.text))
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {name: Score.unscored(answer) for name in self.figures()}
+        text = [] if answer.abstained else _words(strip_marks(answer.text))
         golds = [_words(gold) for gold in sample.answers]
         return {
             "rouge1": Score(max(_ngrams(text, gold, 1) for gold in golds)),

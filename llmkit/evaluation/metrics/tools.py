@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from llmkit import arithmetic
 from llmkit.errors import DataError
+from llmkit.evaluation.metrics.normalize import read_answer
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 
@@ -45,9 +46,12 @@ class ToolCall(Part):
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """What cannot be read as a call calls nothing."""
         target = sample.fields.get(self.field)
-        if state.answer is None or not isinstance(target, list):
-            return {name: Score.unscored(f"no answer, or no list {self.field!r}") for name in self.figures()}
-        call = read_call(state.answer.text)
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return {name: Score.unscored(answer) for name in self.figures()}
+        if not isinstance(target, list):
+            return {name: Score.unscored(f"the sample has no list {self.field!r}") for name in self.figures()}
+        call = read_call(answer.text)
         if not target:
             return {"tool": Score(float(call is None)), "tool_call": Score(float(call is None))}
         wanted: Any = target[0]

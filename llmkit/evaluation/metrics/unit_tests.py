@@ -9,9 +9,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from llmkit.errors import SandboxError
+from llmkit.evaluation.metrics.normalize import read_answer
 from llmkit.part import Part
 from llmkit.sandbox import Sandbox
-from llmkit.sandbox.unit_tests import code_in, run_tests
+from llmkit.sandbox.unit_tests import extract_code, run_tests
 from llmkit.types import Figure, Sample, Score, State
 
 _SCORED = ("pass@1", "tests_passed")
@@ -47,14 +48,17 @@ class UnitTests(Part):
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
         """Unscored where there are no tests, or nothing isolates untrusted code."""
         tests, imports = sample.fields.get(self.field), sample.fields.get(self.imports)
-        if state.answer is None or not isinstance(tests, list) or not tests:
-            return dict.fromkeys(_SCORED, Score.unscored(f"no answer, or no list {self.field!r}"))
+        answer = read_answer(state)
+        if isinstance(answer, str):
+            return dict.fromkeys(_SCORED, Score.unscored(answer))
+        if not isinstance(tests, list) or not tests:
+            return dict.fromkeys(_SCORED, Score.unscored(f"the sample has no list {self.field!r}"))
         before = [str(line) for line in imports] if isinstance(imports, list) else []
         try:
-            tested = run_tests(code_in(state.answer.text), [str(t) for t in tests], self.sandbox, imports=before)
+            tested = run_tests(extract_code(answer.text), [str(t) for t in tests], self.sandbox, imports=before)
         except SandboxError as error:
             return dict.fromkeys(_SCORED, Score.unscored(str(error)))
-        return {"pass@1": Score(float(tested.all)), "tests_passed": Score(tested.share)}
+        return {"pass@1": Score(float(tested.all_passed)), "tests_passed": Score(tested.share)}
 
     def across(self, values: Mapping[str, Sequence[float]]) -> Mapping[str, float]:
         """Figures of a sample from those of all its repeats: pass@k, where there are k of them."""

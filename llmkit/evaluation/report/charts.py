@@ -23,8 +23,8 @@ def whiskers(rows: Sequence[tuple[str, int, float, float | None, float | None]])
             parts.append(f'<text class="name" x="{_LABEL - 10}" y="{y + 4}">{escape(label)}</text>')
         if low is not None and high is not None:
             parts.append(f'<line class="s{series}" x1="{_x(low)}" x2="{_x(high)}" y1="{y}" y2="{y}"/>')
-        told = f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
-        parts.append(f'<circle class="s{series}" cx="{_x(mean)}" cy="{y}" r="4.5"><title>{told}</title></circle>')
+        label = f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+        parts.append(f'<circle class="s{series}" cx="{_x(mean)}" cy="{y}" r="4.5"><title>{label}</title></circle>')
     return _svg(height, "Means with 95 % intervals", parts)
 
 

@@ -66,9 +66,11 @@ def _one(one: Flip) -> str:
 def _column(title: str, side: Side, other: Side) -> str:
     there = {name for name, _, _ in other.passages}
     score = "-" if side.score is None else f"{side.score:.3f}"
-    said = f'<p class="bad">{escape(side.error)}</p>' if side.error else f"<blockquote>{escape(side.said)}</blockquote>"
+    reply = (
+        f'<p class="bad">{escape(side.error)}</p>' if side.error else f"<blockquote>{escape(side.said)}</blockquote>"
+    )
     stage = f'<p class="soft">Stage to blame: {escape(side.stage)}</p>' if side.stage else ""
-    return f"<div><h4>{title}, score {score}</h4>{said}{stage}{_passages(side.passages, there)}{_prompt(side)}</div>"
+    return f"<div><h4>{title}, score {score}</h4>{reply}{stage}{_passages(side.passages, there)}{_prompt(side)}</div>"
 
 
 def _passages(passages: Sequence[tuple[str, str, bool]], there: set[str]) -> str:
@@ -82,5 +84,5 @@ def _passages(passages: Sequence[tuple[str, str, bool]], there: set[str]) -> str
 def _prompt(side: Side) -> str:
     if not side.messages:
         return ""
-    told = "".join(f'<p class="soft">{escape(role)}</p><pre>{escape(text)}</pre>' for role, text in side.messages)
-    return f"<details><summary>Prompt</summary>{told}</details>"
+    messages = "".join(f'<p class="soft">{escape(role)}</p><pre>{escape(text)}</pre>' for role, text in side.messages)
+    return f"<details><summary>Prompt</summary>{messages}</details>"

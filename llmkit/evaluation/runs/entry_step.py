@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 
 from llmkit.errors import DataError, unknown
-from llmkit.evaluation.tasks.corpus import passages_of
+from llmkit.evaluation.tasks.corpus import document_passages
 from llmkit.evaluation.tasks.task import Task
 from llmkit.pipeline import Pipeline
 from llmkit.types import Hit, Sample, State
 
 
-def answering(pipeline: Pipeline) -> int:
+def answering_step(pipeline: Pipeline) -> int:
     """Position of the first step that gives an answer; the number of steps where none does."""
     return next((n for n, step in enumerate(pipeline.steps) if "answer" in step.gives), len(pipeline.steps))
 
 
-def start(pipeline: Pipeline, task: Task, sample: Sample) -> tuple[State, int]:
+def enter_pipeline(pipeline: Pipeline, task: Task, sample: Sample) -> tuple[State, int]:
     """The state a sample begins with, and the step that comes first.
 
     Raises:
@@ -33,11 +33,11 @@ def start(pipeline: Pipeline, task: Task, sample: Sample) -> tuple[State, int]:
     if task.knowledge != "gold":
         return state, 0
     kb = pipeline.open_knowledge()
-    gold = [Hit(chunk, 1.0) for chunk in passages_of(kb, list(sample.relevant))]
+    gold = [Hit(chunk, 1.0) for chunk in document_passages(kb, list(sample.relevant))]
     if not gold:
         raise DataError(f"none of the relevant documents of {sample.id} has a passage: {', '.join(sample.relevant)}")
     shown = gold
-    first = answering(pipeline)
+    first = answering_step(pipeline)
     if task.distractors:
         found = Pipeline(name="distractors", steps=pipeline.steps[:first]).with_knowledge(kb).resume(state, 0).hits
         others = [hit for hit in found if hit.chunk.document not in sample.relevant]

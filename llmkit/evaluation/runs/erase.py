@@ -29,7 +29,7 @@ _OURS = (".json", ".html", ".tmp")  # what can be made again: summaries, blame, 
 
 
 @dataclass
-class Forgotten:
+class ErasedFromRuns:
     """What was erased below a folder of runs."""
 
     samples: int = 0
@@ -43,13 +43,13 @@ class Forgotten:
     """Files that quote the documents, or cannot be read, and are not ours to erase."""
 
 
-def forget_in_runs(runs: Path, quotes: Quotes) -> Forgotten:
+def forget_in_runs(runs: Path, quotes: Quotes) -> ErasedFromRuns:
     """Erase what quotes some documents from every run below `runs`, the response cache and the corpora beside them.
 
     Raises:
         DataError: another process is writing to a run; it is named, and nothing after it was done.
     """
-    done = Forgotten()
+    done = ErasedFromRuns()
     keys: set[str] = set()
     folders = sorted(path.parent for path in runs.glob("*/*/run.json"))
     for path in folders:
@@ -69,7 +69,7 @@ def forget_in_runs(runs: Path, quotes: Quotes) -> Forgotten:
     return done
 
 
-def _in_run(folder: RunFolder, quotes: Quotes, done: Forgotten) -> set[str]:
+def _in_run(folder: RunFolder, quotes: Quotes, done: ErasedFromRuns) -> set[str]:
     """Erase samples of one run; returns the keys of what its models answered in them."""
     known = folder.run.get("knowledge") or {}
     same = Path(known.get("path", "")).resolve() == quotes.knowledge
@@ -118,7 +118,7 @@ def _shown(trace: Row) -> Iterator[list[Row]]:
         yield trace["state"]["retrieved"]
 
 
-def _in_files(runs: Path, quotes: Quotes, done: Forgotten) -> None:
+def _in_files(runs: Path, quotes: Quotes, done: ErasedFromRuns) -> None:
     """Erase whatever else of ours quotes them; tell of the rest."""
     for path in sorted(runs.rglob("*")):
         if not path.is_file() or path.name in _ROWS or path.is_relative_to(runs / ".cache"):

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.version import __version__
 from llmkit.errors import ConfigError
-from llmkit.evaluation.runs import run_digest
-from llmkit.evaluation.tasks.corpus import corpus_knowledge
-from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.evaluation.analysis.statistics import detectable
+from llmkit.evaluation.runs import run_digest
+from llmkit.evaluation.runs.run_folder import RunFolder
+from llmkit.evaluation.tasks.corpus import corpus_knowledge
 from llmkit.evaluation.tasks.task import Selection, Task, load_task, select
 from llmkit.models.chat import ChatModelSpec
 from llmkit.models.response_cache import ResponseCache
 from llmkit.pipeline.pipeline import Pipeline, load_pipeline
+from llmkit.version import __version__
 
 if TYPE_CHECKING:
     from llmkit.models.caching_chat import RememberingChat
@@ -88,7 +88,7 @@ def plan(
     elif task.knowledge == "pipeline":
         known = run_digest.knowledge_identity(pipeline.open_knowledge())
     responses = ResponseCache(runs / ".cache" / "responses.sqlite") if cache else None
-    load = remembering(responses)
+    load = caching_loader(responses)
     pipeline, task = pipeline.with_models(load), task.with_models(load)
     config = {key: value for key, value in pipeline.config().items() if key != "knowledge"}
     shapes = {
@@ -121,7 +121,7 @@ def plan(
     return Plan(pipeline, task, selection, run, path, responses)
 
 
-def remembering(responses: ResponseCache | None) -> Callable[[ChatModelSpec], RememberingChat]:
+def caching_loader(responses: ResponseCache | None) -> Callable[[ChatModelSpec], RememberingChat]:
     """Makes chat models that answer from the cache what they were asked before."""
 
     def load(spec: ChatModelSpec) -> RememberingChat:

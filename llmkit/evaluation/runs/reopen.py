@@ -15,7 +15,7 @@ from llmkit.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
-class Reopened:
+class RecordedRun:
     """What a run ran."""
 
     folder: RunFolder
@@ -23,7 +23,7 @@ class Reopened:
     task: Task
 
 
-def reopen(path: Path) -> Reopened:
+def reopen(path: Path) -> RecordedRun:
     """Open a run with its pipeline, over the knowledge base it used.
 
     Raises:
@@ -44,4 +44,4 @@ def reopen(path: Path) -> Reopened:
                 f"{kb.generation} now): run the evaluation again"
             )
         pipeline = pipeline.with_knowledge(kb)
-    return Reopened(folder, pipeline, task)
+    return RecordedRun(folder, pipeline, task)

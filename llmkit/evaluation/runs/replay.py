@@ -9,16 +9,16 @@ from typing import Any
 
 from llmkit.arguments import many_texts
 from llmkit.errors import LlmkitError
-from llmkit.evaluation.runs.plan import remembering
-from llmkit.evaluation.runs.reopen import Reopened
-from llmkit.evaluation.runs.entry_step import answering
+from llmkit.evaluation.runs.entry_step import answering_step
+from llmkit.evaluation.runs.plan import caching_loader
+from llmkit.evaluation.runs.reopen import RecordedRun
 from llmkit.evaluation.runs.trace import comparable, read_hits, read_state, state_row
 from llmkit.models.response_cache import TAPE, Tape
 from llmkit.types import State
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayedSample:
     """One sample, run again."""
 
     id: str
@@ -30,7 +30,7 @@ class Replayed:
     state: State | None
 
 
-def replay(run: Reopened, ids: Collection[str] = ()) -> Iterator[Replayed]:
+def replay(run: RecordedRun, ids: Collection[str] = ()) -> Iterator[ReplayedSample]:
     """Run the steps after retrieval again, for all samples that went through or those named.
 
     No chat model is loaded or asked: a call that is not in the trace is an error. Sentences are encoded anew by the
@@ -38,8 +38,8 @@ def replay(run: Reopened, ids: Collection[str] = ()) -> Iterator[Replayed]:
     """
     many_texts(ids, "ids")
     passages = run.folder.passages()
-    pipeline = run.pipeline.with_models(remembering(None))
-    first = answering(pipeline)
+    pipeline = run.pipeline.with_models(caching_loader(None))
+    first = answering_step(pipeline)
     for trace in run.folder.traces():
         if trace["status"] != "ok" or (ids and trace["id"] not in ids):
             continue
@@ -58,13 +58,13 @@ def replay(run: Reopened, ids: Collection[str] = ()) -> Iterator[Replayed]:
         try:
             state = pipeline.resume(state, first)
         except LlmkitError as error:
-            yield Replayed(trace["id"], trace["repeat"], False, str(error), None)
+            yield ReplayedSample(trace["id"], trace["repeat"], False, str(error), None)
             continue
         finally:
             TAPE.reset(token)
         again = json.loads(json.dumps(state_row(state), default=str))
         same = comparable(again) == comparable(recorded)
-        yield Replayed(trace["id"], trace["repeat"], same, "" if same else _where(recorded, again), state)
+        yield ReplayedSample(trace["id"], trace["repeat"], same, "" if same else _where(recorded, again), state)
 
 
 def _position(step: str) -> int:

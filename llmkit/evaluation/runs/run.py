@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 
 from llmkit.arguments import many_texts
 from llmkit.errors import Cancelled, ConfigError, DataError, LlmkitError, ModelError
-from llmkit.evaluation.runs.run_folder import RunFolder, write_json
-from llmkit.evaluation.runs.run_digest import digest
+from llmkit.evaluation.runs.entry_step import answering_step, enter_pipeline
 from llmkit.evaluation.runs.plan import Plan
 from llmkit.evaluation.runs.plan import plan as make_plan
+from llmkit.evaluation.runs.run_digest import digest
+from llmkit.evaluation.runs.run_folder import RunFolder, write_json
 from llmkit.evaluation.runs.scoring import score_row
-from llmkit.evaluation.runs.entry_step import answering, start
 from llmkit.evaluation.runs.summary import summarise
-from llmkit.evaluation.tasks.task import Task, chosen
 from llmkit.evaluation.runs.trace import hit_rows, read_sample, read_state, sample_row, state_row
+from llmkit.evaluation.tasks.task import Task, chosen_samples
 from llmkit.models.response_cache import TAPE, CacheError, Tape
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.types import Event, Sample, State
@@ -51,7 +51,7 @@ class _Job:
     began: float = 0.0
     """Monotonic time at which a worker took it; 0 before."""
     given_up: bool = False
-    """Its time was up: another worker has taken the place of its own."""
+    """Its time was up, and another worker replaces the one that ran it."""
 
 
 Failure = TypeVar("Failure", bound=BaseException)
@@ -126,13 +126,13 @@ class _Session:
 
     def run(self) -> None:
         """Hand out what is left, take in what is done."""
-        self.tell()
-        waiting = self.left()
+        self.report_progress()
+        waiting = self.open_jobs()
         upcoming = next(waiting, None)
         if upcoming is None:
             return
         for _ in range(self.workers):
-            self.hire()
+            self.start_worker()
         try:
             while upcoming is not None or self.running:
                 while upcoming is not None and len(self.running) < self.workers:
@@ -140,9 +140,9 @@ class _Session:
                     self.jobs.put(upcoming)
                     upcoming = next(waiting, None)
                 try:
-                    self.take(self.results.get(timeout=0.05))
+                    self.store(self.results.get(timeout=0.05))
                 except queue.Empty:
-                    self.watch()
+                    self.stop_overdue()
         except KeyboardInterrupt as error:
             raise Cancelled("interrupted") from error
         finally:
@@ -151,15 +151,15 @@ class _Session:
             for _ in range(self.workers):
                 self.jobs.put(None) if not self.jobs.full() else None
 
-    def left(self) -> Iterator[_Job]:
-        for sample in chosen(self.plan.task, self.plan.selection):
+    def open_jobs(self) -> Iterator[_Job]:
+        for sample in chosen_samples(self.plan.task, self.plan.selection):
             if self.only is not None and sample.id not in self.only:
                 continue
             for repeat in range(self.plan.task.repeats):
                 if (sample.id, repeat) not in self.skip:
                     yield _Job(sample, repeat)
 
-    def hire(self) -> None:
+    def start_worker(self) -> None:
         threading.Thread(target=self.work, name="llmkit eval", daemon=True).start()
 
     def work(self) -> None:
@@ -174,8 +174,8 @@ class _Session:
             if job.given_up:
                 return
 
-    def watch(self) -> None:
-        """End the jobs whose time is up: told to stop, and no longer waited for."""
+    def stop_overdue(self) -> None:
+        """Stop the jobs whose time is up, and wait for them no longer."""
         deadline = self.plan.task.deadline
         if deadline is None:
             return
@@ -183,11 +183,11 @@ class _Session:
             if job.began and time.monotonic() - job.began > deadline:
                 job.stopped.set()
                 job.given_up = True
-                self.hire()
+                self.start_worker()
                 why = f"not done within the deadline of {deadline:g} s"
-                self.take(_failed(job, "timeout", why, deadline, []))
+                self.store(_failed(job, "timeout", why, deadline, []))
 
-    def take(self, done: _Done | BaseException) -> None:
+    def store(self, done: _Done | BaseException) -> None:
         """Write a result, unless its job was given up."""
         if isinstance(done, BaseException):
             raise done
@@ -197,10 +197,10 @@ class _Session:
         self.writing.add(state, trace, row)
         self.fresh += 1
         if row["status"] != "ok":
-            self.fail(row)
-        self.tell()
+            self.count_failure(row)
+        self.report_progress()
 
-    def fail(self, row: dict[str, Any]) -> None:
+    def count_failure(self, row: dict[str, Any]) -> None:
         """Count a failure; stop where going on would be a waste."""
         self.errors += 1
         task = self.plan.task
@@ -214,7 +214,7 @@ class _Session:
                 f"{self.plan.samples} allows; the last: {row['error']}"
             )
 
-    def tell(self) -> None:
+    def report_progress(self) -> None:
         passed = time.monotonic() - self.began
         self.on_progress(Progress(len(self.skip) + self.fresh, self.plan.samples, self.errors, self.fresh, passed))
 
@@ -232,8 +232,8 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
         tape = Tape(job.sample.id, job.repeat)
         token = TAPE.set(tape)
         try:
-            state, step = start(plan.pipeline, plan.task, job.sample)
-            answers = answering(plan.pipeline)
+            state, step = enter_pipeline(plan.pipeline, plan.task, job.sample)
+            answers = answering_step(plan.pipeline)
             entering = plan.pipeline.resume(state, step, answers, on_event=listen)
             state = plan.pipeline.resume(entering, answers, on_event=listen)
             seconds = time.perf_counter() - began
@@ -243,8 +243,8 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
                 raise full from error
             if attempt < plan.task.retries and (wait := _worth_waiting(error, attempt)) and not job.stopped.wait(wait):
                 continue
-            told = str(error) if isinstance(error, LlmkitError) else f"{type(error).__name__}: {error}"
-            return _failed(job, "error", told, time.perf_counter() - began, tape.calls)
+            reason = str(error) if isinstance(error, LlmkitError) else f"{type(error).__name__}: {error}"
+            return _failed(job, "error", reason, time.perf_counter() - began, tape.calls)
         finally:
             TAPE.reset(token)
         trace = _trace(job, "ok", None, seconds, tape.calls)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from llmkit.evaluation.runs.run_folder import RunFolder
-from llmkit.evaluation.metrics.abstention import risk_coverage
 from llmkit.evaluation.analysis.statistics import detectable, flake_rate, mean_interval
+from llmkit.evaluation.metrics.abstention import risk_coverage
+from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.evaluation.tasks.task import Task
+from llmkit.protocols import ScoresAcrossRepeats
 
 _BOUNDS: dict[str, tuple[float, float] | None] = {"share": (0.0, 1.0)}
 
@@ -77,14 +78,13 @@ def summarise(folder: RunFolder, task: Task) -> dict[str, Any]:
 def _across(task: Task, columns: dict[str, _Column]) -> None:
     """Figures that need all repeats of a sample, as pass@k."""
     for metric in task.metrics:
-        across = getattr(metric, "across", None)
         names = [name for name in metric.figures() if name in columns]
-        if across is None or not names:
+        if not isinstance(metric, ScoresAcrossRepeats) or not names:
             continue
         clusters = columns[names[0]].clusters
         for sample, cluster in clusters.items():
             values = {name: columns[name].values.get(sample, []) for name in names}
-            for name, value in across(values).items():
+            for name, value in metric.across(values).items():
                 columns[name].add({"id": sample, "cluster": cluster}, value)
 
 

@@ -61,7 +61,7 @@ def corpus_knowledge(task: Task, folder: Path, note: Callable[[str], None]) -> K
     return kb
 
 
-def passages_of(kb: KnowledgeBase, documents: Sequence[str]) -> list[Chunk]:
+def document_passages(kb: KnowledgeBase, documents: Sequence[str]) -> list[Chunk]:
     """Every passage of some documents, in the order given; documents that are not there have none."""
     return kb.chunks(kb.rows_of(documents))
 

@@ -64,7 +64,7 @@ class Rows(Part):
         relevant = rows.texts(_optional(row, self.relevant), "relevant")
         return Sample(
             id=str(row.get("id", number) if self.id == "id" else rows.pick(row, self.id)),
-            question=text_of_question(rows.pick(row, self.question)),
+            question=question_text(rows.pick(row, self.question)),
             answers=rows.texts(_optional(row, self.answers), "answers"),
             relevant=dict.fromkeys(relevant, 1.0),
             history=_turns(_optional(row, self.history) or []),
@@ -92,11 +92,11 @@ class QAFolder(Part):
 
     def documents(self) -> Documents:
         """The corpus."""
-        yield from _corpus(rows.either(Path(self.path).expanduser(), "corpus.jsonl"))
+        yield from _corpus(rows.find_variant(Path(self.path).expanduser(), "corpus.jsonl"))
 
     def _rows(self) -> Rows:
         return Rows(
-            path=str(rows.either(Path(self.path).expanduser(), self.questions)),
+            path=str(rows.find_variant(Path(self.path).expanduser(), self.questions)),
             relevant="relevant",
             cluster=self.cluster,
         )
@@ -117,7 +117,7 @@ class Beir(Part):
         """One a query that has a relevant document."""
         folder = Path(self.path).expanduser()
         judged: dict[str, dict[str, float]] = {}
-        for item in rows.table(rows.either(folder, self.qrels)):
+        for item in rows.table(rows.find_variant(folder, self.qrels)):
             if isinstance(item, BadRow):
                 yield item
                 continue
@@ -130,7 +130,7 @@ class Beir(Part):
                 continue
             if grade > 0:
                 judged.setdefault(query, {})[document] = grade
-        for item in rows.jsonl(rows.either(folder, "queries.jsonl")):
+        for item in rows.jsonl(rows.find_variant(folder, "queries.jsonl")):
             if isinstance(item, BadRow):
                 yield item
             elif str(item[1].get("_id")) in judged:
@@ -138,11 +138,11 @@ class Beir(Part):
 
     def documents(self) -> Documents:
         """The corpus."""
-        yield from _corpus(rows.either(Path(self.path).expanduser(), "corpus.jsonl"))
+        yield from _corpus(rows.find_variant(Path(self.path).expanduser(), "corpus.jsonl"))
 
     def _read(self, row: dict[str, Any], judged: dict[str, dict[str, float]]) -> Sample:
         name = str(row["_id"])
-        return Sample(name, text_of_question(row.get("text")), relevant=judged[name], fields=row)
+        return Sample(name, question_text(row.get("text")), relevant=judged[name], fields=row)
 
 
 def _corpus(path: Path) -> Documents:
@@ -174,7 +174,7 @@ def _optional(row: dict[str, Any], column: str | None) -> Any:
     return rows.pick(row, column) if column is not None else None
 
 
-def text_of_question(value: Any) -> str:
+def question_text(value: Any) -> str:
     """The question without white space around it.
 
     Raises:

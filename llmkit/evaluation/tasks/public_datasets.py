@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from llmkit.errors import DataError
 from llmkit.evaluation.tasks import rows
-from llmkit.evaluation.tasks.datasets import Documents, Rows, Samples, read_sample, text_of_question
+from llmkit.evaluation.tasks.datasets import Documents, Rows, Samples, question_text, read_sample
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.extras import need
 from llmkit.part import Part
@@ -57,7 +57,7 @@ class Squad(Part):
         if not impossible and not answers:
             raise DataError("neither answers nor is_impossible")
         unique = tuple(dict.fromkeys(answers))
-        return Sample(str(row["id"]), text_of_question(row.get("question")), unique, {name: 1.0}, cluster=name)
+        return Sample(str(row["id"]), question_text(row.get("question")), unique, {name: 1.0}, cluster=name)
 
 
 class DPR(Part):
@@ -96,7 +96,7 @@ class DPR(Part):
         relevant = dict.fromkeys((_context_id(context) for context in row["positive_ctxs"]), 1.0)
         answers = rows.texts(row.get("answers"), "answers")
         name = str(row.get("id", f"dpr-{number}"))
-        return Sample(name, text_of_question(row.get("question")), answers, relevant, cluster=next(iter(relevant), ""))
+        return Sample(name, question_text(row.get("question")), answers, relevant, cluster=next(iter(relevant), ""))
 
 
 class Hotpot(Part):
@@ -133,7 +133,7 @@ class Hotpot(Part):
     def _read(self, row: dict[str, Any]) -> Sample:
         relevant = dict.fromkeys((str(title) for title, _ in row.get("supporting_facts", [])), 1.0)
         answers = rows.texts(row["answer"], "answer")
-        return Sample(str(row["_id"]), text_of_question(row.get("question")), answers, relevant)
+        return Sample(str(row["_id"]), question_text(row.get("question")), answers, relevant)
 
 
 class HuggingFace(Part):

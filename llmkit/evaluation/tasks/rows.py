@@ -106,7 +106,7 @@ def _hint(error: Exception) -> str:
     return "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
 
 
-def either(folder: Path, name: str) -> Path:
+def find_variant(folder: Path, name: str) -> Path:
     """``folder/name``, or its gzipped form.
 
     Raises:

@@ -100,7 +100,7 @@ class Task(Part):
     fail_on_error: float = Field(default=0.1, ge=0, le=1)
     """Share of samples that may fail before the run is stopped; 0: none."""
     prices: dict[str, Price] = Field(default_factory=dict)
-    """By model, as in ``openai:gpt-5-mini``; what is not here costs nothing that could be told."""
+    """By model, as in ``openai:gpt-5-mini``; the cost of other models is unknown."""
 
     @model_validator(mode="after")
     def _figures_agree(self) -> Task:
@@ -132,7 +132,7 @@ class Task(Part):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a first look at a data set found: which samples are taken, and what cannot be."""
+    """The samples of a task: those that are run, and the rows that cannot be used."""
 
     positions: tuple[int, ...]
     """Of the samples taken, in the order they are run."""
@@ -171,8 +171,10 @@ def select(task: Task) -> Selection:
         digests.append(hashlib.sha256(content.encode()).digest())
         groups.append(item.cluster or item.id)
     if not digests:
-        told = "; ".join(map(str, bad[:3]))
-        raise DataError(f"task {task.name}: no sample can be used{f': {told}' if told else ': the data set is empty'}")
+        reasons = "; ".join(map(str, bad[:3]))
+        raise DataError(
+            f"task {task.name}: no sample can be used{f': {reasons}' if reasons else ': the data set is empty'}"
+        )
     positions = list(range(len(digests)))
     if task.shuffle is not None:
         random.Random(task.shuffle).shuffle(positions)  # noqa: S311
@@ -182,7 +184,7 @@ def select(task: Task) -> Selection:
     return Selection(tuple(positions), len(digests), clusters, whole, tuple(bad), bad_count)
 
 
-def chosen(task: Task, selection: Selection) -> Iterator[Sample]:
+def chosen_samples(task: Task, selection: Selection) -> Iterator[Sample]:
     """The selected samples; in file order one at a time, shuffled ones from memory."""
     wanted = set(selection.positions)
     usable = _usable(task)

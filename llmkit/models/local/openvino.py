@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from llmkit import cpu
 from llmkit.errors import ModelError, TooLong
 from llmkit.extras import optional
 from llmkit.models.local.adapter import Adapter
@@ -28,10 +29,11 @@ class OpenVINOEngine:
         scheduler = genai.SchedulerConfig()
         scheduler.enable_prefix_caching = True
         scheduler.cache_size = 1  # GiB
+        settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
+        if not cpu.has_bfloat16():  # OpenVINO may choose bf16 all the same, and then fails or computes wrong results
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         try:
-            self._pipeline = genai.LLMPipeline(
-                str(path), "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=threads
-            )
+            self._pipeline = genai.LLMPipeline(str(path), "CPU", scheduler_config=scheduler, **settings)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {path}: {str(error).splitlines()[0]}") from error
         self._tokenizer = self._pipeline.get_tokenizer()

@@ -112,7 +112,11 @@ def _error(
     if status in (301, 302, 303, 307, 308):
         return ModelError(f"the server answered {status}, a redirect: set OPENAI_BASE_URL to where it leads: {said}")
     remedy = _remedy(said, param, sent) if status in (400, 415, 422) else ""
-    return ModelError(f"the server answered {status}: {said}{remedy}", retryable=status in RETRYABLE, retry_after=wait)
+    return ModelError(
+        f"the server answered {status}: {said.rstrip('.') if remedy else said}{remedy}",
+        retryable=status in RETRYABLE,
+        retry_after=wait,
+    )
 
 
 def _remedy(said: str, param: str, sent: Mapping[str, Any]) -> str:

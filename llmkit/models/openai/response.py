@@ -97,11 +97,11 @@ class Assembly:
                 message = {"content": choice.get("text")}  # completions of old servers
             if not isinstance(message, Mapping):
                 raise self._strange(f"a {key} that is no object", message)
-            more, thoughts = self._message(message)
+            more, thoughts = self._message(message, whole=message is choice.get("message"))
             text, reasoning = text + more, reasoning + thoughts
         return text, reasoning
 
-    def _message(self, message: Mapping[str, Any]) -> tuple[str, str]:
+    def _message(self, message: Mapping[str, Any], *, whole: bool) -> tuple[str, str]:
         text, thoughts = self._parts(message.get("content"))
         for name in _REASONING_FIELDS:
             value = message.get(name)
@@ -115,9 +115,9 @@ class Assembly:
             calls = [calls]
         for call in calls if isinstance(calls, list) else ():
             if isinstance(call, Mapping):
-                self._call(call)
+                self._call(call, whole=whole)
         if isinstance(legacy := message.get("function_call"), Mapping):
-            self._call({"index": 0, "function": legacy})
+            self._call({"index": 0, "function": legacy}, whole=whole)
         clean, clean_thoughts = self._text.feed(text), self._reasoning.feed(thoughts)
         self.text_length += len(clean)
         if self._text.undecodable or self._reasoning.undecodable:
@@ -150,8 +150,8 @@ class Assembly:
                 text += part["text"]
         return text, thoughts
 
-    def _call(self, delta: Mapping[str, Any]) -> None:
-        """Add a call, or a piece of one, to the calls so far.
+    def _call(self, delta: Mapping[str, Any], *, whole: bool) -> None:
+        """Add a call, or where it is not `whole` a piece of one, to the calls so far.
 
         Some servers give every call the index 0, or none: a new id with a name, or a name after arguments that are
         whole, begins a new call.
@@ -163,7 +163,8 @@ class Assembly:
         same = [call for call in self.calls if call.index == index] if index is not None else self.calls[-1:]
         call = same[-1] if same else None
         if (
-            call is None
+            whole
+            or call is None
             or (name and identity and call.id and identity != call.id)
             or (name and call.name and index is None and identity != call.id)
             or (name and call.name and not identity and not call.id and _whole(call.arguments))

@@ -1,10 +1,10 @@
-"""The services of a step, as tools that run in threads of their own may use them."""
+"""The context of a step for tools, which run in their own threads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmkit.agents.budget import Meter
+from llmkit.agents.budget import BudgetTracker
 from llmkit.approval import Caller
 from llmkit.protocols import Context, Knowledge
 from llmkit.types import Event, Usage
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class ToolContext:
-    """A context for many threads; what tools use of models counts against the budget."""
+    """A thread-safe context. Model usage of tools counts against the agent's budget."""
 
-    def __init__(self, ctx: Context, meter: Meter) -> None:
-        self._ctx, self._meter = ctx, meter
+    def __init__(self, ctx: Context, tracker: BudgetTracker) -> None:
+        self._ctx, self._tracker = ctx, tracker
 
     @property
     def knowledge(self) -> Knowledge:
@@ -28,39 +28,39 @@ class ToolContext:
 
     @property
     def identity(self) -> str:
-        """That of the steps before the agent."""
+        """Digest of the steps before the agent."""
         return self._ctx.identity
 
     @property
     def caller(self) -> Caller:
-        """Nobody: a tool's own pipelines cannot ask."""
+        """Nobody: the pipelines of a tool cannot ask for approval."""
         return Caller()
 
     def model(self, spec: object = None) -> BaseChatModel:
-        """The chat model of that spec."""
-        with self._meter.lock:
+        """The chat model of a spec."""
+        with self._tracker.lock:
             return self._ctx.model(spec)
 
     def prompt(self, ref: str) -> Prompt:
-        """The prompt of that reference."""
-        with self._meter.lock:
+        """The prompt of a reference."""
+        with self._tracker.lock:
             return self._ctx.prompt(ref)
 
     def emit(self, event: Event) -> None:
-        """Tell the listener."""
-        with self._meter.lock:
+        """Pass an event to the listener."""
+        with self._tracker.lock:
             self._ctx.emit(event)
 
     def record(self, **detail: object) -> None:
-        """Add to the record; usage to what the agent has spent."""
+        """Add values to the record; usage counts against the agent's budget."""
         usage = detail.pop("usage", None)
-        with self._meter.lock:
+        with self._tracker.lock:
             if isinstance(usage, Usage):
-                self._meter.usage += usage
+                self._tracker.usage += usage
             if detail:
                 self._ctx.record(**detail)
 
     def note(self, text: str) -> None:
-        """Say something the user should know."""
-        with self._meter.lock:
+        """Tell the user something."""
+        with self._tracker.lock:
             self._ctx.note(text)

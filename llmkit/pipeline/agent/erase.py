@@ -1,4 +1,4 @@
-"""Forgetting documents in what agents remember."""
+"""Erases documents from the memory of agents."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from pathlib import Path
 
 from llmkit.agents.memory import open_memory
 from llmkit.knowledge.verbatim_search import Quotes
-from llmkit.pipeline.agent.messages import remembered
+from llmkit.pipeline.agent.messages import load_messages
 
 
 def erase_memory(path: Path, quotes: Quotes) -> int:
-    """Delete what is remembered of conversations that read some documents or quote them; returns of how many.
+    """Delete the memory of conversations that read or quote some documents.
 
-    The bytes are overwritten; the turns themselves are the session store's.
+    The bytes are overwritten. The turns of the conversations are in the session store and are not touched here.
+
+    Returns:
+        The number of conversations.
 
     Raises:
-        DataError: the file cannot be used, or is of another version.
+        DataError: the file cannot be used, or another version of llmkit wrote it.
     """
     saver = open_memory(path)
     try:
         threads = [name for (name,) in saver.conn.execute("SELECT DISTINCT thread_id FROM checkpoints").fetchall()]
-        dead = [name for name in threads if quotes.in_value([one.model_dump() for one in remembered(saver, name)])]
-        for name in dead:
+        matching = [
+            name for name in threads if quotes.in_value([one.model_dump() for one in load_messages(saver, name)])
+        ]
+        for name in matching:
             saver.delete_thread(name)
-        if dead:
+        if matching:
             saver.conn.execute("VACUUM")
             saver.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return len(dead)
+        return len(matching)
     finally:
         saver.conn.close()

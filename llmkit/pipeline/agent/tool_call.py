@@ -38,7 +38,7 @@ class ToolCallStep(Part):
     """Chat model of this step; null: the pipeline's."""
 
     def run(self, state: State, ctx: Context) -> State:
-        """Fill ``state.answer``. The input ``before`` may hold earlier calls and their results.
+        """Fill ``state.answer``. The input ``before`` may contain earlier calls and their results.
 
         Raises:
             DataError: ``before`` is no list of name, arguments and result.

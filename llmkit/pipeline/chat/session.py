@@ -1,33 +1,27 @@
-"""A conversation: a pipeline asked again and again, with the turns before as its history."""
+"""A conversation: questions to a pipeline, each with the earlier turns as its history."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from llmkit import prompts
 from llmkit.approval import ApprovalNeeded, Caller, Decision
-from llmkit.errors import ConfigError, DataError, LlmkitError
-from llmkit.models.ask import ask_model
+from llmkit.errors import ConfigError, DataError
+from llmkit.pipeline.chat.history import select_history
 from llmkit.pipeline.chat.session_store import SessionStore, Turn
 from llmkit.pipeline.pipeline import Pipeline
-from llmkit.pipeline.steps.retrieval.condense import format_turns
+from llmkit.pipeline.run_context import Listener
 from llmkit.types import Event, Message, State
 
-if TYPE_CHECKING:
-    from llmkit.pipeline.run_context import Listener
-
 _NAME = re.compile(r"[\w][\w .@-]{0,99}")
-_SUMMARY_WORDS = 120
 
 
 class ChatSession:
-    """Goes on with a session of a store, or begins it.
+    """Continues a session of a store, or begins it.
 
-    The pipeline is shown the last turns within a budget of words. Older ones are summed up by the pipeline's model;
-    where it has none they are left out, and that is told. Nothing is ever deleted from the store for this.
+    The pipeline is shown the last turns within a budget of words. Its model summarises older turns; without a model,
+    they are left out, and a note says so. The store keeps all turns.
     """
 
     def __init__(
@@ -36,28 +30,35 @@ class ChatSession:
         """Open the session.
 
         Args:
-            pipeline: that answers.
-            store: where the turns are kept, or the file to keep them in.
-            name: of the session.
-            words: of earlier turns that the pipeline is shown, at most.
+            pipeline: answers the questions.
+            store: stores the turns; a store, or the path of its file.
+            name: name of the session.
+            words: maximum words of earlier turns that the pipeline is shown.
 
         Raises:
-            ConfigError: not a name.
+            ConfigError: the name is not valid.
         """
         if _NAME.fullmatch(name) is None:
-            raise ConfigError(f"{name!r} is not a session's name: letters, digits, spaces and . @ _ -, at most 100")
+            raise ConfigError(
+                f"{name!r} is no name for a session: use letters, digits, spaces and . @ _ -, at most 100 characters"
+            )
         self.store = store if isinstance(store, SessionStore) else SessionStore(Path(store).expanduser())
         self.pipeline, self.name, self.words = pipeline, name, words
         self.store.begin(name, pipeline.name)
         self.turns: list[Turn] = self.store.turns(name)
 
     def ask(self, question: str, *, on_event: Listener | None = None, attended: bool = False) -> State:
-        """Ask, and keep the turn.
+        """Ask a question and store the turn.
+
+        Args:
+            question: the question.
+            on_event: called with each event of the run.
+            attended: whether a person is there to approve tool calls.
 
         Raises:
-            DataError: an empty question, or another process went on with this session.
-            StepError: the pipeline failed; the session is as before.
-            ApprovalNeeded: an agent waits, and it is `attended`; go on with :meth:`decide`.
+            DataError: the question is empty, or another process continued this session.
+            StepError: the pipeline failed; the session is unchanged.
+            ApprovalNeeded: an agent waits for approval; continue with :meth:`decide`.
         """
         notes: list[str] = []
         history = self.history(notes)
@@ -66,89 +67,54 @@ class ChatSession:
                 on_event(Event("note", step="chat", text=note))
         caller = Caller(self.thread, len(self.turns), attended)
         state = self.pipeline.run(question, history=history, on_event=on_event, caller=caller)
-        self._keep(question, state)
+        self._store(question, state)
         return state
 
     def decide(
         self, needed: ApprovalNeeded, decisions: Sequence[Decision], *, on_event: Listener | None = None
     ) -> State:
-        """Go on with a turn that waits, and keep it; see :meth:`llmkit.pipeline.Pipeline.decide`."""
+        """Continue a turn that waits for approval, and store it; see :meth:`llmkit.pipeline.Pipeline.decide`."""
         state = self.pipeline.decide(needed, decisions, on_event=on_event)
-        self._keep(_asked(needed), state)
+        self._store(_question_of(needed), state)
         return state
 
     def stream(self, question: str, *, attended: bool = False) -> Iterator[Event]:
-        """The same as events; the turn is kept with the last one, ``done``. Closing it earlier keeps nothing."""
+        """:meth:`ask` as events. The last event, ``done``, stores the turn; closing the iterator before does not."""
         notes: list[str] = []
         history = self.history(notes)
         yield from (Event("note", step="chat", text=note) for note in notes)
         caller = Caller(self.thread, len(self.turns), attended)
-        yield from self._kept(question, self.pipeline.stream(question, history=history, caller=caller))
+        yield from self._store_at_end(question, self.pipeline.stream(question, history=history, caller=caller))
 
     def stream_decided(self, needed: ApprovalNeeded, decisions: Sequence[Decision]) -> Iterator[Event]:
         """:meth:`decide` as events."""
-        yield from self._kept(_asked(needed), self.pipeline.stream_decided(needed, decisions))
+        yield from self._store_at_end(_question_of(needed), self.pipeline.stream_decided(needed, decisions))
 
-    def _kept(self, question: str, events: Iterator[Event]) -> Iterator[Event]:
+    def _store_at_end(self, question: str, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:
             if event.kind == "done":
-                self._keep(question, event.data["state"])
+                self._store(question, event.data["state"])
             yield event
 
     def undo(self) -> Turn | None:
-        """Take the last turn back; returns it."""
-        gone = self.store.undo(self.name)
+        """Delete the last turn and return it; None where there is none."""
+        deleted = self.store.undo(self.name)
         for step in self.pipeline.steps:
-            if hasattr(step, "forget"):  # what an agent remembers of the turn
+            if hasattr(step, "forget"):  # the memory of an agent
                 step.forget(self.thread)
         self.turns = self.store.turns(self.name)
-        return gone
+        return deleted
 
     @property
     def thread(self) -> str:
-        """Name under which agents remember it: no two files of sessions share one."""
+        """Name of the conversation in the memory of agents; it differs for every file of sessions."""
         return f"{self.store.path.resolve()}#{self.name}"
 
     def history(self, notes: list[str]) -> tuple[Message, ...]:
-        """The turns that the pipeline is shown; what is left out or summed up is added to `notes`."""
-        upto, summary = self.store.summary(self.name)
-        recent = [turn for turn in self.turns if turn.n > upto]
-        kept = len(recent)
-        while kept > 1 and sum(map(_length, recent[len(recent) - kept :])) > self.words:
-            kept -= 1
-        old = recent[: len(recent) - kept]
-        if old:
-            shorter = self._summed_up(summary, old, notes)
-            if shorter:
-                summary = shorter
-                self.store.summarise(self.name, old[-1].n, shorter)
-        messages = [Message("system", f"Earlier in this conversation: {summary}")] if summary else []
-        for turn in recent[len(recent) - kept :]:
-            messages += [Message("user", turn.question), Message("assistant", turn.answer.text)]
-        return tuple(messages)
+        """The messages that the pipeline is shown; `notes` gets a sentence for what was summarised or left out."""
+        return select_history(self.pipeline, self.store, self.name, self.turns, self.words, notes)
 
-    def _summed_up(self, summary: str, old: list[Turn], notes: list[str]) -> str:
-        """The turns as a few sentences by the pipeline's model; empty where it has none or says nothing."""
-        said = [Message("system", f"Earlier: {summary}")] if summary else []
-        for turn in old:
-            said += [Message("user", turn.question), Message("assistant", turn.answer.text)]
-        span = f"turns {old[0].n} to {old[-1].n}"
-        if self.pipeline.model is None:
-            notes.append(
-                f"{span} are beyond the {self.words} words of history and were not shown: no model sums them up"
-            )
-            return ""
-        values = {"conversation": format_turns(said), "words": str(_SUMMARY_WORDS)}
-        messages = prompts.load("summarise@v1").render(values)
-        try:
-            text = ask_model(self.pipeline.chat_model(), messages, require="whole").text
-        except (LlmkitError, OSError) as error:
-            notes.append(f"{span} were not shown: summing them up failed ({error})")
-            return ""
-        notes.append(f"{span} are shown as a summary of {len(text.split())} words")
-        return " ".join(text.split()[: 2 * _SUMMARY_WORDS])
-
-    def _keep(self, question: str, state: State) -> None:
+    def _store(self, question: str, state: State) -> None:
         n = self.turns[-1].n + 1 if self.turns else 1
         self.turns.append(self.store.add(self.name, n, question.strip(), state))
 
@@ -156,10 +122,10 @@ class ChatSession:
         """The conversation as Markdown, with its citations.
 
         Raises:
-            DataError: nothing was said yet.
+            DataError: the session has no turn.
         """
         if not self.turns:
-            raise DataError("nothing was said yet")
+            raise DataError("the conversation has no turn yet")
         parts = [f"# {self.name}"]
         for turn in self.turns:
             parts.append(f"**{turn.question}**\n\n{turn.answer.text}")
@@ -171,9 +137,5 @@ class ChatSession:
         return "\n\n".join(parts) + "\n"
 
 
-def _asked(needed: ApprovalNeeded) -> str:
+def _question_of(needed: ApprovalNeeded) -> str:
     return needed.state.question if needed.state is not None else ""
-
-
-def _length(turn: Turn) -> int:
-    return len(turn.question.split()) + len(turn.answer.text.split())

@@ -1,4 +1,4 @@
-"""Conversations that outlive the process: one SQLite file, a turn is there whole or not at all."""
+"""Stores conversations in one SQLite file. Each turn is written atomically."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ class Turn:
     """One question with its answer."""
 
     n: int
-    """From 1."""
+    """Position in the conversation, from 1."""
     question: str
-    """As it was asked."""
+    """The question as it was asked."""
     answer: Answer
     passages: tuple[Mapping[str, Any], ...]
-    """What the answer was given from: number, document, version, offsets, score."""
+    """The passages behind the answer: number, document, version, offsets, score."""
     records: tuple[Mapping[str, Any], ...]
-    """What every step did."""
+    """The record of each step."""
     at: str
+    """Time of the turn, ISO 8601 in UTC."""
 
 
 class SessionStore:
-    """Sessions by name. Two processes may use one file; two that go on with one session are told of each other."""
+    """Sessions by name. Processes may share a file; if two continue the same session, the second gets an error."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Raises:
-            DataError: it cannot be made or read, or is of another version of llmkit.
+            DataError: the file cannot be created or read, or another version of llmkit wrote it.
         """
         self.path = path
         self._lock = threading.RLock()
@@ -66,7 +67,7 @@ class SessionStore:
                 self._db.execute(f"PRAGMA user_version = {FORMAT}")
             self._db.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
-            raise DataError(f"sessions cannot be kept in {path}: {error}") from error
+            raise DataError(f"sessions cannot be stored in {path}: {error}") from error
         if version not in (0, FORMAT):
             raise DataError(f"{path} has format {version}, this llmkit reads format {FORMAT}: move it away")
 
@@ -81,14 +82,14 @@ class SessionStore:
         self.close()
 
     def names(self) -> list[tuple[str, str, int]]:
-        """(name, time of the last turn, number of turns) of every session, the last used first."""
+        """(name, time of the last turn, number of turns) of each session, the most recently used first."""
         return self._rows(
             """SELECT s.name, coalesce(max(t.at), s.at), count(t.n)
                FROM sessions s LEFT JOIN turns t ON t.session = s.name GROUP BY s.name ORDER BY 2 DESC"""
         )
 
     def titles(self) -> dict[str, str]:
-        """The first question of every session that has one."""
+        """The first question of each session that has one, by name."""
         return dict(
             self._rows(
                 """SELECT t.session, t.question FROM turns t
@@ -97,7 +98,7 @@ class SessionStore:
         )
 
     def begin(self, name: str, pipeline: str) -> None:
-        """Make a session, where there is none of that name."""
+        """Create a session if there is none of that name."""
         self._write("INSERT OR IGNORE INTO sessions VALUES (?, ?, ?)", (name, pipeline, _now()))
 
     def turns(self, name: str) -> list[Turn]:
@@ -108,7 +109,7 @@ class SessionStore:
         """Append turn `n`.
 
         Raises:
-            DataError: another process has added that turn, or the disk is full.
+            DataError: another process added that turn, or the file cannot be written.
         """
         answer = state.answer or Answer("")
         passages = [
@@ -128,13 +129,13 @@ class SessionStore:
             self._write("INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         except sqlite3.IntegrityError as error:
             raise DataError(
-                f"another process went on with session {name!r}: turn {n} is there already. Open it again to see it, "
-                "or use another name"
+                f"another process continued the session {name!r}: it has turn {n} already. Open the session again to "
+                "see it, or use another name"
             ) from error
         return self.turns(name)[-1]
 
     def undo(self, name: str) -> Turn | None:
-        """Take the last turn out; returns it."""
+        """Delete the last turn and return it; None where there is none."""
         turns = self.turns(name)
         if not turns:
             return None
@@ -143,41 +144,41 @@ class SessionStore:
         return turns[-1]
 
     def summary(self, name: str) -> tuple[int, str]:
-        """The last turn that the latest summary holds, and its text; (0, "") where there is none."""
-        found = self._rows("SELECT upto, text FROM summaries WHERE session = ? ORDER BY upto DESC LIMIT 1", (name,))
-        return found[0] if found else (0, "")
+        """The last turn that the latest summary covers, and its text; (0, "") where there is no summary."""
+        rows = self._rows("SELECT upto, text FROM summaries WHERE session = ? ORDER BY upto DESC LIMIT 1", (name,))
+        return rows[0] if rows else (0, "")
 
     def summarise(self, name: str, upto: int, text: str) -> None:
-        """Keep a summary of the turns up to `upto`."""
+        """Store a summary of the turns up to `upto`."""
         self._write("INSERT OR REPLACE INTO summaries VALUES (?, ?, ?)", (name, upto, text))
 
     def erase(self, quotes: Quotes) -> int:
-        """Delete the turns that were given a passage of some documents or quote them; returns how many.
+        """Delete the turns that used a passage of some documents or quote them, and return their number.
 
-        Every summary of their sessions goes too, and the bytes of all of it are overwritten.
+        All summaries of their sessions are deleted, too, and the bytes are overwritten.
 
         Raises:
             DataError: the file cannot be written.
         """
-        dead, summed = [], set()
+        turns, sessions = [], set()
         for session, n, *texts in self._rows("SELECT session, n, question, answer, passages, records FROM turns"):
             values = [texts[0], *map(json.loads, texts[1:])]
             if any(quotes.in_value(value) for value in values):
-                dead.append((session, n))
-                summed.add(session)
+                turns.append((session, n))
+                sessions.add(session)
         for session, text in self._rows("SELECT session, text FROM summaries"):
-            summed |= {session} if quotes.in_text(text) else set()
-        for name in summed:
+            sessions |= {session} if quotes.in_text(text) else set()
+        for name in sessions:
             self._write("DELETE FROM summaries WHERE session = ?", (name,))
-        for key in dead:
+        for key in turns:
             self._write("DELETE FROM turns WHERE session = ? AND n = ?", key)
-        if dead or summed:
+        if turns or sessions:
             self._write("VACUUM", ())
             self._write("PRAGMA wal_checkpoint(TRUNCATE)", ())
-        return len(dead)
+        return len(turns)
 
     def delete(self, name: str) -> bool:
-        """Delete a session; False where there is none."""
+        """Delete a session; returns False where there is none."""
         with self._lock:
             self._write("DELETE FROM turns WHERE session = ?", (name,))
             self._write("DELETE FROM summaries WHERE session = ?", (name,))
@@ -199,15 +200,15 @@ class SessionStore:
             except sqlite3.IntegrityError:
                 raise
             except sqlite3.Error as error:
-                raise DataError(f"{self.path} cannot be written: {error}; the turns before are kept") from error
+                raise DataError(f"{self.path} cannot be written: {error}; earlier turns are kept") from error
 
 
 def _turn(row: tuple[Any, ...]) -> Turn:
     _, n, at, question, answer, passages, records = row
     fields = json.loads(answer)
     citations = tuple(Citation(**one) for one in fields.pop("citations"))
-    said = Answer(citations=citations, **{**fields, "unsupported": tuple(fields["unsupported"])})
-    return Turn(n, question, said, tuple(json.loads(passages)), tuple(json.loads(records)), at)
+    parsed = Answer(citations=citations, **{**fields, "unsupported": tuple(fields["unsupported"])})
+    return Turn(n, question, parsed, tuple(json.loads(passages)), tuple(json.loads(records)), at)
 
 
 def _json(value: Any) -> str:

@@ -22,7 +22,7 @@ def stream_answer(model: Any, messages: Sequence[Message], ctx: Context) -> Repl
     A reply that was cut off is returned, and a note says so.
 
     Raises:
-        ModelRefusal: the model refused; the message holds its words.
+        ModelRefusal: the model refused; the message has its words.
         EmptyReply: there is no answer.
         ModelError: the model failed.
     """
@@ -59,6 +59,8 @@ def ask_quietly(model: Any, messages: Sequence[Message], ctx: Context, *, requir
             ctx.record(usage=error.reply.usage)
         raise
     ctx.record(usage=reply.usage)
+    for note in reply.notes:
+        ctx.note(note)
     return reply
 
 
@@ -94,6 +96,7 @@ class ModelCalls:
         self._prompts: dict[str, str] = {}
         self._models: set[str] = set()
         self._estimated = self._cut_off = 0
+        self._noted: set[str] = set()
         self.failure: ReplyError | None = None
         """The error of the last reply that :meth:`try_ask` could not use."""
 
@@ -148,6 +151,10 @@ class ModelCalls:
                 self._count(error.reply, messages)
             raise
         self._count(reply, messages)
+        for note in reply.notes if reply.finish_reason == "length" else reply.warnings:  # lengths are counted
+            if note not in self._noted:
+                self._noted.add(note)
+                self._ctx.note(note)
         return reply.text
 
     def try_ask(

@@ -1,6 +1,6 @@
-"""Metrics of model calls: seconds, seconds to the first piece, tokens. One LangChain callback hears them all.
+"""Metrics of model calls: seconds, seconds to the first token, tokens. One LangChain callback records all calls.
 
-Imported only where an endpoint is named.
+This module is imported only where an OpenTelemetry endpoint is set.
 """
 
 from __future__ import annotations
@@ -15,68 +15,71 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 
-from llmkit.pipeline.run_context import CURRENT_MODEL
-from llmkit.pipeline.telemetry import spans
+from llmkit.pipeline.telemetry.current_model import CURRENT_MODEL, split_model
 
-_SECONDS = tuple(0.01 * 2**n for n in range(14))  # the buckets of the conventions, as those of tokens
+_SECONDS = tuple(0.01 * 2**n for n in range(14))  # buckets of the semantic conventions, as for tokens
 _TOKENS = tuple(4**n for n in range(14))
-_heard_by: ContextVar[BaseCallbackHandler | None] = ContextVar("llmkit_model_calls", default=None)
-register_configure_hook(_heard_by, inheritable=True)
+_handler: ContextVar[BaseCallbackHandler | None] = ContextVar("llmkit_model_calls", default=None)
+register_configure_hook(_handler, inheritable=True)
 
 
-class ModelCalls(BaseCallbackHandler):
-    """Records every call of a chat model that begins while it hears."""
+class CallMetrics(BaseCallbackHandler):
+    """Records each chat model call that begins inside :meth:`listen`."""
 
     def __init__(self, meter: Any) -> None:
-        def histogram(name: str, unit: str, said: str, buckets: Sequence[float]) -> Any:
+        """Create the histograms in an OpenTelemetry meter."""
+
+        def histogram(name: str, unit: str, description: str, buckets: Sequence[float]) -> Any:
             return meter.create_histogram(
-                f"gen_ai.client.{name}", unit, said, explicit_bucket_boundaries_advisory=list(buckets)
+                f"gen_ai.client.{name}", unit, description, explicit_bucket_boundaries_advisory=list(buckets)
             )
 
-        self._took = histogram("operation.duration", "s", "GenAI operation duration.", _SECONDS)
-        self._first = histogram("operation.time_to_first_chunk", "s", "Time to receive the first chunk.", _SECONDS)
-        self._used = histogram("token.usage", "{token}", "Number of input and output tokens used.", _TOKENS)
+        self._duration = histogram("operation.duration", "s", "GenAI operation duration.", _SECONDS)
+        self._first_token = histogram(
+            "operation.time_to_first_chunk", "s", "Time to receive the first chunk.", _SECONDS
+        )
+        self._tokens = histogram("token.usage", "{token}", "Number of input and output tokens used.", _TOKENS)
         self._running: dict[UUID, tuple[float, dict[str, str]]] = {}
-        self._silent: set[UUID] = set()
+        self._waiting: set[UUID] = set()
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Hear the calls of this thread, and of those it begins."""
-        before = _heard_by.set(self)
+    def listen(self) -> Iterator[None]:
+        """Record the calls of this thread, and of threads that it starts."""
+        before = _handler.set(self)
         try:
             yield
         finally:
-            _heard_by.reset(before)
+            _handler.reset(before)
 
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **_: Any) -> None:
-        """A call begins."""
-        provider, name = spans.split(CURRENT_MODEL.get() or "unknown")
+        """Note when a call begins."""
+        provider, name = split_model(CURRENT_MODEL.get() or "unknown")
         about = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": provider, "gen_ai.request.model": name}
         self._running[run_id] = time.perf_counter(), about
-        self._silent.add(run_id)
+        self._waiting.add(run_id)
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **_: Any) -> None:
-        """A piece of the reply came."""
-        if run_id in self._silent:
-            self._silent.discard(run_id)
+        """Record the time to the first token."""
+        if run_id in self._waiting:
+            self._waiting.discard(run_id)
             began, about = self._running[run_id]
-            self._first.record(time.perf_counter() - began, about)
+            self._first_token.record(time.perf_counter() - began, about)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
-        """The reply is whole."""
-        about = self._ended(run_id)
+        """Record duration and tokens of a finished call."""
+        about = self._finish(run_id)
         for one in (one for many in response.generations for one in many):
             counts = getattr(getattr(one, "message", None), "usage_metadata", None) or {}
             for kind in ("input", "output"):
                 if f"{kind}_tokens" in counts:
-                    self._used.record(counts[f"{kind}_tokens"], {**about, "gen_ai.token.type": kind})
+                    self._tokens.record(counts[f"{kind}_tokens"], {**about, "gen_ai.token.type": kind})
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """The call failed, or nobody wanted the rest of it."""
-        self._ended(run_id, {"error.type": type(error).__name__})
+        """Record the duration of a call that failed or was stopped."""
+        self._finish(run_id, {"error.type": type(error).__name__})
 
-    def _ended(self, run_id: UUID, more: dict[str, str] | None = None) -> dict[str, str]:
+    def _finish(self, run_id: UUID, more: dict[str, str] | None = None) -> dict[str, str]:
         began, about = self._running.pop(run_id, (time.perf_counter(), {}))
-        self._silent.discard(run_id)
-        self._took.record(time.perf_counter() - began, {**about, **(more or {})})
+        self._waiting.discard(run_id)
+        self._duration.record(time.perf_counter() - began, {**about, **(more or {})})
         return about

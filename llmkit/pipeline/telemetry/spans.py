@@ -1,7 +1,7 @@
-"""OpenTelemetry: spans of runs and steps, and metrics of model calls, in the words of its GenAI conventions.
+"""OpenTelemetry spans of runs and steps, by the GenAI semantic conventions.
 
-Off, and not imported from here, unless OTEL_EXPORTER_OTLP_ENDPOINT is set. Questions, passages and answers are never
-sent.
+Telemetry is off, and OpenTelemetry is not imported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set. Questions, passages and
+answers are never sent.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from typing import TYPE_CHECKING, Any
 from llmkit.approval import ApprovalNeeded
 from llmkit.errors import MissingExtra
 from llmkit.extras import need
+from llmkit.pipeline.telemetry.current_model import split_model
 from llmkit.types import State, StepRecord
 
 if TYPE_CHECKING:
-    from llmkit.pipeline.telemetry.call_metrics import ModelCalls
+    from llmkit.pipeline.telemetry.call_metrics import CallMetrics
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 REQUEST: ContextVar[str] = ContextVar("llmkit_request", default="")
-"""Id of the request a run belongs to."""
+"""Id of the HTTP request that a run belongs to."""
 _NS = 1_000_000_000
-_PATIENCE = 5000  # milliseconds to send what is left
-_made: dict[str, Telemetry | None] = {}
+_FLUSH_TIMEOUT = 5000  # milliseconds
+_exporters: dict[str, Telemetry | None] = {}
 _lock = threading.Lock()
 
 
 class Telemetry:
-    """What tells one endpoint."""
+    """Sends spans and metrics to one endpoint."""
 
     def __init__(self) -> None:
-        """Make the exporters; they read their settings from the environment, and send what is left when Python ends.
+        """Create the exporters. They read their settings from the environment and flush when Python exits.
 
         Raises:
             MissingExtra: OpenTelemetry is not installed.
         """
         need("opentelemetry.sdk.trace", feature="telling OpenTelemetry", extra="otel")
         need("opentelemetry.exporter.otlp.proto.http.trace_exporter", feature="telling OpenTelemetry", extra="otel")
-        from llmkit.pipeline.telemetry.call_metrics import ModelCalls
+        from llmkit.pipeline.telemetry.call_metrics import CallMetrics
 
         def part(path: str) -> Any:
             return import_module(f"opentelemetry.{path}")
@@ -60,11 +61,14 @@ class Telemetry:
             part(f"{otlp}.metric_exporter").OTLPMetricExporter()
         )
         self._metrics = part("sdk.metrics").MeterProvider(metric_readers=[reader], resource=resource)
-        self.calls: ModelCalls = ModelCalls(self._metrics.get_meter("llmkit"))
+        self.calls: CallMetrics = CallMetrics(self._metrics.get_meter("llmkit"))
 
     @contextmanager
     def run(self, pipeline: str, known: int) -> Iterator[Callable[[State], None]]:
-        """A span of a run; give what it yields the state, for a span of each step after the `known` ones."""
+        """A span of a run.
+
+        It yields a function that takes the final state and adds a span for each step after the first `known` records.
+        """
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         started = time.time()
@@ -77,13 +81,13 @@ class Telemetry:
             attributes=about | request,
         )
         try:
-            with self.calls.heard():
-                yield lambda state: self._steps(span, state, started, known)
+            with self.calls.listen():
+                yield lambda state: self._add_steps(span, state, started, known)
         except ApprovalNeeded as needed:
             span.set_attribute("llmkit.waiting", len(needed.requests))
             raise
         except BaseException as error:
-            span.set_status(Status(StatusCode.ERROR, type(error).__name__))  # its text may quote a document
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))  # the message may quote a document
             span.set_attribute("error.type", type(error).__name__)
             step = getattr(error, "step", None)
             if step:
@@ -93,26 +97,26 @@ class Telemetry:
             span.end()
 
     def flush(self) -> None:
-        """Send what is left."""
-        self._spans.force_flush(_PATIENCE)
-        self._metrics.force_flush(_PATIENCE)
+        """Send what is still in the buffers."""
+        self._spans.force_flush(_FLUSH_TIMEOUT)
+        self._metrics.force_flush(_FLUSH_TIMEOUT)
 
     def close(self) -> None:
-        """Send what is left, and end the threads."""
+        """Send what is still in the buffers and stop the threads."""
         self._spans.shutdown()
         self._metrics.shutdown()
 
-    def _steps(self, parent: Any, state: State, started: float, known: int) -> None:
+    def _add_steps(self, parent: Any, state: State, started: float, known: int) -> None:
         from opentelemetry.trace import set_span_in_context
 
         at = started
         for record in state.records[known:]:
-            name, attributes = _told(record)
+            name, attributes = _step_span(record)
             span = self._tracer.start_span(
                 name, context=set_span_in_context(parent), start_time=int(at * _NS), attributes=attributes
             )
             inside = at
-            for name, seconds, attributes in _calls(record):
+            for name, seconds, attributes in _agent_spans(record):
                 child = self._tracer.start_span(
                     name, context=set_span_in_context(span), start_time=int(inside * _NS), attributes=attributes
                 )
@@ -128,43 +132,37 @@ class Telemetry:
 
 
 def current() -> Telemetry | None:
-    """What tells the endpoint that the environment names; None where it names none.
+    """The telemetry of the endpoint in the environment; None where none is set.
 
     Raises:
-        MissingExtra: an endpoint is named and OpenTelemetry is not installed.
+        MissingExtra: an endpoint is set and OpenTelemetry is not installed.
     """
     endpoint = os.environ.get(ENDPOINT)
     if not endpoint:
         return None
     with _lock:
-        if endpoint not in _made:
-            _made[endpoint] = Telemetry()
-        return _made[endpoint]
+        if endpoint not in _exporters:
+            _exporters[endpoint] = Telemetry()
+        return _exporters[endpoint]
 
 
 @contextmanager
-def run(pipeline: str, known: int) -> Iterator[Callable[[State], None]]:
-    """:meth:`Telemetry.run` where there is an endpoint; where it cannot be told, that is said once."""
+def record_run(pipeline: str, known: int) -> Iterator[Callable[[State], None]]:
+    """:meth:`Telemetry.run` where an endpoint is set. A missing package is warned of once, and the run goes on."""
     try:
-        found = current()
+        telemetry = current()
     except MissingExtra as error:
         warnings.warn(f"{ENDPOINT} is set, and nothing is sent there: {error}", RuntimeWarning, stacklevel=2)
-        _made[os.environ[ENDPOINT]] = found = None
-    if found is None:
+        _exporters[os.environ[ENDPOINT]] = telemetry = None
+    if telemetry is None:
         yield lambda _: None
         return
-    with found.run(pipeline, known) as told:
-        yield told
+    with telemetry.run(pipeline, known) as record_steps:
+        yield record_steps
 
 
-def split(model: str) -> tuple[str, str]:
-    """Provider and name of a model: ``local:smollm2``."""
-    provider, _, name = model.partition(":")
-    return provider, name or provider
-
-
-def _told(record: StepRecord) -> tuple[str, dict[str, Any]]:
-    """Name and attributes of a step's span."""
+def _step_span(record: StepRecord) -> tuple[str, dict[str, Any]]:
+    """Name and attributes of the span of a step."""
     step = record.step.partition("] ")[2] or record.step
     attributes: dict[str, Any] = {"llmkit.step": record.step}
     model = record.detail.get("model")
@@ -178,8 +176,8 @@ def _told(record: StepRecord) -> tuple[str, dict[str, Any]]:
     return step, attributes
 
 
-def _calls(record: StepRecord) -> Iterator[tuple[str, float, dict[str, Any]]]:
-    """Name, seconds and attributes of what an agent's step did, in order; no argument and no result."""
+def _agent_spans(record: StepRecord) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    """Name, seconds and attributes of each model and tool call of an agent, in order, without arguments and results."""
     for entry in record.detail.get("trace", ()):
         if entry["kind"] == "model":
             name, attributes = _chat(
@@ -193,13 +191,13 @@ def _calls(record: StepRecord) -> Iterator[tuple[str, float, dict[str, Any]]]:
         yield name, entry["seconds"], attributes
 
 
-def _chat(model: str, given: int, written: int, more: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and attributes of a call of a model."""
-    provider, name = split(model)
+def _chat(model: str, input_tokens: int, output_tokens: int, more: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and attributes of the span of a model call."""
+    provider, name = split_model(model)
     return f"chat {name}", more | {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": name,
-        "gen_ai.usage.input_tokens": given,
-        "gen_ai.usage.output_tokens": written,
+        "gen_ai.usage.input_tokens": input_tokens,
+        "gen_ai.usage.output_tokens": output_tokens,
     }

@@ -1,4 +1,4 @@
-"""Results that speak to the assistant: told as such, and what an answer takes from them is marked."""
+"""Reports tool results that address the assistant, and marks sentences of an answer that rest on them."""
 
 from __future__ import annotations
 
@@ -11,54 +11,56 @@ from llmkit.text.injection_detection import addressed, specific, tokens, without
 from llmkit.text.sentences import sentences
 from llmkit.types import Hit
 
-_QUOTED = 200  # characters of a sentence in a note
+_MAX_QUOTE = 200  # characters of a sentence in a note
 
 
-def find_instructions(tool: Tool, output: Output, first: int, most: int, tools: Iterable[str]) -> list[dict[str, Any]]:
-    """The places of a result that speak to the assistant, as JSON values for the record.
+def find_instructions(
+    tool: Tool, output: Output, first: int, max_chars: int, tools: Iterable[str]
+) -> list[dict[str, Any]]:
+    """Find text in a result that addresses the assistant, as JSON values for the record.
 
     Args:
-        tool: that was called; what is not by others is not looked at.
-        output: what it gave.
+        tool: the tool that was called. Results of trusted tools are not searched.
+        output: its result.
         first: number of the first passage.
-        most: characters that the model is shown.
+        max_chars: characters of a text result that the model is shown.
         tools: names of all tools that the model can call.
 
     Returns:
-        ``quote``, ``why``, ``passage`` where it stands in one, and ``only``: names, numbers and addresses that nothing
-        else in the result holds.
+        For each place: ``quote``, ``why``, ``passage`` (the number of the passage, or None), and ``only`` (names,
+        numbers and addresses that appear nowhere else in the result).
     """
     if not tool.untrusted or isinstance(output.text, bytes):
         return []
     texts: list[tuple[int | None, str]] = [(first + n, hit.chunk.text) for n, hit in enumerate(output.hits)]
-    texts = texts or [(None, output.text[:most])]
+    texts = texts or [(None, output.text[:max_chars])]
     places = [(n, text, addressed(text, tools)) for n, text in texts]
-    clean = tokens("\n".join(without(text, found) for _, text, found in places))
+    clean = tokens("\n".join(without(text, instructions) for _, text, instructions in places))
     return [
         {
-            "quote": one.quote[:_QUOTED], "why": one.why, "passage": n,
+            "quote": one.quote[:_MAX_QUOTE], "why": one.why, "passage": n,
             "only": sorted(specific(text[one.start : one.end]) - clean),
         }
-        for n, text, found in places for one in found
+        for n, text, instructions in places for one in instructions
     ]  # fmt: skip
 
 
 def instruction_notes(trace: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A note for each result of a trace that speaks to the assistant; the same sentence once."""
+    """A note for each sentence in a trace that addresses the assistant; equal sentences give one note."""
     seen = set()
     for entry in trace:
         for one in entry.get("addressed", ()):
             if one["quote"] not in seen:
                 seen.add(one["quote"])
                 place = f"passage [{one['passage']}]" if one["passage"] else f"a result of {entry['name']}"
-                said = " ".join("".join(c if c.isprintable() else " " for c in one["quote"]).split())
-                yield f"{place} speaks to the assistant ({one['why']}): {said}"
+                quote = " ".join("".join(c if c.isprintable() else " " for c in one["quote"]).split())
+                yield f"{place} addresses the assistant ({one['why']}): {quote}"
 
 
 def tainted_sentences(
     text: str, question: str, hits: Sequence[Hit], trace: Sequence[Mapping[str, Any]]
 ) -> tuple[str, ...]:
-    """The sentences of an answer with names, numbers or addresses that only text speaking to the assistant holds."""
+    """The sentences of an answer with names, numbers or addresses that only text addressing the assistant contains."""
     only = {token for entry in trace for one in entry.get("addressed", ()) for token in one["only"]}
     if not only:
         return ()

@@ -1,4 +1,4 @@
-"""A pipeline as a tool."""
+"""Tool ``pipeline``: asks another pipeline."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from llmkit.pipeline.pipeline import Pipeline
 
 _DEPTH: ContextVar[int] = ContextVar("depth of pipelines that call pipelines", default=0)
-_DEEPEST = 3
+_MAX_DEPTH = 3
 _MARKS = re.compile(rf"\s*{MARK.pattern}")
 
 
 class PipelineTool(Part):
-    """Asks another pipeline. Its steps use the knowledge base of the pipeline that asks, with the same access."""
+    """Asks another pipeline, whose steps use the knowledge base of the asking pipeline with the same access labels."""
 
     family: ClassVar[str] = "tool"
     type: ClassVar[str] = "pipeline"
@@ -34,22 +34,22 @@ class PipelineTool(Part):
     pipeline: str
     """Name or file of the pipeline."""
     name: str = Field(default="ask", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
-    """What the model calls it."""
+    """Name of the tool for the model."""
     about: str = "Answers a question."
-    """What the model is told of it."""
+    """Description of the tool for the model."""
 
     def tools(self) -> tuple[Tool, ...]:
-        """One."""
+        """The tool."""
 
         def call(given: Mapping[str, Any], ctx: Context) -> Output:
             depth = _DEPTH.get()
-            if depth >= _DEEPEST:
-                raise DataError(f"pipelines call one another {_DEEPEST} deep; this call is not made")
+            if depth >= _MAX_DEPTH:
+                raise DataError(f"pipelines may call one another {_MAX_DEPTH} levels deep: this call was not made")
             token = _DEPTH.set(depth + 1)
             try:
-                pipeline = self._loaded
+                pipeline = self._pipeline
                 if any("hits" in step.gives for step in pipeline.steps):
-                    with suppress(KnowledgeError):  # where there is none, there is nothing that must not be read
+                    with suppress(KnowledgeError):  # without a knowledge base there is no access to limit
                         pipeline = pipeline.with_knowledge(ctx.knowledge)
                 state = pipeline.run(given["question"])
             finally:
@@ -57,12 +57,12 @@ class PipelineTool(Part):
             ctx.record(usage=state.usage)
             if state.answer is None:
                 return Output("" if state.hits else "Nothing was found.", state.hits)
-            return Output(_MARKS.sub("", state.answer.text))  # its numbers mean nothing here
+            return Output(_MARKS.sub("", state.answer.text))  # the numbers of its citations mean nothing here
 
         return (Tool(self.name, self.about, Arguments().text("question", "what to ask").schema, call),)
 
     @cached_property
-    def _loaded(self) -> Pipeline:
+    def _pipeline(self) -> Pipeline:
         from llmkit.pipeline.pipeline import load_pipeline
 
         return load_pipeline(self.pipeline)

@@ -1,8 +1,8 @@
-"""What a call gave, as the model is shown it: bounded, passages numbered, text by others fenced."""
+"""Formats the result of a tool call for the model: truncated, passages numbered, text by others delimited."""
 
 from __future__ import annotations
 
-from llmkit.agents.delimiters import fenced
+from llmkit.agents.delimiters import delimit
 from llmkit.agents.tool import Output, Tool
 from llmkit.pipeline.steps.answering.prompt_passages import format_passages
 
@@ -10,14 +10,17 @@ from llmkit.pipeline.steps.answering.prompt_passages import format_passages
 def format_result(
     tool: Tool, output: Output, *, first: int = 1, max_chars: int = 4000, fence: bool = True
 ) -> tuple[str, int]:
-    """The result of a call, and how many of its characters or bytes are left out.
+    """Format a result for the model.
 
     Args:
-        tool: that was called.
-        output: what it gave.
+        tool: the tool that was called.
+        output: its result.
         first: number of the first passage.
         max_chars: maximum characters that are shown.
-        fence: whether text by others is put between marks.
+        fence: whether text by others is put between delimiters.
+
+    Returns:
+        The text, and how many characters or bytes of the result it leaves out.
     """
     if isinstance(output.text, bytes):
         size = len(output.text)
@@ -29,7 +32,7 @@ def format_result(
     body = text[:max_chars].encode("utf-8", "replace").decode("utf-8")
     if not body.strip():
         return "The result is empty.", 0
-    said = fenced(body) if tool.untrusted and fence else body
+    text = delimit(body) if tool.untrusted and fence else body
     if dropped:
-        said += f"\n({dropped} more characters are not shown.)"
-    return said, dropped
+        text += f"\n({dropped} more characters are not shown.)"
+    return text, dropped

@@ -1,4 +1,4 @@
-"""The knowledge base as a tool."""
+"""Tool ``search``: the knowledge base."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from llmkit.registry import one_of
 
 
 class Search(Part):
-    """Finds passages in the pipeline's knowledge base; the model cites them by number, and ``ground`` checks that."""
+    """Finds passages in the pipeline's knowledge base. The model cites them by number, and ``ground`` checks that."""
 
     family: ClassVar[str] = "tool"
     type: ClassVar[str] = "search"
 
     name: str = Field(default="search", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
-    """What the model calls it."""
+    """Name of the tool for the model."""
     about: str = "Finds passages in the documents."
-    """What the model is told of it: say what the documents are about."""
+    """Description of the tool for the model: say what the documents are about."""
     k: int = Field(default=3, ge=1, le=50)
-    """How many passages a call gives."""
+    """Number of passages that a call returns."""
     retriever: Annotated[Retriever, one_of("retriever")] = Field(default="hybrid", validate_default=True)
-    """How they are found: dense, bm25, hybrid, mmr, or a mapping with 'type'."""
+    """The retriever: dense, bm25, hybrid, mmr, or a mapping with 'type'."""
     where: WhereField | None = None
-    """Only passages whose metadata pass this filter."""
+    """Filter on metadata."""
 
     def tools(self) -> tuple[Tool, ...]:
-        """One."""
+        """The tool."""
 
         def call(given: Mapping[str, Any], ctx: Context) -> Output:
             kb = ctx.knowledge
             query, cut = fit_query(kb.encoder, given["query"])
             if cut:
                 ctx.note(
-                    f"{self.name}: the query is longer than the encoder reads: its last {cut} tokens were left out"
+                    f"{self.name}: the query is longer than the encoder's input: its last {cut} tokens were left out"
                 )
             hits = self.retriever.retrieve(kb, [query], self.k, self.where)[0]
             return Output("" if hits else "Nothing was found.", tuple(hits))

@@ -1,4 +1,4 @@
-"""Is the arithmetic right?"""
+"""Verifier ``calculator``: whether the arithmetic in a draft is right."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from llmkit.types import State, Verdict
 
 
 class Calculator(Part):
-    """The share of the statements such as ``48 / 2 = 24`` that are true; a rounded result counts as true.
+    """Scores the share of statements such as ``48 / 2 = 24`` that are true. A rounded result counts as true.
 
-    It sees slips of calculation, not of reasoning: right sums may answer the wrong question.
+    It finds errors of calculation, not of reasoning: correct sums may answer the wrong question.
     """
 
     family: ClassVar[str] = "verifier"
     type: ClassVar[str] = "calculator"
 
     needed: bool = True
-    """Whether a draft without any statement fails; else it passes."""
+    """Whether a draft without such a statement fails; otherwise it passes."""
 
     def verify(self, draft: str, state: State) -> Verdict:
-        """1 where all are true."""
+        """Score 1 where all statements are true."""
         found = statements(draft)
         if not found:
             asked = ("Show each step as an equation, such as 3 * 4 = 12.",)
             return Verdict(0.0, asked) if self.needed else Verdict(1.0)
         wrong = [one for one in found if not one.right]
-        said = (f"{one.text} is wrong: it is {shown(one.true)}." for one in wrong)
-        return Verdict(1 - len(wrong) / len(found), tuple(dict.fromkeys(said)))
+        messages = (f"{one.text} is wrong: it is {shown(one.true)}." for one in wrong)
+        return Verdict(1 - len(wrong) / len(found), tuple(dict.fromkeys(messages)))

@@ -1,4 +1,4 @@
-"""What a verifier needs beside the draft, taken from what came with the question."""
+"""Reads the inputs of a question that a verifier needs besides the draft."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from llmkit.types import State
 
 
 def texts(state: State, name: str) -> list[str]:
-    """The input of that name as a list of texts.
+    """An input as a list of texts.
 
     Raises:
-        DataError: it did not come with the question, or is something else.
+        DataError: the input is missing, empty, or not a list of texts.
     """
     value = _input(state, name)
     if isinstance(value, str):
@@ -24,30 +24,30 @@ def texts(state: State, name: str) -> list[str]:
 
 
 def checks(state: State, name: str) -> list[Mapping[str, Any]]:
-    """The input of that name as a list of ``{"name", "arguments"}``.
+    """An input as a list of ``{"name", "arguments"}``.
 
     Raises:
-        DataError: it did not come with the question, or is something else.
+        DataError: the input is missing, empty, or has another form.
     """
     value = _input(state, name)
     if not isinstance(value, list) or not value:
         raise DataError(f"the input {name!r} must be a list that is not empty")
-    found: list[Mapping[str, Any]] = []
+    rows: list[Mapping[str, Any]] = []
     for item in value:
         if not isinstance(item, dict) or not isinstance(item.get("name"), str):
             raise DataError(f"the input {name!r}: each must be an object with 'name' and 'arguments'")
         arguments = item.get("arguments") or {}
         if not isinstance(arguments, dict):
             raise DataError(f"the input {name!r}: the arguments of {item['name']} must be an object")
-        found.append({"name": item["name"], "arguments": arguments})
-    return found
+        rows.append({"name": item["name"], "arguments": arguments})
+    return rows
 
 
 def _input(state: State, name: str) -> Any:
     if name not in state.inputs:
-        had = ", ".join(map(repr, state.inputs)) or "none"
+        present = ", ".join(map(repr, state.inputs)) or "none"
         raise DataError(
-            f"the question came without the input {name!r} (it has {had}): name the column in the task's `inputs`, or "
-            f"give --input {name}=…, in Python run(…, inputs={{{name!r}: …}})"
+            f"the question came without the input {name!r} (it has {present}): name the column in the task's `inputs`, "
+            f"or give --input {name}=…, in Python run(…, inputs={{{name!r}: …}})"
         )
     return state.inputs[name]

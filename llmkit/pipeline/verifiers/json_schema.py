@@ -1,4 +1,4 @@
-"""Is the draft JSON of a schema?"""
+"""Verifier ``json-schema``: whether a draft is JSON that fits a schema."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _FENCED = re.compile(r"\s*```[ \t]*(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DO
 
 
 class JsonSchema(Part):
-    """Whether the draft is JSON of a schema (2020-12 unless it names another draft), in a fence or without."""
+    """Checks that the draft is JSON of a schema (2020-12 unless it names another draft), in a code fence or without."""
 
     family: ClassVar[str] = "verifier"
     type: ClassVar[str] = "json-schema"
 
     json_schema: dict[str, Any]
-    """The schema; references lead nowhere but into it."""
+    """The schema. References must stay inside it."""
 
     @model_validator(mode="after")
-    def _is_a_schema(self) -> JsonSchema:
+    def _check_schema(self) -> JsonSchema:
         try:
             check_schema(self.json_schema)
         except ConfigError as error:
@@ -33,20 +33,20 @@ class JsonSchema(Part):
         return self
 
     def verify(self, draft: str, state: State) -> Verdict:
-        """1: it is; 0.5: JSON, but not of the schema; 0: no JSON."""
+        """Score 1 for valid JSON, 0.5 for JSON that does not fit the schema, 0 for anything else."""
         try:
-            value = json_of(draft)
+            value = parse_json_draft(draft)
         except ValueError as error:
             return Verdict(0.0, (f"This is not JSON: {error}. Reply with JSON and nothing else.",))
-        found = validation_errors(self.json_schema, value)
-        return Verdict(0.5 if found else 1.0, tuple(found))
+        errors = validation_errors(self.json_schema, value)
+        return Verdict(0.5 if errors else 1.0, tuple(errors))
 
 
-def json_of(draft: str) -> Any:
-    """The JSON value that a draft is, in a fence or without, and nothing around it.
+def parse_json_draft(draft: str) -> Any:
+    """The JSON value of a draft that is nothing but JSON, in a code fence or without.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the draft is anything else.
     """
     fenced = _FENCED.fullmatch(draft)
     try:

@@ -1,1 +1,1 @@
-"""API keys, principals, rate limits and the middleware that checks them."""
+"""Authentication, authorization and rate limits: API keys, principals, and the middleware that checks each request."""

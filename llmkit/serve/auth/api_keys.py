@@ -1,7 +1,7 @@
-"""API keys: made once, shown once, kept as hashes.
+"""API keys: the server shows a key once, when it is created, and stores only its hash.
 
-A key is 256 random bits, so one round of SHA-256 hides it as well as many would. The file is read again when it has
-changed: a key that is revoked is refused at the next request.
+The secret part of a key has 256 random bits, so one round of SHA-256 is enough: there is nothing to guess. The server
+reads the file again whenever it has changed, and so refuses a revoked key at the next request.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,48 +23,50 @@ from filelock import FileLock
 
 from llmkit.errors import DataError, unknown
 from llmkit.knowledge.access_labels import labels as read_labels
-from llmkit.serve.auth.principal import SCOPES, Caller
+from llmkit.serve.auth.principal import SCOPES, Principal
+from llmkit.serve.storage.private_files import make_private_folder, open_private
 
 _KEY = re.compile(r"llmkit-([0-9a-f]{12})-([\w-]{43})")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key."""
+    """One API key, as stored in ``keys.json``."""
 
     id: str
     name: str
     sha256: str
-    """Of its secret part."""
+    """Hash of the secret part."""
     scopes: tuple[str, ...]
     labels: tuple[str, ...]
     rate: int | None
-    """Requests a minute."""
+    """Requests per minute; None means no limit."""
     max_upload: int | None
-    """Bytes of one upload."""
+    """Bytes of one upload; None means the server's limit."""
     made: str
+    """When the key was created, in ISO 8601."""
     revoked: str = ""
-    """When; empty: it is in force."""
+    """When the key was revoked, in ISO 8601; empty while the key is valid."""
 
     @property
-    def caller(self) -> Caller:
-        """Who asks with it."""
-        return Caller(self.id, self.name, frozenset(self.scopes), self.labels, self.rate, self.max_upload)
+    def principal(self) -> Principal:
+        """The principal that the key stands for."""
+        return Principal(self.id, self.name, frozenset(self.scopes), self.labels, self.rate, self.max_upload)
 
 
-class KeyRing:
-    """The keys of a server's data folder."""
+class KeyStore:
+    """The API keys in a server's data folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "keys.json"
         self._lock = threading.Lock()
-        self._read: tuple[tuple[int, int, int], dict[str, Key]] | None = None
+        self._cached: tuple[tuple[int, int, int], dict[str, Key]] | None = None
 
-    def every(self) -> list[Key]:
-        """Every key, revoked ones too, in the order they were made.
+    def all_keys(self) -> list[Key]:
+        """Return every key, revoked ones included, oldest first.
 
         Raises:
-            DataError: the file cannot be read as keys.
+            DataError: the file of keys cannot be read.
         """
         return list(self._keys().values())
 
@@ -76,10 +79,17 @@ class KeyRing:
         rate: int | None = None,
         max_upload: int | None = None,
     ) -> tuple[Key, str]:
-        """Make a key; returns it with its text, which is shown this once.
+        """Create a key and return it with its text. The text cannot be recovered later.
+
+        Args:
+            name: whom the key is for; several keys may share a name.
+            scopes: what the key may do: ``ask``, ``ingest``, ``admin``.
+            labels: access labels it reads with.
+            rate: requests per minute; None means no limit.
+            max_upload: bytes of one upload; None means the server's limit.
 
         Raises:
-            DataError: an unknown scope, what is no label, or the file cannot be written.
+            DataError: a scope is unknown, a label is malformed, or the file cannot be written.
         """
         for scope in scopes:
             if scope not in SCOPES:
@@ -95,34 +105,38 @@ class KeyRing:
             max_upload=max_upload,
             made=_now(),
         )
-        with self._writing() as found:
-            found[key.id] = key
+        with self._transaction() as keys:
+            keys[key.id] = key
         return key, f"llmkit-{key.id}-{secret}"
 
-    def revoke(self, which: str) -> list[Key]:
-        """Revoke the keys of that id or name; returns those that were in force.
+    def revoke(self, id_or_name: str) -> list[Key]:
+        """Revoke the keys of an id or a name; return those that were valid until now.
 
         Raises:
-            DataError: there is none.
+            DataError: there is no such key.
         """
-        gone = []
-        with self._writing() as found:
-            named = [key for key in found.values() if which in (key.id, key.name)]
-            if not named:
-                raise DataError(unknown("key", which, sorted({key.name for key in found.values()})))
-            for key in named:
+        revoked = []
+        with self._transaction() as keys:
+            matches = [key for key in keys.values() if id_or_name in (key.id, key.name)]
+            if not matches:
+                raise DataError(unknown("key", id_or_name, sorted({key.name for key in keys.values()})))
+            for key in matches:
                 if not key.revoked:
-                    found[key.id] = replace(key, revoked=_now())
-                    gone.append(key)
-        return gone
+                    keys[key.id] = replace(key, revoked=_now())
+                    revoked.append(key)
+        return revoked
 
-    def caller(self, text: str) -> Caller | None:
-        """Whose key this is; None where it is nobody's, or revoked."""
+    def authenticate(self, text: str) -> Principal | None:
+        """Return the principal of a key's text; None where the key is unknown or revoked.
+
+        Raises:
+            DataError: the file of keys cannot be read.
+        """
         match = _KEY.fullmatch(text)
         key = self._keys().get(match.group(1)) if match else None
         if match is None or key is None or not hmac.compare_digest(key.sha256, _digest(match.group(2))):
             return None
-        return None if key.revoked else key.caller
+        return None if key.revoked else key.principal
 
     def _keys(self) -> dict[str, Key]:
         with self._lock:
@@ -131,57 +145,38 @@ class KeyRing:
             except FileNotFoundError:
                 return {}
             stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
-            if self._read is None or self._read[0] != stamp:
-                self._read = stamp, _parsed(self.path)
-            return dict(self._read[1])
+            if self._cached is None or self._cached[0] != stamp:
+                self._cached = stamp, _read_keys(self.path)
+            return dict(self._cached[1])
 
-    def _writing(self) -> _Writing:
-        return _Writing(self)
-
-
-class _Writing:
-    """The keys, for a change that another process cannot undo."""
-
-    def __init__(self, ring: KeyRing) -> None:
-        self.ring = ring
+    @contextmanager
+    def _transaction(self) -> Iterator[dict[str, Key]]:
+        """Yield the keys for a change, and write them at the end, under a lock that holds between processes."""
         try:
-            ring.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{ring.path} cannot be written: {error}") from error
-        self.lock = FileLock(f"{ring.path}.lock", timeout=10)
-
-    def __enter__(self) -> dict[str, Key]:
-        self.lock.acquire()
-        try:
-            self.found = self.ring._keys()
-        except BaseException:
-            self.lock.release()
-            raise
-        return self.found
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                draft = self.ring.path.with_suffix(".tmp")
-                with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                    json.dump([asdict(key) for key in self.found.values()], file, indent=1)
+            make_private_folder(self.path.parent)
+            with FileLock(f"{self.path}.lock", timeout=10, mode=0o600):
+                keys = self._keys()
+                yield keys
+                draft = self.path.with_suffix(".tmp")
+                with open_private(draft) as file:
+                    json.dump([asdict(key) for key in keys.values()], file, indent=1)
                     file.flush()
                     os.fsync(file.fileno())
-                draft.replace(self.ring.path)
+                draft.replace(self.path)
         except OSError as error:
-            raise DataError(f"{self.ring.path} cannot be written: {error}") from error
-        finally:
-            self.lock.release()
+            raise DataError(f"the API keys in {self.path} cannot be written: {error}") from error
 
 
-def _parsed(path: Path) -> dict[str, Key]:
+def _read_keys(path: Path) -> dict[str, Key]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return {
             row["id"]: Key(**{**row, "scopes": tuple(row["scopes"]), "labels": tuple(row["labels"])}) for row in rows
         }
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path} cannot be read as keys ({error}): nobody is let in until it can") from error
+        raise DataError(
+            f"{path} cannot be read as API keys ({error}): every key is refused until the file is repaired or removed"
+        ) from error
 
 
 def _digest(secret: str) -> str:

@@ -1,55 +1,46 @@
-"""Who asks, and what that caller may do and see."""
+"""Who sends a request, and what that principal may do and read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from llmkit.errors import LlmkitError
-
 Scope = Literal["ask", "ingest", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """A key, or whoever sits at this machine. Sessions, traces, ratings and uploads are kept apart by `id`."""
+class Principal:
+    """The holder of an API key, or the user of this machine where no key is required.
+
+    The server keeps the conversations, traces, feedback and uploads of each principal apart, by :attr:`id`.
+    """
 
     id: str
-    """One word, used in the names of files."""
+    """A word of letters and digits; the server uses it in file names."""
     name: str
     scopes: frozenset[str]
     labels: tuple[str, ...] = ()
-    """Access labels it holds beside its own."""
+    """Access labels of the key, besides :attr:`own_label`."""
     rate: int | None = None
-    """Requests a minute; none: no limit."""
+    """Requests per minute; None means no limit."""
     max_upload: int | None = None
-    """Bytes of one upload; none: the server's."""
+    """Bytes of one upload; None means the server's limit."""
 
     @property
-    def own(self) -> str:
-        """Access label of what only this caller may read."""
+    def own_label(self) -> str:
+        """The access label of documents that only this principal may read."""
         return f"key:{self.id}"
 
     @property
     def reader(self) -> tuple[str, ...] | None:
-        """Labels it reads the knowledge base with; None: the owner, who sees all."""
-        return None if "admin" in self.scopes else tuple(sorted({*self.labels, self.own}))
+        """The labels this principal reads the knowledge base with; None reads everything, as the owner does."""
+        return None if "admin" in self.scopes else tuple(sorted({*self.labels, self.own_label}))
 
     def may(self, scope: str) -> bool:
-        """Whether it may do what needs this scope."""
+        """Return whether this principal holds a scope. ``admin`` includes every other scope."""
         return scope in self.scopes or "admin" in self.scopes
 
 
-LOCAL = Caller("local", "this machine", frozenset(SCOPES))
-NOBODY = Caller("nobody", "nobody", frozenset())
-
-
-class Refused(LlmkitError):
-    """A request that is not obeyed: the HTTP status, and what OpenAI's clients call the kind."""
-
-    def __init__(self, status: int, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.retry_after = retry_after
+LOCAL_PRINCIPAL = Principal("local", "this machine", frozenset(SCOPES))
+ANONYMOUS = Principal("nobody", "nobody", frozenset())

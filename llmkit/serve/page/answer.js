@@ -1,4 +1,4 @@
-// An answer on the page: text with citations as chips, sources, actions.
+// Shows an answer: its text with citations as buttons, its sources, notes and actions.
 
 import { call } from "./api.js";
 import { button, el, icon, say, shortName } from "./dom.js";
@@ -11,7 +11,7 @@ const INLINE = /`([^`\n]+)`|\*\*([^*\n]+)\*\*/g;
 function chip(n, citations) {
   const found = citations.find((one) => one.n === n);
   if (!found) return document.createTextNode(`[${n}]`);
-  const where = shortName(found.document) || "no such passage";
+  const where = shortName(found.document) || "unknown passage";
   const label = `Source ${n}: ${where}${found.supported ? "" : `, not supported: ${found.reason}`}`;
   const act = (event) => openPassage(found, event.currentTarget);
   return el("button", {
@@ -43,7 +43,7 @@ function inline(text, citations) {
   return nodes;
 }
 
-// A little Markdown: code between fences, `code`, **strong**; everything else is the text it is.
+// Renders a part of Markdown: fenced code, `code` and **strong**. Everything else stays plain text.
 export function prose(text, citations = []) {
   return text.split(/^```.*$/m).flatMap((part, n) =>
     n % 2 === 1
@@ -67,7 +67,7 @@ function thumbs(turn) {
   const down = button("down", "Bad answer", () => rate("down"));
   const form = el("form", { class: "correct", hidden: true },
     el("label", {}, "What is the right answer? ", el("textarea", { rows: 2, name: "correction" })),
-    el("div", { class: "row" }, el("button", { type: "submit" }, "Keep it"),
+    el("div", { class: "row" }, el("button", { type: "submit" }, "Save"),
       el("button", { type: "button", class: "plain small", on: { click: () => { form.hidden = true; } } }, "Not now")));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -83,7 +83,7 @@ function thumbs(turn) {
     try {
       await call("POST", "/api/feedback", { trace: turn.trace, ...values });
       turn.rating = values.rating === "none" ? null : values.rating;
-      say(turn.rating ? "Rating kept" : "Rating taken back");
+      say(turn.rating ? "Rating saved" : "Rating withdrawn");
     } catch (error) {
       say(error.message);
     }
@@ -104,11 +104,11 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     say("Copied");
   } catch {
-    say("The browser does not let this page copy");
+    say("The browser does not allow this page to copy");
   }
 }
 
-// A whole answer; `retry` asks again where that is possible.
+// Returns a complete answer. `retry` asks the question again; null where that is not possible.
 export function answer(turn, retry) {
   const notes = [...(turn.notes ?? []), ...turn.unsupported.map((one) => `not supported by the passages: ${one}`)];
   const { buttons, form } = turn.trace ? thumbs(turn) : { buttons: [], form: null };

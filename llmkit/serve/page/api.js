@@ -1,60 +1,61 @@
-// The server, as functions.
+// Requests to the server.
 
 let key = null;
-try { key = sessionStorage.getItem("key"); } catch { /* kept in memory only */ }
+try { key = sessionStorage.getItem("key"); } catch { /* stored in memory only */ }
 
 export function useKey(text) {
   key = text;
-  try { sessionStorage.setItem("key", text); } catch { /* kept in memory only */ }
+  try { sessionStorage.setItem("key", text); } catch { /* stored in memory only */ }
 }
 
-export class Problem extends Error {
-  constructor(status, told) {
-    super(told?.message ?? `the server answered ${status}`);
+export class RequestError extends Error {
+  constructor(status, body) {
+    super(body?.message ?? `the server answered with status ${status}`);
     this.status = status;
-    this.request = told?.request_id ?? null;
+    this.requestId = body?.request_id ?? null;
   }
 }
 
-const head = () => (key ? { Authorization: `Bearer ${key}` } : {});
+const authorization = () => (key ? { Authorization: `Bearer ${key}` } : {});
 
-async function failed(reply) {
-  let told = null;
-  try { told = (await reply.json()).error; } catch { /* not JSON: the status has to do */ }
-  return new Problem(reply.status, told);
+async function requestError(response) {
+  let body = null;
+  try { body = (await response.json()).error; } catch { /* not JSON: the message names the status */ }
+  return new RequestError(response.status, body);
 }
 
 export async function call(method, path, body) {
   const json = body === undefined ? {} : { "Content-Type": "application/json" };
-  const reply = await fetch(path, {
-    method, headers: { ...head(), ...json }, body: body === undefined ? undefined : JSON.stringify(body),
+  const response = await fetch(path, {
+    method, headers: { ...authorization(), ...json }, body: body === undefined ? undefined : JSON.stringify(body),
   });
-  if (!reply.ok) throw await failed(reply);
-  return reply.json();
+  if (!response.ok) throw await requestError(response);
+  return response.json();
 }
 
 export const session = (name) => `/api/sessions/${encodeURIComponent(name)}`;
 
-// Somebody sits here: an agent may ask before it does something.
+// The user of the page can decide on calls, so an agent may propose calls that need approval.
 export const ask = (name, question, pipeline, signal) =>
   events(`${session(name)}/turns`, { question, pipeline, attended: true }, signal);
 
 export const decide = (name, wait, decisions, signal) => events(`${session(name)}/decisions`, { wait, decisions }, signal);
 
-// Events of an answer as they come. Leaving the loop, or the signal, closes the connection, which stops the model.
+// Yields the events of an answer as they come. Leaving the loop or aborting the signal closes the connection, and the
+// server then stops the model.
 async function* events(path, body, signal) {
-  const reply = await fetch(path, {
-    method: "POST", signal, headers: { ...head(), "Content-Type": "application/json" }, body: JSON.stringify(body),
+  const response = await fetch(path, {
+    method: "POST", signal, headers: { ...authorization(), "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
-  if (!reply.ok) throw await failed(reply);
-  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  if (!response.ok) throw await requestError(response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      const parts = (rest + value).split("\n\n");
-      rest = parts.pop();
+      const parts = (buffer + value).split("\n\n");
+      buffer = parts.pop();
       for (const part of parts) {
         const lines = part.split("\n");
         const data = lines.find((line) => line.startsWith("data: "));
@@ -69,17 +70,17 @@ async function* events(path, body, signal) {
 export function upload(files, progress) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
-    for (const file of files) form.append("files", file, file.name);
-    const request = new XMLHttpRequest(); // fetch tells nothing of how much was sent
+    for (const file of files) form.append("files", file, file.path ?? file.name);
+    const request = new XMLHttpRequest(); // fetch does not report the progress of an upload
     request.open("POST", "/api/knowledge/files");
-    for (const [name, value] of Object.entries(head())) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => event.lengthComputable && progress(event.loaded / event.total));
     request.addEventListener("load", () => {
       if (request.status < 300) resolve(request.response.files);
-      else reject(new Problem(request.status, request.response?.error));
+      else reject(new RequestError(request.status, request.response?.error));
     });
-    request.addEventListener("error", () => reject(new Problem(0, { message: "the server does not answer" })));
+    request.addEventListener("error", () => reject(new RequestError(0, { message: "the server cannot be reached" })));
     request.send(form);
   });
 }

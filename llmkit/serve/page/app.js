@@ -1,4 +1,4 @@
-// Puts the parts together.
+// Starts the page and connects its parts.
 
 import { call, useKey } from "./api.js";
 import { isRunning, listenForQuestions, openSession, setDocuments, stop } from "./chat.js";
@@ -9,7 +9,7 @@ import { closePanel } from "./panel.js";
 
 const store = {
   get: (name) => { try { return localStorage.getItem(name); } catch { return null; } },
-  set: (name, value) => { try { localStorage.setItem(name, value); } catch { /* forgotten with the tab */ } },
+  set: (name, value) => { try { localStorage.setItem(name, value); } catch { /* lasts until the tab is closed */ } },
 };
 let current = null;
 
@@ -33,25 +33,25 @@ async function open(name, isNew = false) {
   byId("question").focus();
 }
 
-const list = () => showHistory(current, (name) => open(name).catch(tell), (name) =>
-  (name === current ? open(freshName(), true) : list()).catch(tell));
+const list = () => showHistory(current, (name) => open(name).catch(showError), (name) =>
+  (name === current ? open(freshName(), true) : list()).catch(showError));
 
-function tell(error) {
+function showError(error) {
   say(error.message);
   byId("about").textContent = error.message;
 }
 
-function pipelines(me) {
+function fillPipelines(me) {
   const select = byId("pipeline");
   select.replaceChildren(...me.pipelines.map((one) => el("option", { value: one.name }, one.name)));
   const chosen = store.get("pipeline");
   if (me.pipelines.some((one) => one.name === chosen)) select.value = chosen;
-  const about = () => { byId("about").textContent = me.pipelines.find((one) => one.name === select.value)?.description ?? ""; };
-  select.addEventListener("change", () => { store.set("pipeline", select.value); about(); });
-  about();
+  const showDescription = () => { byId("about").textContent = me.pipelines.find((one) => one.name === select.value)?.description ?? ""; };
+  select.addEventListener("change", () => { store.set("pipeline", select.value); showDescription(); });
+  showDescription();
 }
 
-function theme() {
+function listenForTheme() {
   const dark = () => (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   byId("theme").addEventListener("click", () => {
     document.documentElement.dataset.theme = dark() ? "light" : "dark";
@@ -60,7 +60,7 @@ function theme() {
   });
 }
 
-function keys() {
+function listenForKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || byId("key").open) return;
     if (isRunning()) stop();
@@ -69,10 +69,11 @@ function keys() {
   byId("panel-close").addEventListener("click", closePanel);
   byId("side-open").addEventListener("click", () => { document.body.classList.add("with-side"); byId("side-close").focus(); });
   byId("side-close").addEventListener("click", () => { document.body.classList.remove("with-side"); byId("side-open").focus(); });
-  byId("new").addEventListener("click", () => open(freshName(), true).catch(tell));
+  byId("new").addEventListener("click", () => open(freshName(), true).catch(showError));
 }
 
-async function asked() {
+// Returns who the user is; asks for an API key until the server accepts it.
+async function authenticate() {
   for (;;) {
     try {
       const me = await call("GET", "/api/me");
@@ -92,18 +93,18 @@ async function asked() {
 }
 
 async function start() {
-  theme();
-  keys();
-  const me = await asked();
-  pipelines(me);
+  listenForTheme();
+  listenForKeys();
+  const me = await authenticate();
+  fillPipelines(me);
   document.body.classList.toggle("reads-only", !me.scopes.includes("ingest") && !me.scopes.includes("admin"));
   setDocuments(me.documents ? 1 : 0);
   listenForFiles((count) => setDocuments(count));
-  listenForQuestions(() => list().catch(tell));
+  listenForQuestions(() => list().catch(showError));
   await showFiles();
   const named = decodeURIComponent(location.hash.slice(1));
   await (named ? open(named) : open(freshName(), true));
   document.body.dataset.ready = "yes";
 }
 
-start().catch(tell);
+start().catch(showError);

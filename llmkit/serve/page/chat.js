@@ -1,19 +1,19 @@
-// The conversation in the middle.
+// The conversation in the middle of the page.
 
 import { ask, call, decide, session } from "./api.js";
 import { answer, prose } from "./answer.js";
-import { decisions } from "./decide.js";
+import { approvalForm } from "./decide.js";
 import { button, byId, el, icon, say, shortName } from "./dom.js";
 
-const DOING = {
-  condense: "Reading the question", retrieve: "Searching", rerank: "Choosing passages", expand: "Choosing passages",
-  extract: "Looking for the sentence", answer: "Writing", generate: "Writing", ground: "Checking", refine: "Refining", agent: "Working",
+const STEP_TEXTS = {
+  condense: "Reading the question", retrieve: "Searching", rerank: "Ranking passages", expand: "Expanding passages",
+  extract: "Looking for the answer", answer: "Writing", generate: "Writing", ground: "Checking the citations", refine: "Refining", agent: "The agent is working",
 };
 let current = null;
 let running = null;
 let turns = [];
 let waiting = null;
-let told = () => {};
+let onTurnEnd = () => {};
 
 export const isRunning = () => running !== null;
 const scroller = () => byId("scroll");
@@ -40,16 +40,16 @@ function show() {
   toEnd();
 }
 
-// What waits for a decision, in the box where its answer will be.
-function showWaiting(box, told) {
-  waiting = told;
-  box.append(decisions(told, (made) => {
+// Shows calls that wait for a decision, in the box where the answer will be.
+function showWaiting(box, pending) {
+  waiting = pending;
+  box.append(approvalForm(pending, (decisions) => {
     if (running) return;
     waiting = null;
     box.replaceChildren();
-    follow(told.question, box, (signal) => decide(current, told.wait, made, signal));
+    follow(pending.question, box, (signal) => decide(current, pending.wait, decisions, signal));
   }));
-  say("The agent wants to do something and needs your decision");
+  say("The agent needs your decision on a call");
 }
 
 let documents = 0;
@@ -62,9 +62,9 @@ export function setDocuments(count) {
 function welcome() {
   return documents
     ? el("div", { class: "welcome" }, el("h1", {}, "Ask your documents"),
-        el("p", {}, "Every answer shows the passages it rests on. Where the documents do not say, it says so."))
-    : el("div", { class: "welcome" }, el("h1", {}, "Bring your documents"),
-        el("p", {}, "Drop files here: PDF, Word, slides, tables, e-mail, Markdown, HTML and more. They stay on this machine."),
+        el("p", {}, "Every answer cites the passages that support it. Where the documents do not hold the answer, it says so."))
+    : el("div", { class: "welcome" }, el("h1", {}, "Add your documents"),
+        el("p", {}, "Drop files here: PDF, Word, slides, tables, e-mail, Markdown, HTML and more. They are stored on the server you opened this page from."),
         el("button", { type: "button", class: "big", on: { click: () => byId("picker").click() } }, icon("plus"), "Choose files"));
 }
 
@@ -93,21 +93,21 @@ async function again(text) {
 }
 
 export async function askNow(text) {
-  if (waiting) { // a new question gives it up
+  if (waiting) { // a new question gives up the waiting calls
     waiting = null;
     show();
   }
   document.querySelector(".welcome")?.remove();
   const box = el("div", { class: "answer" });
   byId("talk").append(el("article", { "aria-label": `Turn ${turns.length + 1}` }, question(text), box));
-  say("Asked");
+  say("Question sent");
   const name = current;
   const pipeline = byId("pipeline").value;
   await follow(text, box, (signal) => ask(name, text, pipeline, signal));
 }
 
-// Shows an answer while it is made.
-async function follow(text, box, begin) {
+// Shows an answer while it is written.
+async function follow(text, box, start) {
   const mine = running = new AbortController();
   const name = current;
   busy(true);
@@ -115,62 +115,66 @@ async function follow(text, box, begin) {
   const doing = el("p", { class: "doing" }, "…");
   box.append(draft, doing);
   toEnd();
-  let said = "";
+  let streamed = "";
   let done = null;
-  let waits = null;
+  let pending = null;
   let problem = null;
   let painting = false;
-  const paint = () => { // once a frame, however fast the tokens come
+  const paint = () => { // at most once per frame
     painting = false;
     const stay = atEnd();
-    draft.replaceChildren(...prose(said));
+    draft.replaceChildren(...prose(streamed));
     if (stay) toEnd();
   };
   try {
-    for await (const { event, data } of begin(mine.signal)) {
+    for await (const { event, data } of start(mine.signal)) {
       if (event === "token") {
-        said += data.text;
+        streamed += data.text;
         doing.hidden = true;
         if (!painting) { painting = true; requestAnimationFrame(paint); }
       } else if (event === "step") {
         const step = data.text.split("] ").pop();
-        doing.textContent = `${DOING[step] ?? step}…`;
+        doing.textContent = `${STEP_TEXTS[step] ?? step}…`;
         doing.hidden = false;
+      } else if (event === "note" && data.wait !== undefined) { // a call of the model is tried again
+        doing.textContent = data.text;
+        doing.hidden = false;
+        say(data.text);
       } else if (event === "done") done = data;
-      else if (event === "waiting") waits = data;
+      else if (event === "waiting") pending = data;
       else if (event === "error") problem = data.message;
     }
-    if (!done && !waits && !problem) problem = "the connection broke off";
+    if (!done && !pending && !problem) problem = "the connection was lost";
   } catch (error) {
     problem = error.name === "AbortError" ? null : error.message;
   }
   if (running === mine) running = null;
   busy(running !== null);
-  if (name !== current) return; // another conversation was opened meanwhile
+  if (name !== current) return; // another conversation was opened in the meantime
   if (done) {
     turns.push({ question: text, rating: null, ...done });
     show();
     const cited = done.citations.length ? `, sources: ${[...new Set(done.citations.map((one) => shortName(one.document)))].join(", ")}` : "";
     say(`Answer: ${done.text}${cited}`);
-  } else if (waits) {
-    draft.replaceChildren(...prose(said));
+  } else if (pending) {
+    draft.replaceChildren(...prose(streamed));
     doing.remove();
-    showWaiting(box, waits);
+    showWaiting(box, pending);
     toEnd();
   } else {
-    draft.replaceChildren(...prose(said));
+    draft.replaceChildren(...prose(streamed));
     doing.remove();
-    const words = problem ? `It did not work: ${problem}` : "Stopped. This turn is not kept.";
+    const words = problem ? `The question could not be answered: ${problem}` : "Stopped. This turn is not stored.";
     const retry = () => { if (!running) { box.parentNode.remove(); askNow(text); } };
     box.append(el("p", { class: problem ? "wrong" : "hint" }, words), el("div", { class: "actions" }, button("retry", "Ask again", retry)));
     toEnd();
     say(words);
   }
-  told(name);
+  onTurnEnd(name);
 }
 
-export function listenForQuestions(onTurn) {
-  told = onTurn;
+export function listenForQuestions(listener) {
+  onTurnEnd = listener;
   const field = byId("question");
   const fit = () => { field.style.height = "auto"; field.style.height = `${Math.min(field.scrollHeight, 220)}px`; };
   const go = () => {

@@ -1,32 +1,32 @@
-// Calls that wait for a person, with what becomes of each. Everything in them is shown as the text it is.
+// Calls that wait for the user's approval. The page shows everything in them as plain text.
 
 import { el, say } from "./dom.js";
 
-// A form for `waiting`; `go` is called once with the decisions, in the order of the calls.
-export function decisions(waiting, go) {
-  const made = waiting.calls.map(() => null);
+// Returns a form for waiting calls. `onDecided` is called once, with the decisions in the order of the calls.
+export function approvalForm(waiting, onDecided) {
+  const decisions = waiting.calls.map(() => null);
   const boxes = waiting.calls.map((call, n) => {
     const given = JSON.stringify(call.arguments, null, 2);
     const shown = el("pre", { tabindex: 0, "aria-label": "Arguments" }, el("code", {}, given));
     const text = el("textarea", { rows: Math.min(12, given.split("\n").length), "aria-label": "Arguments as JSON", hidden: true });
     text.value = given;
-    const reason = el("input", { type: "text", maxlength: 2000, "aria-label": "Why not", placeholder: "why not (the model is told)" });
+    const reason = el("input", { type: "text", maxlength: 2000, "aria-label": "Reason to reject", placeholder: "reason to reject (the model is told)" });
     const wrong = el("p", { class: "wrong", role: "alert" });
     const state = el("p", { class: "hint" }, call.why);
 
     function decide(decision, words) {
-      made[n] = decision;
+      decisions[n] = decision;
       for (const control of box.querySelectorAll("button, input, textarea")) control.disabled = true;
       state.textContent = words;
       say(`${call.tool}: ${words}`);
-      if (made.every((one) => one !== null)) go(made);
+      if (decisions.every((each) => each !== null)) onDecided(decisions);
     }
     function approve() {
       if (text.hidden || text.value === given) return decide({ kind: "approve" }, "approved");
       let changed = null;
       try { changed = JSON.parse(text.value); } catch (error) { wrong.textContent = `Not JSON: ${error.message}`; return undefined; }
       if (changed === null || typeof changed !== "object" || Array.isArray(changed)) {
-        wrong.textContent = "Expected an object";
+        wrong.textContent = "The arguments must be a JSON object";
         return undefined;
       }
       return decide({ kind: "edit", arguments: changed }, "approved with other arguments");

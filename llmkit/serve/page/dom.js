@@ -1,4 +1,4 @@
-// Nodes out of text. Nothing here or elsewhere on this page reads a string as HTML; the policy of the page forbids it too.
+// Creates DOM nodes from text. No code of this page parses a string as HTML, and its content security policy forbids it.
 
 const SVG = "http://www.w3.org/2000/svg";
 const PATHS = {
@@ -43,16 +43,16 @@ export function icon(name) {
 export const button = (name, label, act, more = {}) =>
   el("button", { type: "button", class: "plain", title: label, "aria-label": label, on: { click: act }, ...more }, icon(name));
 
-// A button that means it at the second click only.
-export function sureButton(name, label, act) {
-  const made = button(name, label, () => {
-    if (made.dataset.sure === "yes") { act(); return; }
-    const told = (sure, text) => { made.dataset.sure = sure; made.title = text; made.setAttribute("aria-label", text); };
-    told("yes", `Really? ${label}`);
+// A button that acts at the second click only.
+export function confirmButton(name, label, act) {
+  const node = button(name, label, () => {
+    if (node.dataset.sure === "yes") { act(); return; }
+    const setState = (sure, text) => { node.dataset.sure = sure; node.title = text; node.setAttribute("aria-label", text); };
+    setState("yes", `Really? ${label}`);
     say(`Really? ${label}: press again`);
-    setTimeout(() => told("", label), 4000);
+    setTimeout(() => setState("", label), 4000);
   });
-  return made;
+  return node;
 }
 
 export const byId = (id) => document.getElementById(id);

@@ -1,23 +1,23 @@
-// Files in: dropped or picked, sent with progress, then watched until each is read.
+// Uploads files that were dropped or chosen, shows the progress, and polls the server until each file is read.
 
 import { call, upload } from "./api.js";
-import { byId, el, icon, say, sureButton } from "./dom.js";
+import { byId, el, icon, say, confirmButton } from "./dom.js";
 import { openPassage } from "./reader.js";
 
-const WORDS = {
-  waiting: "waits", reading: "being read", parsed: "ready", empty: "no text in it", encrypted: "encrypted",
-  unsupported: "not a kind that is read", too_large: "too large", timeout: "took too long", failed: "failed",
-  skipped: "passed over", partial: "interrupted",
+const STATUS_TEXTS = {
+  waiting: "waiting", reading: "being read", parsed: "ready", empty: "contains no text", encrypted: "encrypted",
+  unsupported: "unsupported file type", too_large: "too large", timeout: "took too long", failed: "failed",
+  skipped: "skipped", partial: "interrupted",
 };
 const BUSY = ["waiting", "reading"];
 let sending = [];
 let rows = [];
 let timer = null;
-let changed = () => {};
+let onChange = () => {};
 
 function entry(row) {
   const state = row.status === "parsed" ? "ready" : BUSY.includes(row.status) || row.sent !== undefined ? "busy" : "bad";
-  const words = row.sent !== undefined ? `sending, ${Math.round(row.sent * 100)} %` : WORDS[row.status] ?? row.status;
+  const words = row.sent !== undefined ? `uploading, ${Math.round(row.sent * 100)} %` : STATUS_TEXTS[row.status] ?? row.status;
   const open = row.documents?.length
     ? el("button", { type: "button", class: "entry", title: row.file,
         on: { click: (event) => openPassage({ document: row.documents[0] }, event.currentTarget) } }, row.file)
@@ -25,21 +25,21 @@ function entry(row) {
   return el("li", { class: `file ${state}`, "data-file": row.file }, icon("file"),
     el("div", {}, open, el("span", { class: "state", title: row.reason || words },
       row.reason && state === "bad" ? `${words}: ${row.reason}` : words),
-    row.sent !== undefined ? el("progress", { max: 1, value: row.sent, "aria-label": `Sending ${row.file}` }) : null),
-    row.mine && state !== "busy" ? sureButton("bin", `Take out ${row.file}`, () => remove(row)) : null);
+    row.sent !== undefined ? el("progress", { max: 1, value: row.sent, "aria-label": `Uploading ${row.file}` }) : null),
+    row.mine && state !== "busy" ? confirmButton("bin", `Delete ${row.file}`, () => remove(row)) : null);
 }
 
 function show() {
   const all = [...sending, ...rows];
   byId("file-list").replaceChildren(...all.slice(0, 200).map(entry),
     ...(all.length > 200 ? [el("li", { class: "hint" }, `and ${all.length - 200} more`)] : []));
-  changed(all.length);
+  onChange(all.length);
 }
 
 async function remove(row) {
   try {
     await call("DELETE", `/api/knowledge/files?${new URLSearchParams({ name: row.name })}`);
-    say(`${row.file} is taken out`);
+    say(`${row.file} was deleted`);
   } catch (error) {
     say(error.message);
   }
@@ -52,19 +52,45 @@ export async function showFiles() {
   ({ files: rows } = await call("GET", "/api/knowledge/files"));
   show();
   for (const row of rows) {
-    if (BUSY.includes(before.get(row.name)) && !BUSY.includes(row.status)) say(`${row.file}: ${WORDS[row.status] ?? row.status}`);
+    if (BUSY.includes(before.get(row.name)) && !BUSY.includes(row.status)) say(`${row.file}: ${STATUS_TEXTS[row.status] ?? row.status}`);
   }
   if (rows.some((row) => BUSY.includes(row.status))) timer = setTimeout(() => showFiles().catch(() => {}), 700);
 }
 
+// Returns the files of a drop, with the files in dropped folders; each such file has its path within the drop.
+async function droppedFiles(transfer) {
+  const plain = [...transfer.files];
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return plain;
+  return (await Promise.all(entries.map(filesOf))).flat();
+}
+
+async function filesOf(entry) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    file.path = entry.fullPath.replace(/^\//, "");
+    return [file];
+  }
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) { // a reader returns a folder in portions
+    const portion = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!portion.length) break;
+    found.push(...portion);
+  }
+  return (await Promise.all(found.map(filesOf))).flat();
+}
+
 export async function send(files) {
   if (!files.length) return;
-  const mine = [...files].map((file) => ({ file: file.name, status: "sending", reason: "", sent: 0 }));
+  const mine = [...files].map((file) => ({ file: file.path ?? file.name, status: "sending", reason: "", sent: 0 }));
   sending.push(...mine);
   show();
   let problem = null;
   try {
-    await upload(files, (share) => { for (const row of mine) row.sent = share; show(); });
+    const accepted = await upload(files, (share) => { for (const row of mine) row.sent = share; show(); });
+    const replaced = accepted.filter((row) => row.replaced).map((row) => row.file);
+    if (replaced.length) say(`Replaced: ${replaced.join(", ")}`);
   } catch (error) {
     problem = error.message;
   }
@@ -80,8 +106,8 @@ export async function send(files) {
   await showFiles();
 }
 
-export function listenForFiles(onChange) {
-  changed = onChange;
+export function listenForFiles(listener) {
+  onChange = listener;
   const picker = byId("picker");
   byId("add").addEventListener("click", () => picker.click());
   picker.addEventListener("change", () => { send([...picker.files]); picker.value = ""; });
@@ -97,6 +123,6 @@ export function listenForFiles(onChange) {
     event.preventDefault();
     depth = 0;
     byId("drop").hidden = true;
-    send([...event.dataTransfer.files]);
+    droppedFiles(event.dataTransfer).then(send).catch((error) => say(error.message));
   });
 }

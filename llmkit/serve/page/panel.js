@@ -1,4 +1,4 @@
-// The panel at the side: one thing at a time, opened from somewhere, to which the focus returns.
+// The side panel. It shows one thing at a time; when it closes, the focus returns to where it was opened from.
 
 import { byId, el } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// A document with a passage marked in it.
+// Shows a document in the side panel, with a passage marked.
 
 import { call } from "./api.js";
 import { el, shortName } from "./dom.js";
@@ -11,7 +11,7 @@ export async function openPassage(place, from) {
   try {
     const found = await call("GET", `/api/knowledge/document?${query}`);
     const mark = found.passage ? el("mark", { id: "passage", tabindex: -1 }, found.passage) : null;
-    const left = (count) => (count ? el("p", { class: "hint" }, `… ${count.toLocaleString()} characters more …`) : null);
+    const left = (count) => (count ? el("p", { class: "hint" }, `… ${count.toLocaleString()} more characters …`) : null);
     body.replaceChildren(...[
       found.title && found.title !== shortName(found.id) ? el("h3", {}, found.title) : null,
       ...found.notes.map((note) => el("p", { class: "hint" }, note)),
@@ -24,7 +24,7 @@ export async function openPassage(place, from) {
       mark.focus({ preventScroll: true });
     }
   } catch (error) {
-    const gone = error.status === 404 ? "This passage is not in the knowledge base any more." : error.message;
+    const gone = error.status === 404 ? "This passage is no longer in the knowledge base." : error.message;
     body.replaceChildren(el("p", { class: "wrong" }, gone));
   }
 }

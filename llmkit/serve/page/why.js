@@ -1,4 +1,4 @@
-// How an answer came about: what was found, kept and cited, what the model was told, and how long it took.
+// Shows the trace of an answer in the side panel: passages retrieved, kept and cited, prompts, tokens and times.
 
 import { call } from "./api.js";
 import { el, milliseconds, shortName } from "./dom.js";
@@ -7,7 +7,7 @@ import { openPassage } from "./reader.js";
 
 const stepName = (record) => record.step.split("] ").pop();
 
-function times(records) {
+function stepTable(records) {
   const longest = Math.max(...records.map((one) => one.seconds), 0.001);
   return el("table", { class: "steps" }, el("caption", { class: "hidden" }, "Steps and their times"),
     el("tbody", {}, records.map((one) => el("tr", {},
@@ -21,7 +21,7 @@ function passages(trace) {
   const kept = new Map(trace.hits.map((hit, n) => [hit.passage, n + 1]));
   const cited = new Set((trace.answer?.citations ?? []).map((one) => one.chunk));
   const found = [...trace.retrieved, ...trace.hits.filter((hit) => !trace.retrieved.some((one) => one.passage === hit.passage))];
-  if (!found.length) return el("p", { class: "hint" }, "Nothing was looked up.");
+  if (!found.length) return el("p", { class: "hint" }, "The pipeline retrieved no passages.");
   return el("ol", { class: "passages" }, found.map((hit) => {
     const passage = trace.passages[hit.passage];
     const chunk = `${passage.document}#${passage.ordinal}`;
@@ -37,8 +37,7 @@ function passages(trace) {
 }
 
 function prompts(records) {
-  const asked = records.filter((one) => one.detail.messages);
-  return asked.map((one) => el("details", {}, el("summary", {}, `Prompt of ${stepName(one)}${one.detail.prompt ? ` (${one.detail.prompt})` : ""}`),
+  return records.filter((one) => one.detail.messages).map((one) => el("details", {}, el("summary", {}, `Prompt of ${stepName(one)}${one.detail.prompt ? ` (${one.detail.prompt})` : ""}`),
     one.detail.messages.map(([role, text]) => el("div", { class: "message" }, el("span", { class: "role" }, role), el("pre", { tabindex: 0 }, text))),
     one.detail.raw ? el("div", { class: "message" }, el("span", { class: "role" }, "reply"), el("pre", { tabindex: 0 }, one.detail.raw)) : null));
 }
@@ -53,10 +52,10 @@ export async function openWhy(id, from) {
       el("p", { class: "facts" }, `${trace.pipeline} · ${milliseconds(total)} · ${new Date(trace.at).toLocaleString()}`),
       trace.asked !== trace.question ? el("p", {}, el("span", { class: "role" }, "searched for"), " ", trace.question) : null,
       ...notes.map((note) => el("p", { class: "hint" }, note)),
-      el("h3", {}, "Steps"), times(trace.records),
+      el("h3", {}, "Steps"), stepTable(trace.records),
       el("h3", {}, "Passages"), passages(trace),
       ...prompts(trace.records),
-      el("details", {}, el("summary", {}, "Everything, as JSON"),
+      el("details", {}, el("summary", {}, "All records as JSON"),
         el("pre", { tabindex: 0 }, JSON.stringify(trace.records, null, 2))),
       el("p", { class: "hint" }, trace.id),
     ].filter(Boolean));

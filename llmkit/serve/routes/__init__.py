@@ -1,1 +1,1 @@
-"""HTTP routes: the OpenAI-compatible interface and our own."""
+"""The HTTP routes: request schemas, response formats, and one module for each group of paths."""

@@ -1,4 +1,4 @@
-"""Whether the server lives, whether it can answer, and its numbers."""
+"""Health checks, metrics, and what the page needs to know at its start."""
 
 from __future__ import annotations
 
@@ -6,58 +6,61 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from llmkit.errors import LlmkitError
 from llmkit.serve.routes.dependencies import caller_of, service_of
+from llmkit.serve.routes.json_response import Utf8JsonResponse
 from llmkit.version import __version__
 
 router = APIRouter(tags=["server"])
 
 
 @router.get("/healthz")
+@router.head("/healthz", include_in_schema=False)
 async def health() -> dict[str, str]:
-    """The process lives."""
+    """Report that the process is alive."""
     return {"status": "ok", "version": __version__}
 
 
 @router.get("/readyz", response_model=None)
+@router.head("/readyz", response_model=None, include_in_schema=False)
 def ready(request: Request) -> Response:
-    """The server can answer: it is not being stopped, and the knowledge base opens where there is one."""
+    """Report whether the server can answer: it is not being stopped, and its knowledge base, if any, can be opened."""
     service = service_of(request)
-    told: dict[str, Any] = {"status": "ready", "documents": service.shelf.there}
+    report: dict[str, Any] = {"status": "ready", "documents": service.knowledge.exists}
     try:
         if service.stopping:
-            told["status"] = "stopping"
-        elif service.shelf.there:
-            with service.shelf.lease():
+            report["status"] = "stopping"
+        elif service.knowledge.exists:
+            with service.knowledge.view():
                 pass
     except (LlmkitError, OSError):
-        told["status"] = "the knowledge base does not open"
-    return JSONResponse(told, 200 if told["status"] == "ready" else 503)
+        report["status"] = "the knowledge base cannot be opened"
+    return Utf8JsonResponse(report, 200 if report["status"] == "ready" else 503)
 
 
 @router.get("/metrics", response_class=Response)
 def metrics(request: Request) -> Response:
-    """Numbers for Prometheus."""
-    told = service_of(request).metrics
-    return Response(told.text(), media_type=told.kind)
+    """Return metrics for Prometheus."""
+    values = service_of(request).metrics
+    return Response(values.render(), media_type=values.content_type)
 
 
 @router.get("/api/me")
 def me(request: Request) -> dict[str, Any]:
-    """Who asks, what that caller may do, and what there is to ask."""
+    """Return who the caller is, what the caller may do, the limits, and the pipelines."""
     service, caller = service_of(request), caller_of(request)
     return {
         "name": caller.name,
         "scopes": sorted(caller.scopes),
         "labels": list(caller.labels),
-        "keys": not service.settings.open,
-        "documents": service.shelf.there,
+        "keys": not service.settings.is_open,
+        "documents": service.knowledge.exists,
         "max_upload": min(service.settings.max_upload, caller.max_upload or service.settings.max_upload),
         "max_question": service.settings.max_question,
         "pipelines": [
-            {"name": name, "description": one.description, "looks_up": one.reads_knowledge}
-            for name, one in service.menu.pipelines.items()
+            {"name": name, "description": pipeline.description, "looks_up": pipeline.reads_knowledge}
+            for name, pipeline in service.registry.pipelines.items()
         ],
     }

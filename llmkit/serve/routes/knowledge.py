@@ -1,4 +1,4 @@
-"""``/api/knowledge``: files in and out, search, and documents to read."""
+"""``/api/knowledge``: upload, list and delete files, search, and read documents."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from llmkit import config
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.access_labels import labels
 from llmkit.knowledge.filters.expression import parse
-from llmkit.serve.auth.principal import Refused
+from llmkit.serve.errors import HttpError
 from llmkit.serve.routes.dependencies import caller_of, service_of
-from llmkit.serve.routes.passages import passage_row, window
-from llmkit.serve.storage.files import FileRow, documents_of, every, found
+from llmkit.serve.routes.files import FileRow, find_file, list_files, source_of
+from llmkit.serve.routes.passages import document_window, passage_row
 
 router = APIRouter(prefix="/api/knowledge", tags=["knowledge"])
-Word = Annotated[str, Query(min_length=1, max_length=500)]
+Name = Annotated[str, Query(min_length=1, max_length=500)]
 
 
 class Search(BaseModel, extra="forbid"):
-    """What to look for."""
+    """A search."""
 
     query: str = Field(min_length=1, max_length=10_000)
     k: int = Field(default=10, ge=1, le=100)
+    """Number of passages."""
     retriever: Literal["hybrid", "dense", "bm25"] = "hybrid"
     where: str | None = Field(default=None, max_length=2000)
-    """A filter, as in ``type == "pdf"``."""
+    """A filter, such as ``type == "pdf"``."""
 
 
 class Forget(BaseModel, extra="forbid"):
-    """What to forget."""
+    """The documents to forget."""
 
     documents: list[str] = Field(min_length=1, max_length=100)
+    """Ids."""
 
 
 @router.post("/files", status_code=202)
@@ -44,78 +46,80 @@ def upload(
     files: Annotated[list[UploadFile], File()],
     access: Annotated[str, Form(max_length=2000)] = "",
 ) -> dict[str, Any]:
-    """Bring files; they are read one after another, and ``GET /api/knowledge/files`` says how each fares.
+    """Accept files, which are then read in the background; ``GET`` lists their status.
 
-    ``access`` are labels of who may read them, as in ``hr,board``; without it only the same key may, or everybody
-    where the server asks for no keys.
+    A file replaces an earlier one of the same name. Holders of the labels in ``access`` may read the documents; without
+    labels, callers with the same key may, or everybody where the server requires no keys.
     """
     service, caller = service_of(request), caller_of(request)
-    taken = service.uploads.take(caller, [(one.filename, one.file) for one in files], labels(access or None))
-    return {"files": [FileRow.of_pending(one).row() for one in taken]}
+    accepted = service.uploads.accept(caller, [(file.filename, file.file) for file in files], labels(access or None))
+    service.upload_reader.read(accepted)
+    return {"files": [FileRow.of_upload(each).row() for each in accepted]}
 
 
 @router.get("/files")
 def files(request: Request) -> dict[str, Any]:
-    """The files the caller may read, with what became of them; those on their way first."""
-    service, caller = service_of(request), caller_of(request)
-    return {"files": [one.row() for one in every(service, caller)]}
+    """List the files that the caller may read, with their status; uploads that are not read yet come first."""
+    return {"files": [file.row() for file in list_files(service_of(request), caller_of(request))]}
 
 
 @router.delete("/files")
-def delete(request: Request, name: Word) -> dict[str, Any]:
-    """Take a file's documents out; of an uploaded one the file, too. Older generations still show them: see forget."""
+def delete(request: Request, name: Name) -> dict[str, Any]:
+    """Delete a file's documents, and an uploaded file itself. Earlier generations keep the documents; see forget."""
     service, caller = service_of(request), caller_of(request)
-    path, ids = found(service, caller, name)
-    with service.uploads.writing() as kb:
+    path, ids = find_file(service, caller, name)
+    with service.upload_reader.open_for_writing() as kb:
         if service.uploads.remove(path):
             return {"deleted": kb.delete_source(path)}
         return {"deleted": kb.delete(ids) if ids else 0}
 
 
 @router.post("/forget")
-def forget(request: Request, asked: Forget) -> dict[str, Any]:
-    """Take documents out of every generation, and out of every conversation, trace and rating that quotes them."""
+def forget(request: Request, body: Forget) -> dict[str, Any]:
+    """Delete documents from every generation, with the conversations, traces and ratings that quote them."""
     service, caller = service_of(request), caller_of(request)
-    for name in asked.documents:
-        path = documents_of(service, name)
-        if path is None or not (caller.may("admin") or service.uploads.mine(caller, path)):
-            raise Refused(404, f"no document {name!r} of yours")
+    for document in body.documents:
+        path = source_of(service, document)
+        if path is None or not (caller.may("admin") or service.uploads.belongs_to(caller, path)):
+            raise HttpError(404, f"you have no document {document!r}")
     erased: dict[str, int] = {}
 
-    def erase(ids: Sequence[str]) -> None:
-        erased.update(service.drawers.erase(kb.quotes(ids), caller))
+    def erase_quotes(ids: Sequence[str]) -> None:
+        erased.update(service.stores.erase(kb.quotes(ids), caller))
 
-    with service.uploads.writing() as kb:
-        paths = [path for name in asked.documents if (path := documents_of(service, name)) is not None]
-        gone = kb.forget(asked.documents, before=erase)
+    with service.upload_reader.open_for_writing() as kb:
+        paths = [path for document in body.documents if (path := source_of(service, document)) is not None]
+        summary = kb.forget(body.documents, before=erase_quotes)
         for path in paths:
             service.uploads.remove(path)
-    told = {"versions": gone.documents, "chunks": gone.chunks, **erased}
-    return told | ({"copies": list(gone.copies), "namesakes": list(gone.namesakes)} if caller.may("admin") else {})
+    row: dict[str, Any] = {"versions": summary.documents, "chunks": summary.chunks, **erased}
+    if caller.may("admin"):
+        row |= {"copies": list(summary.copies), "namesakes": list(summary.namesakes)}
+    return row
 
 
 @router.post("/search")
-def search(request: Request, asked: Search) -> dict[str, Any]:
-    """Passages that answer a query, without an answer."""
-    where = parse(asked.where) if asked.where else None
-    retriever: Any = config.build_part("retriever", asked.retriever)
-    with service_of(request).shelf.lease(caller_of(request).reader) as kb:
-        hits = retriever.retrieve(kb, [asked.query], asked.k, where)[0]
+def search(request: Request, body: Search) -> dict[str, Any]:
+    """Search for passages, without an answer."""
+    where = parse(body.where) if body.where else None
+    retriever: Any = config.build_part("retriever", body.retriever)
+    with service_of(request).knowledge.view(caller_of(request).reader) as kb:
+        hits = retriever.retrieve(kb, [body.query], body.k, where)[0]
         return {"passages": [passage_row(n, hit) for n, hit in enumerate(hits, 1)], "notes": kb.take_notes()}
 
 
 @router.get("/document")
 def document(
     request: Request,
-    id: Word,
+    id: Name,
     version: Annotated[str | None, Query(max_length=64)] = None,
     start: Annotated[int, Query(ge=0)] = 0,
     end: Annotated[int, Query(ge=0)] = 0,
 ) -> dict[str, Any]:
-    """A document's text around a passage, in three pieces: before it, the passage, after it."""
-    with service_of(request).shelf.lease(caller_of(request).reader) as kb:
+    """Return a document's text around a passage, in three pieces: before it, the passage, after it."""
+    with service_of(request).knowledge.view(caller_of(request).reader) as kb:
         try:
             found = kb.document(id, version)
         except KnowledgeError:
-            raise Refused(404, f"there is no document {id!r}{' of that version' if version else ''}") from None
-    return window(found, start, end)
+            raise HttpError(404, f"there is no document {id!r}{' of that version' if version else ''}") from None
+    return document_window(found, start, end)

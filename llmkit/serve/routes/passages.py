@@ -1,4 +1,4 @@
-"""Passages and documents for people to read, cut where clients need not count characters."""
+"""Passages and documents as JSON for people to read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from typing import Any
 
 from llmkit.types import Document, Hit
 
-AROUND = 20_000  # characters shown on either side
+CONTEXT = 20_000  # characters shown on either side of a passage
 
 
-def window(document: Document, start: int, end: int) -> dict[str, Any]:
-    """A document's text around ``[start, end)``. Offsets count code points, which JavaScript does not: hence pieces."""
+def document_window(document: Document, start: int, end: int) -> dict[str, Any]:
+    """Return a document's text around ``[start, end)`` in three pieces: before, passage, after.
+
+    Offsets count code points, and JavaScript counts UTF-16 units. The server cuts the text, so that clients need not
+    count.
+    """
     text = document.text
     start = min(start, len(text))
     end = min(max(start, end), len(text))
-    first, last = max(0, start - AROUND), min(len(text), end + AROUND)
+    first, last = max(0, start - CONTEXT), min(len(text), end + CONTEXT)
     return {
         "id": document.id,
         "title": document.title,
@@ -30,7 +34,7 @@ def window(document: Document, start: int, end: int) -> dict[str, Any]:
 
 
 def passage_row(n: int, hit: Hit) -> dict[str, Any]:
-    """A hit as JSON values."""
+    """Return a hit as a JSON object; `n` is its number in the list, from 1."""
     chunk = hit.chunk
     return {
         "n": n,

@@ -1,4 +1,4 @@
-"""Requests in OpenAI's forms, read strictly: what is not understood is refused, what has no effect is told."""
+"""Requests in OpenAI's formats. Unknown parameters are refused, and parameters without effect are reported."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmkit.serve.auth.principal import Refused
+from llmkit.serve.errors import HttpError
 from llmkit.types import Message
 
-_NO_EFFECT = frozenset(
+_WITHOUT_EFFECT = frozenset(
     """temperature top_p max_tokens max_completion_tokens max_output_tokens seed stop presence_penalty frequency_penalty
     logit_bias top_k min_p reasoning_effort reasoning verbosity text truncation""".split()
 )
-"""What a pipeline settles itself; told in the answer where a request sets it."""
-_OF_NO_MATTER = frozenset(
+"""Parameters that the pipeline sets itself. The answer has a note where a request sends one."""
+_IGNORED = frozenset(
     """user metadata store service_tier parallel_tool_calls tool_choice function_call prompt_cache_key safety_identifier
     prompt_cache_retention include background max_tool_calls stream_options top_logprobs""".split()
 )
-"""What changes nothing about an answer, or belongs to what is refused where it is there."""
-_PLAIN: Mapping[str, tuple[Any, ...]] = {
+"""Parameters that do not change an answer, or that matter only beside a parameter which is refused."""
+_ACCEPTED_VALUES: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "logprobs": (False,),
     "tools": ([],),
@@ -34,7 +34,7 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "conversation": (),
     "prompt": (),
 }
-"""What is obeyed by these values only, and by none at all."""
+"""Parameters that are refused, unless they have one of these values."""
 _ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
     "system": "system",
     "developer": "system",
@@ -43,8 +43,8 @@ _ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
 }
 
 
-class TextPart(BaseModel):
-    """A piece of a message; only text is read."""
+class ContentPart(BaseModel):
+    """A part of a message. Only parts of text are accepted."""
 
     model_config = ConfigDict(extra="allow")
     type: str
@@ -52,15 +52,15 @@ class TextPart(BaseModel):
 
 
 class ChatMessage(BaseModel):
-    """One turn."""
+    """One message of a conversation."""
 
     model_config = ConfigDict(extra="allow")
     role: str
-    content: str | list[TextPart] | None = None
+    content: str | list[ContentPart] | None = None
 
 
 class StreamOptions(BaseModel):
-    """How to stream."""
+    """Options of a stream."""
 
     model_config = ConfigDict(extra="allow")
     include_usage: bool | None = False
@@ -97,41 +97,52 @@ class EmbeddingRequest(BaseModel):
     input_type: Literal["query", "passage"] | None = "passage"
 
 
-def without_effect(request: BaseModel) -> list[str]:
-    """Settings of a request that change nothing here, as notes.
+def check_parameters(request: BaseModel) -> list[str]:
+    """Check the parameters that the schema of a request does not name; return a note for each without effect.
 
     Raises:
-        Refused: 400, a setting that must not be passed over, or one nobody knows.
+        HttpError: 400, a parameter is unknown, or asks for something that a pipeline cannot do.
     """
-    given = {name: value for name, value in (request.model_extra or {}).items() if value is not None}
-    for name, allowed in _PLAIN.items():
-        if name in given and given[name] not in allowed:
-            raise Refused(400, f"{name!r} is not supported by this server's pipelines", code="unsupported_parameter")
-    strange = sorted(given.keys() - _NO_EFFECT - _OF_NO_MATTER - _PLAIN.keys())
-    if strange:
-        raise Refused(400, f"unknown parameters: {', '.join(strange)[:500]}", code="unknown_parameter")
-    return [f"{name!r} has no effect: the pipeline settles it" for name in sorted(given.keys() & _NO_EFFECT)]
+    parameters = {name: value for name, value in (request.model_extra or {}).items() if value is not None}
+    for name, accepted in _ACCEPTED_VALUES.items():
+        if name in parameters and parameters[name] not in accepted:
+            raise HttpError(400, f"{name!r} is not supported by this server's pipelines", code="unsupported_parameter")
+    if _wants_json(parameters.get("text")):
+        raise HttpError(
+            400, "'text.format' is not supported by this server's pipelines, except for plain text",
+            code="unsupported_parameter",
+        )  # fmt: skip
+    unknown = sorted(parameters.keys() - _WITHOUT_EFFECT - _IGNORED - _ACCEPTED_VALUES.keys())
+    if unknown:
+        raise HttpError(400, f"unknown parameters: {', '.join(unknown)[:500]}", code="unknown_parameter")
+    return [f"{name!r} has no effect: the pipeline sets it" for name in sorted(parameters.keys() & _WITHOUT_EFFECT)]
 
 
-def turns(messages: Iterable[ChatMessage]) -> tuple[str, tuple[Message, ...]]:
-    """The question, which is the last message, and the turns before it.
+def split_conversation(messages: Iterable[ChatMessage]) -> tuple[str, tuple[Message, ...]]:
+    """Return the question, which is the last message, and the messages before it.
 
     Raises:
-        Refused: 400, the last message is not the user's, or one holds something else than text.
+        HttpError: 400, the last message is not the user's, or a message holds something other than text.
     """
-    read = [_turn(one, n) for n, one in enumerate(messages)]
-    if not read or read[-1].role != "user":
-        raise Refused(400, "the last message must be the user's")
-    return read[-1].content, tuple(read[:-1])
+    conversation = [_to_message(message, n) for n, message in enumerate(messages)]
+    if not conversation or conversation[-1].role != "user":
+        raise HttpError(400, "the last message must have the role 'user': it is the question")
+    return conversation[-1].content, tuple(conversation[:-1])
 
 
-def _turn(message: ChatMessage, n: int) -> Message:
+def _wants_json(text: object) -> bool:
+    """Return whether the parameter ``text`` of ``/v1/responses`` asks for another format than plain text."""
+    chosen = text.get("format") if isinstance(text, dict) else None
+    return isinstance(chosen, dict) and chosen.get("type", "text") != "text"
+
+
+def _to_message(message: ChatMessage, n: int) -> Message:
     role = _ROLES.get(message.role)
     if role is None:
-        raise Refused(400, f"messages[{n}]: the role {message.role!r:.40} is not known (known: {', '.join(_ROLES)})")
+        raise HttpError(400, f"messages[{n}]: the role {message.role!r:.40} is unknown (known: {', '.join(_ROLES)})")
     if isinstance(message.content, str) or message.content is None:
         return Message(role, message.content or "")
     for part in message.content:
         if part.type not in ("text", "input_text", "output_text") or part.text is None:
-            raise Refused(400, f"messages[{n}]: only text is read, not {part.type!r:.40}")
+            raise HttpError(400, f"messages[{n}]: only text is accepted, not a part of type {part.type!r:.40}")
     return Message(role, "\n".join(part.text or "" for part in message.content))

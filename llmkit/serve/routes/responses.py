@@ -1,55 +1,66 @@
-"""``/v1/responses``: the newer of OpenAI's two interfaces, without what a pipeline cannot do (tools, kept state)."""
+"""``/v1/responses``: OpenAI's newer interface, without tools and without stored responses."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from llmkit.errors import LlmkitError
-from llmkit.serve.errors import body, refusal
-from llmkit.serve.routes.dependencies import caller_of, request_of, service_of, started
-from llmkit.serve.routes.request_schemas import ChatMessage, ResponseRequest, turns, without_effect
-from llmkit.serve.routes.response_format import answer_of, beside, texts
-from llmkit.serve.routes.sse import EventStream, line, outcome
-from llmkit.serve.runtime.pipeline_registry import drafts
-from llmkit.serve.runtime.service import Answered
+from llmkit.serve.errors import error_body, to_http_error
+from llmkit.serve.routes.dependencies import caller_of, request_id_of, service_of
+from llmkit.serve.routes.json_response import Utf8JsonResponse
+from llmkit.serve.routes.request_schemas import ChatMessage, ResponseRequest, check_parameters, split_conversation
+from llmkit.serve.routes.response_format import (
+    Completion,
+    RetryNotice,
+    answer_pieces,
+    is_content,
+    wait_for_completion,
+)
+from llmkit.serve.routes.sse import EventStream, format_comment, format_event, wait_for_first
+from llmkit.serve.runtime.pipeline_registry import revises_answer
+from llmkit.types import Usage
 
 router = APIRouter(tags=["OpenAI"])
 Row = dict[str, Any]
+_INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 @router.post("/v1/responses", response_model=None)
-async def respond(request: Request, asked: ResponseRequest) -> Response:
-    """Answer the input; nothing of it is kept for a later ``previous_response_id``."""
-    service, caller, name = service_of(request), caller_of(request), request_of(request)
-    notes = without_effect(asked)
-    given = [ChatMessage(role="user", content=asked.input)] if isinstance(asked.input, str) else asked.input
-    if asked.instructions:
-        given = [ChatMessage(role="system", content=asked.instructions), *given]
-    question, history = turns(given)
-    order = service.ask(caller, asked.model, question, history, request=name, quiet=not asked.stream)
-    whole = _Whole(name, asked.model, asked.instructions)
-    if not asked.stream:
-        answered = await outcome(order, request)
-        return JSONResponse(whole.done(answered, notes))
-    pieces = await started(texts(order, held=drafts(service.menu.find(asked.model))), order, request)
-    return EventStream(_events(pieces, whole, notes, request), order)
+async def respond(request: Request, body: ResponseRequest) -> Response:
+    """Answer the input. The response is not stored for a later ``previous_response_id``."""
+    service, caller, request_id = service_of(request), caller_of(request), request_id_of(request)
+    notes = check_parameters(body)
+    messages = [ChatMessage(role="user", content=body.input)] if isinstance(body.input, str) else body.input
+    if body.instructions:
+        messages = [ChatMessage(role="system", content=body.instructions), *messages]
+    question, history = split_conversation(messages)
+    job = service.start_answer(
+        caller, body.model, question, history, request_id=request_id, discard_events=not body.stream
+    )
+    template = _ResponseTemplate(request_id, body.model, body.instructions)
+    if not body.stream:
+        return Utf8JsonResponse(template.finished(await wait_for_completion(job, request, notes)))
+    withhold = revises_answer(service.registry.get(body.model))
+    pieces = await wait_for_first(answer_pieces(job, notes, withhold=withhold), job, request, is_content)
+    return EventStream(_events(pieces, template, request), job)
 
 
-class _Whole:
-    """The object of a response, at each time of its life."""
+class _ResponseTemplate:
+    """Builds the response object at each stage of a response."""
 
-    def __init__(self, request: str, model: str, instructions: str | None) -> None:
-        self.id, self.item = f"resp_{request}", f"msg_{request}"
+    def __init__(self, request_id: str, model: str, instructions: str | None) -> None:
+        self.id, self.message_id = f"resp_{request_id}", f"msg_{request_id}"
         self._model, self._instructions = model, instructions
         self._created = int(time.time())
 
-    def row(self, status: str, output: list[Row], **more: Any) -> Row:
+    def response(self, status: str, output: list[Row], **more: Any) -> Row:
+        """Return the response object with a status and its output items."""
         return {
             "id": self.id,
             "object": "response",
@@ -71,57 +82,90 @@ class _Whole:
         }
 
     def message(self, status: str, content: list[Row]) -> Row:
-        return {"id": self.item, "type": "message", "role": "assistant", "status": status, "content": content}
+        """Return the output item of the answer."""
+        return {
+            "id": self.message_id, "type": "message", "role": "assistant", "status": status, "content": content,
+        }  # fmt: skip
 
-    def done(self, answered: Answered, notes: list[str]) -> Row:
-        used = answered.state.usage
-        counted = {
-            "input_tokens": used.input_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": used.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": used.input_tokens + used.output_tokens,
-        }
-        message = self.message("completed", [part(answer_of(answered.state).text)])
-        return self.row("completed", [message], usage=counted, llmkit=beside(answered, notes))
+    def finished(self, done: Completion) -> Row:
+        """Return the response object of a finished run, ``completed`` or ``incomplete``."""
+        status = "completed" if done.finish_reason == "stop" else "incomplete"
+        reason = _INCOMPLETE_REASONS.get(done.finish_reason or "")
+        content = _output_text(done.text) if done.refusal is None else _refusal(done.refusal)
+        return self.response(
+            status,
+            [self.message(status, [content])],
+            incomplete_details=None if reason is None else {"reason": reason},
+            usage=_usage(done.usage),
+            llmkit=done.extension,
+        )
 
 
-def part(text: str) -> Row:
-    """The content of a message. Citations stand under ``llmkit``: OpenAI's annotations know no place in a text."""
+def _output_text(text: str) -> Row:
+    """Return the content of a message. Citations are in the field ``llmkit``; OpenAI's annotations cannot hold them."""
     return {"type": "output_text", "text": text, "annotations": []}
 
 
+def _refusal(words: str) -> Row:
+    """Return the content of a message in which the model refused to answer."""
+    return {"type": "refusal", "refusal": words}
+
+
+def _usage(usage: Usage) -> Row:
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
 async def _events(
-    pieces: AsyncIterator[str | Answered], whole: _Whole, notes: list[str], request: Request
+    pieces: AsyncIterator[str | RetryNotice | Completion], template: _ResponseTemplate, request: Request
 ) -> AsyncIterator[bytes]:
     numbers = iter(range(1 << 30))
-    at = {"item_id": whole.item, "output_index": 0, "content_index": 0}
+    position = {"item_id": template.message_id, "output_index": 0, "content_index": 0}
 
-    def tell(kind: str, **values: Any) -> bytes:
-        return line({"type": kind, "sequence_number": next(numbers), **values}, event=kind)
+    def event(kind: str, **values: Any) -> bytes:
+        return format_event({"type": kind, "sequence_number": next(numbers), **values}, event=kind)
 
-    def begin() -> Iterator[bytes]:
-        yield tell("response.created", response=whole.row("in_progress", []))
-        yield tell("response.in_progress", response=whole.row("in_progress", []))
-        yield tell("response.output_item.added", output_index=0, item=whole.message("in_progress", []))
-        yield tell("response.content_part.added", **at, part=part(""))
+    def begin(part: Row) -> list[bytes]:
+        item = template.message("in_progress", [])
+        return [
+            event("response.output_item.added", output_index=0, item=item),
+            event("response.content_part.added", **position, part=part),
+        ]
 
-    for piece in begin():
-        yield piece
+    yield event("response.created", response=template.response("in_progress", []))
+    yield event("response.in_progress", response=template.response("in_progress", []))
+    text, started = "", False
     try:
-        said = ""
-        async for one in pieces:
-            if isinstance(one, str):
-                said += one
-                yield tell("response.output_text.delta", **at, delta=one, logprobs=[])
+        async for piece in pieces:
+            if isinstance(piece, RetryNotice):
+                yield format_comment(piece.text)
                 continue
-            done = whole.done(one, notes)
-            done["output"][0]["content"] = [part(said)]
-            yield tell("response.output_text.done", **at, text=said, logprobs=[])
-            yield tell("response.content_part.done", **at, part=part(said))
-            yield tell("response.output_item.done", output_index=0, item=done["output"][0])
-            yield tell("response.completed", response=done)
+            if not started:
+                refused = isinstance(piece, Completion) and piece.refusal is not None
+                for opening in begin(_refusal("") if refused else _output_text("")):
+                    yield opening
+                started = True
+            if isinstance(piece, str):
+                text += piece
+                yield event("response.output_text.delta", **position, delta=piece, logprobs=[])
+                continue
+            response = template.finished(piece)
+            (item,) = response["output"]
+            if piece.refusal is None:
+                item["content"] = [_output_text(text)]
+                yield event("response.output_text.done", **position, text=text, logprobs=[])
+            else:
+                yield event("response.refusal.delta", **position, delta=piece.refusal)
+                yield event("response.refusal.done", **position, refusal=piece.refusal)
+            yield event("response.content_part.done", **position, part=item["content"][0])
+            yield event("response.output_item.done", output_index=0, item=item)
+            yield event(f"response.{response['status']}", response=response)
     except LlmkitError as error:
-        said_of = body(refusal(error), request_of(request), caller_of(request))["error"]
-        problem = {"code": said_of["code"] or "server_error", "message": said_of["message"]}
-        yield tell("response.failed", response=whole.row("failed", [], error=problem))
+        details = error_body(to_http_error(error), request_id_of(request), caller_of(request))["error"]
+        problem = {"code": details["code"] or "server_error", "message": details["message"]}
+        yield event("response.failed", response=template.response("failed", [], error=problem))

@@ -1,1 +1,1 @@
-"""What a running server holds: pipelines, open knowledge bases, jobs, queues, metrics, logs."""
+"""What runs while the server is up: jobs, admission, pipelines, the open knowledge base, metrics and the log."""

@@ -1,4 +1,4 @@
-"""So many runs at a time, so many that wait, and a plain no to the rest."""
+"""Admission control: a fixed number of slots, a bounded queue before them, and status 429 beyond it."""
 
 from __future__ import annotations
 
@@ -7,63 +7,72 @@ import math
 import time
 from collections import deque
 
-from llmkit.serve.auth.principal import Refused
+from llmkit.serve.errors import HttpError
+
+_SMOOTHING = 0.2  # weight of the last run in the moving average of how long a run holds its slot
 
 
-class Turnstile:
-    """Slots with a bounded line before them; belongs to one event loop."""
+class AdmissionQueue:
+    """Slots for runs, in order of arrival. One queue belongs to one event loop.
 
-    def __init__(self, slots: int, waiting: int) -> None:
-        self.slots, self.most = slots, waiting
+    Args:
+        slots: runs that hold a slot at the same time.
+        max_waiting: runs that wait for a slot.
+    """
+
+    def __init__(self, slots: int, max_waiting: int) -> None:
+        self.slots, self.max_waiting = slots, max_waiting
         self.busy = 0
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._seconds = 1.0  # how long a run holds its slot, lately
+        """Slots that are taken."""
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._mean_seconds = 1.0
 
     @property
     def waiting(self) -> int:
-        """Runs in line."""
-        return len(self._line)
+        """Runs in the queue."""
+        return len(self._queue)
 
-    def check(self) -> None:
-        """Refuse one more where all slots are taken and the line is full.
+    def check_capacity(self) -> None:
+        """Refuse a run where every slot is taken and the queue is full.
 
         Raises:
-            Refused: 429, with the seconds after which it is worth trying again.
+            HttpError: 429; `retry_after` holds an estimate of the seconds until there is room.
         """
-        if self.busy >= self.slots and self.waiting >= self.most:
-            wait = max(1, math.ceil(self._seconds * (self.waiting + 1) / self.slots))
-            raise Refused(
+        if self.busy >= self.slots and self.waiting >= self.max_waiting:
+            wait = max(1, math.ceil(self._mean_seconds * (self.waiting + 1) / self.slots))
+            raise HttpError(
                 429,
-                f"{self.busy} answers are being made and {self.waiting} wait: try again in {wait} s",
+                f"the server is at capacity, with {self.busy} answers running and {self.waiting} waiting: "
+                f"try again in {wait} s",
                 code="busy",
                 retry_after=min(wait, 60),
             )
 
-    async def enter(self) -> float:
-        """Wait for a slot; returns when it was had, for :meth:`leave`."""
-        if self.busy < self.slots and not self._line:
+    async def acquire(self) -> float:
+        """Wait for a slot; return the monotonic time at which it was taken, for :meth:`release`."""
+        if self.busy < self.slots and not self._queue:
             self.busy += 1
             return time.monotonic()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
+        self._queue.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was let in at that very moment
-                self._next()
-            elif turn in self._line:
-                self._line.remove(turn)
+            if turn.done() and not turn.cancelled():  # the slot was handed over in the moment of cancellation
+                self._hand_over()
+            elif turn in self._queue:
+                self._queue.remove(turn)
             raise
         return time.monotonic()
 
-    def leave(self, since: float) -> None:
-        """Give the slot to the next in line."""
-        self._seconds += 0.2 * (time.monotonic() - since - self._seconds)
-        self._next()
+    def release(self, since: float) -> None:
+        """Give the slot to the next run in the queue; `since` is what :meth:`acquire` returned."""
+        self._mean_seconds += _SMOOTHING * (time.monotonic() - since - self._mean_seconds)
+        self._hand_over()
 
-    def _next(self) -> None:
-        while self._line:
-            turn = self._line.popleft()
+    def _hand_over(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return

@@ -1,1 +1,1 @@
-"""What a server keeps on disk: sessions, traces, feedback, uploads, pending approvals."""
+"""What the server keeps on disk: conversations, traces, feedback, uploads, and turns that wait for approval."""

@@ -1,4 +1,4 @@
-"""What is kept of each caller, apart from all others, in files of its own: conversations, traces, ratings, waits."""
+"""What the server stores for each caller, in files of their own: conversations, traces, feedback, waiting turns."""
 
 from __future__ import annotations
 
@@ -8,94 +8,102 @@ from pathlib import Path
 
 from llmkit.knowledge.verbatim_search import Quotes
 from llmkit.pipeline.chat.session_store import SessionStore
-from llmkit.serve.auth.principal import LOCAL, Caller
+from llmkit.serve.auth.principal import LOCAL_PRINCIPAL, Principal
 from llmkit.serve.settings import Settings
-from llmkit.serve.storage.background_writer import Scribe
-from llmkit.serve.storage.feedback import Ratings
-from llmkit.serve.storage.pending_approvals import WaitStore
+from llmkit.serve.storage.background_writer import BackgroundWriter
+from llmkit.serve.storage.feedback import FeedbackStore
+from llmkit.serve.storage.pending_approvals import ApprovalStore
+from llmkit.serve.storage.private_files import create_private_file
 from llmkit.serve.storage.traces import TraceStore
 
 
 @dataclass(frozen=True, slots=True)
-class Drawer:
-    """One caller's things."""
+class CallerStore:
+    """The open files of one caller."""
 
     sessions: SessionStore
     traces: TraceStore
-    ratings: Ratings
-    waits: WaitStore
+    feedback: FeedbackStore
+    approvals: ApprovalStore
 
     def close(self) -> None:
         """Close the files."""
         self.sessions.close()
         self.traces.close()
-        self.waits.close()
+        self.approvals.close()
 
 
-class Drawers:
-    """Everybody's, opened when first used."""
+class CallerStores:
+    """The stores of all callers, opened when first used."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._open: dict[str, Drawer] = {}
-        self._scribe = Scribe()
+        self._open: dict[str, CallerStore] = {}
+        self._writer = BackgroundWriter()
 
-    def of(self, caller: Caller) -> Drawer:
-        """The drawer of a caller.
+    def for_caller(self, caller: Principal) -> CallerStore:
+        """Return the store of a caller.
 
         Raises:
             DataError: its files cannot be opened.
         """
         with self._lock:
             if caller.id not in self._open:
-                self._open[caller.id] = self._opened(caller.id)
+                self._open[caller.id] = self._open_store(caller.id)
             return self._open[caller.id]
 
-    def erase(self, quotes: Quotes, caller: Caller) -> dict[str, int]:
-        """Delete what quotes some documents, whoever it is kept for; returns how many turns, traces, ratings.
+    def erase(self, quotes: Quotes, caller: Principal) -> dict[str, int]:
+        """Delete what quotes some documents, in the files of every caller.
 
-        Who is not the owner could learn what others talk of, by forgetting a document of guessed words: of others it
-        deletes what was given a passage of the documents, not what shares words with them, and counts its own alone.
+        A caller without the scope ``admin`` could learn what others talk about, by forgetting a document of guessed
+        words. For such a caller, the files of others lose only what was given a passage of the documents, not what
+        shares words with them, and the counts cover the caller's own files alone.
+
+        Returns:
+            The numbers of deleted ``turns``, ``traces`` and ``ratings`` that the caller may know.
         """
-        gone = {"turns": 0, "traces": 0, "ratings": 0}
-        named = replace(quotes, runs=frozenset(), words=frozenset())
+        totals = {"turns": 0, "traces": 0, "ratings": 0}
+        by_passage = replace(quotes, runs=frozenset(), words=frozenset())
         with self._lock:
-            for name in self._known():
-                drawer = self._open.get(name) or self._opened(name)
-                told = caller.may("admin") or name == caller.id
-                sought = quotes if told else named
+            for caller_id in self._caller_ids():
+                store = self._open.get(caller_id) or self._open_store(caller_id)
+                visible = caller.may("admin") or caller_id == caller.id
+                sought = quotes if visible else by_passage
                 erased = {
-                    "turns": drawer.sessions.erase(sought) + drawer.waits.erase(sought),
-                    "traces": drawer.traces.erase(sought),
-                    "ratings": drawer.ratings.erase(sought),
+                    "turns": store.sessions.erase(sought) + store.approvals.erase(sought),
+                    "traces": store.traces.erase(sought),
+                    "ratings": store.feedback.erase(sought),
                 }
-                gone = {kind: count + (erased[kind] if told else 0) for kind, count in gone.items()}
-                if name not in self._open:
-                    drawer.close()
-        return gone
+                if visible:
+                    totals = {kind: count + erased[kind] for kind, count in totals.items()}
+                if caller_id not in self._open:
+                    store.close()
+        return totals
 
     def close(self) -> None:
         """Close every file."""
-        self._scribe.close()
+        self._writer.close()
         with self._lock:
-            for drawer in self._open.values():
-                drawer.close()
+            for store in self._open.values():
+                store.close()
             self._open.clear()
 
-    def _known(self) -> list[str]:
+    def _caller_ids(self) -> list[str]:
         on_disk = {path.stem for path in self._folder("traces").glob("*.sqlite")}
-        return sorted(on_disk | self._open.keys() | {LOCAL.id})
+        return sorted(on_disk | self._open.keys() | {LOCAL_PRINCIPAL.id})
 
     def _folder(self, kind: str) -> Path:
         return self._settings.data.expanduser() / kind
 
-    def _opened(self, name: str) -> Drawer:
-        mine = self._settings.sessions.expanduser()
-        sessions = mine if name == LOCAL.id else self._folder("sessions") / f"{name}.sqlite"
-        return Drawer(
+    def _open_store(self, caller_id: str) -> CallerStore:
+        if caller_id == LOCAL_PRINCIPAL.id:
+            sessions = self._settings.sessions.expanduser()
+        else:
+            sessions = create_private_file(self._folder("sessions") / f"{caller_id}.sqlite")
+        return CallerStore(
             SessionStore(sessions),
-            TraceStore(self._folder("traces") / f"{name}.sqlite", self._settings.kept, self._scribe),
-            Ratings(self._folder("ratings") / f"{name}.jsonl"),
-            WaitStore(self._folder("waits") / f"{name}.sqlite"),
+            TraceStore(self._folder("traces") / f"{caller_id}.sqlite", self._settings.max_traces, self._writer),
+            FeedbackStore(self._folder("ratings") / f"{caller_id}.jsonl"),
+            ApprovalStore(self._folder("waits") / f"{caller_id}.sqlite"),
         )

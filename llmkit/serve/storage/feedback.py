@@ -1,10 +1,12 @@
-"""Thumbs, as rows of an eval data set.
+"""Feedback on answers, stored as rows of an evaluation data set.
 
-One JSONL file a caller, one row an answer that was rated. ``answers`` is there where the right answer is known: the
-answer itself after a thumb up, the correction after a thumb down, without citation marks, which are no words of it.
-Without one the row has no ``answers``, and a task tells that it leaves the row out; an empty list would claim that the
-documents hold no answer. ``relevant`` has the documents a right answer cites; of a correction none are known.
-``cited`` has all that the rated answer cites, so that the row goes with any of them that is forgotten.
+Each caller has one JSONL file, with one row for each rated answer. The fields of a row:
+
+- ``answers`` is present where the right answer is known: after a thumb up the answer itself, after a thumb down the
+  user's correction, each without citation marks. A row of a thumb down without a correction has no ``answers``, and a
+  task reports that it leaves the row out. An empty list would claim that the documents do not hold the answer.
+- ``relevant`` lists the documents that a right answer cites; it is empty for a correction, which cites none.
+- ``cited`` lists every document that the rated answer cites, so that forgetting any of them deletes the row.
 """
 
 from __future__ import annotations
@@ -12,75 +14,86 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
-from llmkit.evaluation.metrics.normal import said
+from llmkit.evaluation.metrics.normalize import strip_marks
 from llmkit.knowledge.verbatim_search import Quotes
+from llmkit.serve.json_encoding import encode_json
+from llmkit.serve.storage.private_files import make_private_folder, open_private
 
 Row = dict[str, Any]
 
 
-class Ratings:
-    """The ratings of one caller, the last one of each answer."""
+class FeedbackStore:
+    """The feedback of one caller: the latest rating of each answer.
+
+    Args:
+        path: the JSONL file; the first rating creates it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
 
     def rate(self, trace: Row, rating: str, *, comment: str = "", correction: str = "") -> Row:
-        """Rate the answer of a trace, again or for the first time; returns the row.
+        """Store a rating, in place of an earlier one of the same answer; return its row.
+
+        Args:
+            trace: the trace of the answer; see :meth:`llmkit.serve.storage.traces.TraceStore.get`.
+            rating: ``up`` or ``down``.
+            comment: what the user wrote about the answer.
+            correction: the right answer, with a thumb down.
 
         Raises:
             DataError: the file cannot be read or written.
         """
         answer = trace["answer"] or {"text": "", "citations": [], "abstained": True}
-        cited = [one for one in answer["citations"] if one["document"]]
+        citations = [citation for citation in answer["citations"] if citation["document"]]
         row: Row = {
             "id": trace["id"],
             "question": trace["asked"],
             "history": [{"role": role, "content": content} for role, content in trace["history"]],
             "rating": rating,
             "answer": answer["text"],
-            "cited": list(dict.fromkeys(one["document"] for one in cited)),
+            "cited": list(dict.fromkeys(citation["document"] for citation in citations)),
             "pipeline": trace["pipeline"],
             "at": trace["at"],
         }
         if rating == "up":
-            right = [] if answer["abstained"] else [said(answer["text"])]
-            supporting = dict.fromkeys(one["document"] for one in cited if one["supported"])
+            right = [] if answer["abstained"] else [strip_marks(answer["text"])]
+            supporting = dict.fromkeys(citation["document"] for citation in citations if citation["supported"])
             row |= {"answers": right, "relevant": list(supporting)}
         elif correction:
-            row |= {"answers": [said(correction)], "relevant": []}
+            row |= {"answers": [strip_marks(correction)], "relevant": []}
         if comment:
             row["comment"] = comment
         with self._lock:
             self._write([*(old for old in self._read() if old["id"] != row["id"]), row])
         return row
 
-    def withdraw(self, name: str) -> bool:
-        """Take a rating back; False where there is none."""
-        with self._lock:
-            rows = self._read()
-            left = [row for row in rows if row["id"] != name]
-            if len(left) < len(rows):
-                self._write(left)
-            return len(left) < len(rows)
+    def withdraw(self, trace_id: str) -> bool:
+        """Delete the rating of an answer; False where there is none."""
+        return self._delete(lambda row: row["id"] == trace_id) > 0
 
     def rows(self) -> list[Row]:
-        """Every row, oldest rating first."""
+        """Return every row, oldest rating first."""
         with self._lock:
             return self._read()
 
     def erase(self, quotes: Quotes) -> int:
-        """Delete the rows that quote some documents; returns how many."""
+        """Delete the rows that quote some documents; return their number."""
+        return self._delete(quotes.in_value)
+
+    def _delete(self, matches: Callable[[Row], bool]) -> int:
         with self._lock:
             rows = self._read()
-            left = [row for row in rows if not quotes.in_value(row)]
-            if len(left) < len(rows):
-                self._write(left)
-            return len(rows) - len(left)
+            remaining = [row for row in rows if not matches(row)]
+            if len(remaining) < len(rows):
+                self._write(remaining)
+            return len(rows) - len(remaining)
 
     def _read(self) -> list[Row]:
         try:
@@ -89,14 +102,14 @@ class Ratings:
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
-            raise DataError(f"{self.path} cannot be read as ratings: {error}") from error
+            raise DataError(f"{self.path} cannot be read as rows of feedback: {error}") from error
 
     def _write(self, rows: list[Row]) -> None:
         draft = self.path.with_suffix(".tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            make_private_folder(self.path.parent)
+            with open_private(draft, "wb") as file:
+                file.writelines(encode_json(row) + b"\n" for row in rows)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)

@@ -1,4 +1,7 @@
-"""Turns that wait for a person's decision: one SQLite file a caller, one turn a conversation, over restarts."""
+"""Turns that wait for a person's approval: one SQLite file per caller, at most one turn per conversation.
+
+A waiting turn survives a restart of the server. The table and its columns keep the names of earlier versions.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from llmkit.approval import ApprovalNeeded, Request
 from llmkit.errors import DataError
 from llmkit.evaluation.runs.trace import chunk_row, passage_key, read_chunk, read_state, state_row
 from llmkit.knowledge.verbatim_search import Quotes
+from llmkit.serve.storage.private_files import create_private_file
 from llmkit.sqlite_file import connect
 
 _SCHEMA = """
@@ -23,92 +27,104 @@ CREATE TABLE IF NOT EXISTS waits (
     session TEXT PRIMARY KEY, id TEXT NOT NULL, at TEXT NOT NULL, pipeline TEXT NOT NULL, turns INTEGER NOT NULL,
     process TEXT NOT NULL, wait TEXT NOT NULL) WITHOUT ROWID;
 """
-_PROCESS = secrets.token_hex(8)  # what is remembered in memory alone is gone with this process
+_SELECT_ALL = "SELECT session, wait FROM waits"
+_PROCESS = secrets.token_hex(8)  # an agent's memory that is not in a file ends with the process
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """A turn that waits."""
+class PendingApproval:
+    """A turn that waits for decisions."""
 
     id: str
     at: str
+    """When the turn began to wait, in ISO 8601."""
     pipeline: str
     turns: int
-    """How many turns the conversation had."""
-    here: bool
-    """Whether this process made it."""
+    """Number of turns the conversation had at that time."""
+    of_this_process: bool
+    """Whether the turn began to wait since the server started."""
     needed: ApprovalNeeded
 
     def row(self) -> dict[str, Any]:
-        """As a client is told of it."""
-        calls = [asdict(one) for one in self.needed.requests]
+        """Return the JSON object that clients see."""
+        calls = [asdict(request) for request in self.needed.requests]
         question = self.needed.state.question if self.needed.state else ""
         return {"wait": self.id, "at": self.at, "pipeline": self.pipeline, "question": question, "calls": calls}
 
 
-class WaitStore:
-    """The turns of one caller that wait, by conversation."""
+class ApprovalStore:
+    """The waiting turns of one caller, by conversation.
+
+    Args:
+        path: the SQLite file; it is created where it does not exist.
+
+    Raises:
+        DataError: the file cannot be created or read.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
-
-        Raises:
-            DataError: it cannot be made or read.
-        """
         self.path = path
         self._lock = threading.Lock()
         try:
-            self._db = connect(path, synchronous="FULL", secure_delete=True)
+            self._db = connect(create_private_file(path), synchronous="FULL", secure_delete=True)
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise DataError(f"turns that wait cannot be kept in {path}: {error}") from error
+            raise DataError(f"turns that wait for approval cannot be stored in {path}: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def keep(self, session: str, pipeline: str, turns: int, needed: ApprovalNeeded) -> Wait:
-        """Keep a turn that waits, in the place of one that did.
+    def put(self, session: str, pipeline: str, turns: int, needed: ApprovalNeeded) -> PendingApproval:
+        """Store a waiting turn, and replace one of the same conversation.
+
+        Args:
+            session: name of the conversation.
+            pipeline: name of the pipeline.
+            turns: number of turns of the conversation.
+            needed: what the pipeline raised.
 
         Raises:
-            DataError: the disk is full.
+            DataError: the file cannot be written.
         """
-        made = Wait(f"wt-{secrets.token_hex(12)}", _now(), pipeline, turns, True, needed)
-        values = (session, made.id, made.at, pipeline, turns, _PROCESS, _written(needed))
-        self._do("INSERT OR REPLACE INTO waits VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        return made
+        pending = PendingApproval(f"wt-{secrets.token_hex(12)}", _now(), pipeline, turns, True, needed)
+        values = (session, pending.id, pending.at, pipeline, turns, _PROCESS, _encode(needed))
+        self._execute("INSERT OR REPLACE INTO waits VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        return pending
 
-    def find(self, session: str) -> Wait | None:
-        """What waits in a conversation."""
-        rows = self._do("SELECT id, at, pipeline, turns, process, wait FROM waits WHERE session = ?", (session,))
+    def get(self, session: str) -> PendingApproval | None:
+        """Return the waiting turn of a conversation; None where there is none."""
+        query = "SELECT id, at, pipeline, turns, process, wait FROM waits WHERE session = ?"
+        rows = self._execute(query, (session,))
         if not rows:
             return None
-        name, at, pipeline, turns, process, wait = rows[0]
-        return Wait(name, at, pipeline, turns, process == _PROCESS, _read(json.loads(wait)))
+        id_, at, pipeline, turns, process, content = rows[0]
+        return PendingApproval(id_, at, pipeline, turns, process == _PROCESS, _decode(json.loads(content)))
 
-    def take(self, session: str, name: str) -> bool:
-        """Take a turn out, to go on with it; False where somebody was faster."""
-        return bool(self._do("DELETE FROM waits WHERE session = ? AND id = ? RETURNING id", (session, name)))
+    def claim(self, session: str, approval: str) -> bool:
+        """Remove a waiting turn in order to resume it; False where somebody else has done so before."""
+        query = "DELETE FROM waits WHERE session = ? AND id = ? RETURNING id"
+        return bool(self._execute(query, (session, approval)))
 
     def drop(self, session: str) -> bool:
-        """Give up what waits in a conversation; False where nothing does."""
-        return bool(self._do("DELETE FROM waits WHERE session = ? RETURNING id", (session,)))
+        """Give up the waiting turn of a conversation; False where there is none."""
+        return bool(self._execute("DELETE FROM waits WHERE session = ? RETURNING id", (session,)))
 
     def questions(self) -> dict[str, str]:
-        """What was asked in each conversation that waits."""
-        return {session: json.loads(wait)["state"]["question"] for session, wait in self._do(_EVERY, ())}
+        """Return the question of each conversation that has a waiting turn."""
+        return {session: json.loads(text)["state"]["question"] for session, text in self._execute(_SELECT_ALL, ())}
 
     def erase(self, quotes: Quotes) -> int:
-        """Delete the turns that were given a passage of some documents or quote them; returns how many."""
-        dead = [session for session, wait in self._do(_EVERY, ()) if quotes.in_value(json.loads(wait))]
-        for session in dead:
+        """Delete the turns that were given a passage of some documents or quote them; return their number."""
+        sessions = [session for session, text in self._execute(_SELECT_ALL, ()) if quotes.in_value(json.loads(text))]
+        for session in sessions:
             self.drop(session)
-        if dead:
-            self._do("VACUUM", ())
-            self._do("PRAGMA wal_checkpoint(TRUNCATE)", ())
-        return len(dead)
+        if sessions:
+            self._execute("VACUUM", ())
+            self._execute("PRAGMA wal_checkpoint(TRUNCATE)", ())
+        return len(sessions)
 
-    def _do(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+    def _execute(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock:
             try:
                 return self._db.execute(sql, values).fetchall()
@@ -116,10 +132,7 @@ class WaitStore:
                 raise DataError(f"{self.path}: {error}") from error
 
 
-_EVERY = "SELECT session, wait FROM waits"
-
-
-def _written(needed: ApprovalNeeded) -> str:
+def _encode(needed: ApprovalNeeded) -> str:
     assert needed.state is not None
     chunks = {id(hit.chunk): hit.chunk for hit in (*needed.state.retrieved, *needed.state.hits)}.values()
     row = {
@@ -128,14 +141,14 @@ def _written(needed: ApprovalNeeded) -> str:
         "step": needed.step,
         "thread": needed.thread,
         "spent": needed.spent,
-        "requests": [asdict(one) for one in needed.requests],
+        "requests": [asdict(request) for request in needed.requests],
     }
     return json.dumps(row, default=str)
 
 
-def _read(row: Mapping[str, Any]) -> ApprovalNeeded:
-    needed = ApprovalNeeded([Request(**one) for one in row["requests"]], row["thread"], row["spent"])
-    needed.state = read_state(row["state"], {key: read_chunk(one) for key, one in row["passages"].items()})
+def _decode(row: Mapping[str, Any]) -> ApprovalNeeded:
+    needed = ApprovalNeeded([Request(**request) for request in row["requests"]], row["thread"], row["spent"])
+    needed.state = read_state(row["state"], {key: read_chunk(chunk) for key, chunk in row["passages"].items()})
     needed.step = row["step"]
     return needed
 

@@ -1,6 +1,7 @@
-"""What happened to every question: one SQLite file a caller, the oldest go first.
+"""Traces of runs: one SQLite file per caller, with a limit beyond which the oldest are deleted.
 
-An answer does not wait for its trace: it is written a moment later, several in one transaction. Readers see it at once.
+An answer does not wait for its trace. A background thread writes traces a moment later, several in one transaction;
+readers of this store see them at once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import pydantic_core
 from llmkit.errors import DataError
 from llmkit.evaluation.runs.trace import chunk_row, passage_key, state_row
 from llmkit.knowledge.verbatim_search import Quotes
-from llmkit.serve.storage.background_writer import Scribe
+from llmkit.serve.json_encoding import encode_json
+from llmkit.serve.storage.background_writer import BackgroundWriter
+from llmkit.serve.storage.private_files import create_private_file
 from llmkit.sqlite_file import connect
 from llmkit.types import State
 
@@ -31,136 +34,134 @@ CREATE TABLE IF NOT EXISTS traces (
 CREATE INDEX IF NOT EXISTS traces_by_turn ON traces (session, n);
 """
 _PRUNE = "DELETE FROM traces WHERE seq <= (SELECT max(seq) FROM traces) - ?"
-_EVERY = 64  # additions between two prunings
-_WAITING = 64  # traces that wait to be written; at one more, whoever adds it writes them
+_PRUNE_INTERVAL = 64  # traces written between two prunings
+_MAX_UNWRITTEN = 64  # beyond this number, the thread that adds a trace writes them
 
 
-def new_id() -> str:
-    """A trace's name."""
+def new_trace_id() -> str:
+    """Return a fresh, random trace id."""
     return f"tr-{secrets.token_hex(12)}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A trace that is not written yet."""
-
-    name: str
+class _UnwrittenTrace:
+    id: str
     at: str
     pipeline: str
     session: str
-    n: int
-    asked: str
+    turn: int
+    question: str
     state: State
 
     def row(self) -> tuple[Any, ...]:
-        """Values of its row."""
+        """Return the values of the table's row."""
         state = self.state
         chunks = {id(hit.chunk): hit.chunk for hit in (*state.retrieved, *state.hits)}.values()
-        hits = {passage_key(chunk): chunk_row(chunk) for chunk in chunks}
-        trace = {**state_row(state), "asked": self.asked, "passages": hits}
-        return self.name, self.at, self.pipeline, self.session, self.n, _json(trace)
+        passages = {passage_key(chunk): chunk_row(chunk) for chunk in chunks}
+        trace = {**state_row(state), "asked": self.question, "passages": passages}
+        return self.id, self.at, self.pipeline, self.session, self.turn, _encode(trace)
 
 
 class TraceStore:
-    """Traces of one caller by id."""
+    """The traces of one caller, by id.
 
-    def __init__(self, path: Path, kept: int, scribe: Scribe) -> None:
-        """Open the file, or make it.
+    Args:
+        path: the SQLite file; it is created where it does not exist.
+        max_traces: number of traces to keep.
+        writer: writes new traces in the background.
 
-        Args:
-            path: of the file.
-            kept: how many traces, at most.
-            scribe: writes what was added.
+    Raises:
+        DataError: the file cannot be created or read.
+    """
 
-        Raises:
-            DataError: it cannot be made or read.
-        """
-        self.path, self.kept = path, kept
-        self._scribe = scribe
+    def __init__(self, path: Path, max_traces: int, writer: BackgroundWriter) -> None:
+        self.path, self.max_traces = path, max_traces
+        self._writer = writer
         self._lock = threading.RLock()
-        self._waiting: deque[_Waiting] = deque()
-        self._added = 0
+        self._unwritten: deque[_UnwrittenTrace] = deque()
+        self._written = 0
         try:
-            self._db = connect(path, synchronous="NORMAL", secure_delete=True)
+            self._db = connect(create_private_file(path), synchronous="NORMAL", secure_delete=True)
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise DataError(f"traces cannot be kept in {path}: {error}") from error
+            raise DataError(f"traces cannot be stored in {path}: {error}") from error
 
     def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write what is not written yet, and close the file."""
         try:
             self.flush()
         finally:
             self._db.close()
 
-    def add(self, name: str, pipeline: str, state: State, *, asked: str, session: str = "", n: int = 0) -> None:
-        """Keep the trace of a run; it is written soon.
+    def add(
+        self, trace_id: str, pipeline: str, state: State, *, question: str, session: str = "", turn: int = 0
+    ) -> None:
+        """Store the trace of a run, soon.
 
         Args:
-            name: its id.
-            pipeline: that ran.
-            state: what it left.
-            asked: the question before any step changed it.
-            session: the conversation it belongs to, if any.
-            n: the turn in that.
+            trace_id: id of the trace; see :func:`new_trace_id`.
+            pipeline: name of the pipeline.
+            state: final state of the run.
+            question: the question before any step rewrote it.
+            session: name of the conversation; empty outside one.
+            turn: number of the turn in the conversation, from 1.
         """
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._waiting.append(_Waiting(name, at, pipeline, session, n, asked, state))
-        if len(self._waiting) > _WAITING:
+        self._unwritten.append(_UnwrittenTrace(trace_id, at, pipeline, session, turn, question, state))
+        if len(self._unwritten) > _MAX_UNWRITTEN:
             self.flush()
         else:
-            self._scribe.soon(self.flush)
+            self._writer.schedule(self.flush)
 
     def flush(self) -> None:
-        """Write what waits.
+        """Write what is not written yet.
 
         Raises:
-            DataError: the disk is full; what was to be written is lost.
+            DataError: the file cannot be written; the traces are lost.
         """
         with self._lock:
-            rows = [self._waiting.popleft().row() for _ in range(len(self._waiting))]
+            rows = [self._unwritten.popleft().row() for _ in range(len(self._unwritten))]
             if not rows:
                 return
             try:
                 with self._db:
                     self._db.execute("BEGIN IMMEDIATE")
                     self._db.executemany("INSERT INTO traces VALUES (NULL, ?, ?, ?, ?, ?, ?)", rows)
-                    if not self._added or self._added // _EVERY < (self._added + len(rows)) // _EVERY:
-                        self._db.execute(_PRUNE, (self.kept,))
-                    self._added += len(rows)
+                    before, self._written = self._written, self._written + len(rows)
+                    if not before or before // _PRUNE_INTERVAL < self._written // _PRUNE_INTERVAL:
+                        self._db.execute(_PRUNE, (self.max_traces,))
             except sqlite3.Error as error:
-                raise DataError(f"{self.path} cannot be written, {len(rows)} traces are lost: {error}") from error
+                raise DataError(f"{self.path} cannot be written, and {len(rows)} traces are lost: {error}") from error
 
-    def find(self, name: str) -> dict[str, Any] | None:
-        """A trace as JSON values: the run's state, its passages by key, and where it belongs."""
-        rows = self._rows("SELECT at, pipeline, session, n, trace FROM traces WHERE id = ?", (name,))
+    def get(self, trace_id: str) -> dict[str, Any] | None:
+        """Return a trace as a JSON object: the state of the run, its passages by key, its conversation and turn."""
+        rows = self._query("SELECT at, pipeline, session, n, trace FROM traces WHERE id = ?", (trace_id,))
         if not rows:
             return None
-        at, pipeline, session, n, trace = rows[0]
-        about = {"id": name, "at": at, "pipeline": pipeline, "session": session or None, "turn": n or None}
-        return {**about, **json.loads(trace)}
+        at, pipeline, session, turn, trace = rows[0]
+        head = {"id": trace_id, "at": at, "pipeline": pipeline, "session": session or None, "turn": turn or None}
+        return {**head, **json.loads(trace)}
 
-    def of_session(self, session: str) -> dict[int, str]:
-        """Ids of the traces of a conversation, by turn."""
-        return dict(self._rows("SELECT n, id FROM traces WHERE session = ? ORDER BY seq", (session,)))
+    def ids_by_turn(self, session: str) -> dict[int, str]:
+        """Return the trace id of each turn of a conversation."""
+        return dict(self._query("SELECT n, id FROM traces WHERE session = ? ORDER BY seq", (session,)))
 
-    def drop_session(self, session: str, after: int = 0) -> None:
-        """Delete the traces of a conversation's turns beyond `after`."""
-        self._write("DELETE FROM traces WHERE session = ? AND n > ?", (session, after))
+    def delete_session(self, session: str, after: int = 0) -> None:
+        """Delete the traces of a conversation's turns with a number above `after`."""
+        self._execute("DELETE FROM traces WHERE session = ? AND n > ?", (session, after))
 
     def erase(self, quotes: Quotes) -> int:
-        """Delete the traces that were given a passage of some documents or quote them; returns how many."""
-        dead = [
-            seq for seq, text in self._rows("SELECT seq, trace FROM traces", ()) if quotes.in_value(json.loads(text))
-        ]
-        for seq in dead:
-            self._write("DELETE FROM traces WHERE seq = ?", (seq,))
-        if dead:
-            self._write("VACUUM", ())
-            self._write("PRAGMA wal_checkpoint(TRUNCATE)", ())
-        return len(dead)
+        """Delete the traces that were given a passage of some documents or quote them; return their number."""
+        rows = self._query("SELECT seq, trace FROM traces", ())
+        matches = [seq for seq, text in rows if quotes.in_value(json.loads(text))]
+        for seq in matches:
+            self._execute("DELETE FROM traces WHERE seq = ?", (seq,))
+        if matches:
+            self._execute("VACUUM", ())
+            self._execute("PRAGMA wal_checkpoint(TRUNCATE)", ())
+        return len(matches)
 
-    def _rows(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+    def _query(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock:
             self.flush()
             try:
@@ -168,7 +169,7 @@ class TraceStore:
             except sqlite3.Error as error:
                 raise DataError(f"{self.path}: {error}") from error
 
-    def _write(self, sql: str, values: tuple[Any, ...]) -> None:
+    def _execute(self, sql: str, values: tuple[Any, ...]) -> None:
         with self._lock:
             self.flush()
             try:
@@ -177,11 +178,8 @@ class TraceStore:
                 raise DataError(f"{self.path} cannot be written: {error}") from error
 
 
-def _json(trace: dict[str, Any]) -> str:
+def _encode(trace: dict[str, Any]) -> str:
     try:
         return pydantic_core.to_json(trace, fallback=str).decode()
-    except (
-        ValueError,
-        TypeError,
-    ):  # half of a surrogate pair that a client sent: no UTF-8, but JSON has a way to say it
-        return json.dumps(trace, default=str)
+    except (ValueError, TypeError):  # a lone surrogate, which is not UTF-8
+        return encode_json(trace, default=str).decode()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmkit import cpu, weights
-from llmkit.errors import ConfigError, DataError, ModelError
+from llmkit.errors import ConfigError, DataError, MissingExtra, ModelError
 from llmkit.models.local.adapter import Adapter, read_adapter
 from llmkit.models.local.engine import Engine, Turn
 from llmkit.models.local.gguf_adapter import write_gguf
@@ -20,28 +20,33 @@ from llmkit.training.adapters.parity import PROMPTS, Parity, as_record, parity
 Form = Literal["safetensors", "gguf-adapter", "gguf"]
 _CONTEXT = 2048
 
+MIN_AGREEMENT = 0.75
+"""Share of the text of the greedy answers that must be the same, unless the caller says otherwise."""
+
 
 def export(
     folder: str | Path, to: Form, out: Path, *, base: str | None = None, kind: Kind = "f16", limit: float = 0.5,
-    prompts: Sequence[Sequence[Turn]] = PROMPTS,
+    min_agreement: float = MIN_AGREEMENT, prompts: Sequence[Sequence[Turn]] = PROMPTS,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write an adapter in another form and compare it with the adapter on its base.
+    """Write an adapter in another form, and compare it with the adapter on its base.
 
     Args:
-        folder: of the adapter.
+        folder: the adapter.
         to: merged safetensors, an adapter for llama.cpp, or a merged GGUF file.
-        out: folder (safetensors) or file to write; must not be there.
-        base: its base, where it lies elsewhere than when it was trained.
-        kind: of a merged GGUF: type of the tensors that are changed.
-        limit: largest difference of a first token's log probability that is let pass.
+        out: folder (safetensors) or file to write; it must not exist.
+        base: path of the base, if it is not where it was at the training.
+        kind: for a merged GGUF, the type of the tensors that are changed.
+        limit: largest difference of a first token's log probability that is accepted.
+        min_agreement: smallest share of the greedy answers that must be the same, from 0 to 1.
         prompts: what the two are compared on.
 
     Returns:
         The record that is written beside it: forms, digests, parity.
 
     Raises:
-        ConfigError: `out` is there already.
-        ModelError: another base, a form this adapter cannot have, or a merge that says other things; nothing is left.
+        ConfigError: `out` exists.
+        ModelError: another base, a form that this adapter cannot have, or an export that answers differently; nothing
+            is written then.
     """
     adapter = read_adapter(folder)
     if out.exists():
@@ -61,11 +66,13 @@ def export(
                     "as --base, or export safetensors and convert those with llama.cpp's convert_hf_to_gguf.py"
                 )
             found = _gguf(adapter, source, fresh, to, kind, prompts)
-        if found.difference > limit:
+        if found.difference > limit or found.agreement < min_agreement:
+            finer = f"Use a finer type than {kind}, keep" if to == "gguf" else "Keep"
             raise ModelError(
                 f"the exported model differs too much from the adapter on its base: a first token's log probability by "
-                f"{found.difference:.2f} (limit {limit}), {found.identical} of {found.prompts} greedy answers equal. "
-                f"Use a finer type than {kind}, or keep the adapter apart (--to gguf-adapter)"
+                f"{found.difference:.2f} (limit {limit}), {found.identical} of {found.prompts} greedy answers equal "
+                f"and {found.agreement:.0%} of their text (at least {min_agreement:.0%}). {finer} the adapter apart "
+                "(--to gguf-adapter), or accept less with --limit and --min-agreement"
             )
         record = {
             "adapter": adapter.digest,
@@ -118,8 +125,6 @@ def _gguf(
 
 def _reference(adapter: Adapter, source: Path) -> Engine:
     """The adapter on its base as transformers computes it in float32; llama.cpp where torch is not installed."""
-    from llmkit.errors import MissingExtra
-
     try:
         import torch
 

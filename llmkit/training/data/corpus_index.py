@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import DataError
-from llmkit.evaluation.metrics.normal import tokens
+from llmkit.evaluation.metrics.normalize import tokens
 from llmkit.evaluation.tasks import rows
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.knowledge.local.lexical.index import LexicalIndex

@@ -51,7 +51,9 @@ class Example:
     place: str = ""
     """File and line, for messages."""
     scores: tuple[float, ...] = ()
-    """What a teacher gave the positives, then the negatives; empty where none was asked."""
+    """The scores of a teacher for the positives, then the negatives; empty without a teacher."""
+    remarks: tuple[str, ...] = ()
+    """What was not used of the row; equal remarks are counted and shown once."""
 
     def __post_init__(self) -> None:
         many(self.answers, "answers")

@@ -6,7 +6,7 @@ comes as a :class:`~llmkit.evaluation.tasks.rows.BadRow` with its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -20,6 +20,9 @@ from llmkit.training.data.examples import Example, Passage, key
 from llmkit.types import Document
 
 Examples = Iterator[Example | BadRow]
+
+LABELS = ("id", "kind", "document")
+"""Columns that name a row; nothing is learned from them."""
 
 
 class Source(Protocol):
@@ -133,12 +136,22 @@ class Pairs(Part):
                     tuple(Passage(text) for text in negatives),
                     answers,
                     place,
+                    remarks=self._unread(row),
                 )
             )
 
     def documents(self) -> Documents:
         """None: pairs come without a corpus."""
         yield from ()
+
+    def _unread(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """A remark for each column with a value that no setting names."""
+        named = [self.query, self.positive, self.title or "", self.answers or "", *self.negatives]
+        return tuple(
+            f"the column {name!r} is not read; query, positive, title, negatives and answers name the columns that are"
+            for name, value in row.items()
+            if value and name not in LABELS and not any(one == name or f"${name}" in one for one in named)
+        )
 
 
 def judged(samples: Samples, documents: Documents) -> Examples:
@@ -181,7 +194,10 @@ def usable(example: Example) -> Example | BadRow:
             *scores[: len(positives)],
             *(s for s, kept in zip(scores[len(positives) :], keep, strict=True) if kept),
         )
-    return Example(example.query.strip(), positives, negatives, example.answers, example.place, scores)
+    remarks = list(example.remarks)
+    if any(one.key in same for one in example.negatives):
+        remarks.append("a negative is the same text as a positive and is left out")
+    return Example(example.query.strip(), positives, negatives, example.answers, example.place, scores, tuple(remarks))
 
 
 def _contexts(row: dict[str, Any], kind: str) -> tuple[Passage, ...]:

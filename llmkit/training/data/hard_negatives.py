@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.arguments import many
-from llmkit.evaluation.metrics.normal import tokens
+from llmkit.evaluation.metrics.normalize import tokens
 from llmkit.protocols import Reranker
 from llmkit.training.data.corpus_index import Pool
 from llmkit.training.data.examples import Example, Passage

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from llmkit.errors import DataError
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.evaluation.tasks.datasets import Documents
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.training.data.examples import Example, Passage, key
@@ -31,6 +32,8 @@ class Reading:
     """Places of examples with an answer that none of their positives holds."""
     dropped: int = 0
     """Of those, how many were left out."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """What was not used, and in how many rows."""
 
     @property
     def digest(self) -> str:
@@ -54,6 +57,7 @@ class Reading:
             told.append(
                 f"{len(self.absent)} examples have an answer that stands in none of their passages ({shown}; {what})"
             )
+        told += [f"{count} rows: {remark}" for remark, count in self.remarks.items()]
         return told
 
 
@@ -74,6 +78,7 @@ def read(rows: Iterable[Example | BadRow], *, absent: Absent = "tell") -> Readin
             if absent == "drop":
                 reading.dropped += 1
                 continue
+        reading.remarks.update(row.remarks)
         name = key(row.query)
         if name in found:
             reading.duplicates += 1

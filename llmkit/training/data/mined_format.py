@@ -23,7 +23,9 @@ from llmkit.evaluation.tasks.datasets import Documents
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.part import Part
 from llmkit.training.data.examples import Example, Passage
-from llmkit.training.data.formats import Examples, usable
+from llmkit.training.data.formats import LABELS, Examples, usable
+
+_KEYS = ("query", "answers", "positives", "negatives")
 
 
 class Mined(Part):
@@ -94,4 +96,7 @@ def _read(row: dict[str, Any], place: str) -> Example:
     if any(score is None for score in scored) and any(score is not None for score in scored):
         raise DataError("some passages have a score and some have none")
     scores = tuple(float(score) for score in scored if score is not None)
-    return Example(str(row["query"]), made[0], made[1], rows.texts(row.get("answers"), "answers"), place, scores)
+    unread = [name for name, value in row.items() if value and name not in (*_KEYS, *LABELS)]
+    remarks = tuple(f"the key {name!r} is not read; mined examples have {', '.join(_KEYS)}" for name in unread)
+    answers = rows.texts(row.get("answers"), "answers")
+    return Example(str(row["query"]), made[0], made[1], answers, place, scores, remarks)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.retrieval.hybrid import Hybrid
 from llmkit.retrieval.rerankers.local_cross_encoder import min_max_scale

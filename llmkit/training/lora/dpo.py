@@ -1,12 +1,11 @@
-"""Preference tuning: of two answers, learn to prefer one (DPO, Rafailov et al. 2023).
+"""Preference tuning: of two answers to one prompt, learn to prefer one (DPO, Rafailov et al. 2023).
 
 ::
 
     loss = -log σ(β · ((log π(chosen) - log ρ(chosen)) - (log π(rejected) - log ρ(rejected))))
 
-π is the model with its adapter, ρ the same model with the adapter switched off: the reference costs no memory. Both
-answers of a pair are in one pack, their prompt computed once, so a step is made as any other: packed, resumed, stopped
-where it is no number.
+π is the model with its adapter, and ρ the same model with the adapter switched off, so the reference model needs no
+memory of its own. Both answers of a pair are in one pack, where their prompt is computed once.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmkit.training.lora.chat_template import Example, Renderer
-from llmkit.training.lora.datasets import Conversation
-from llmkit.training.lora.loop import log_probabilities
-from llmkit.training.lora.packing import Pack, grouped, pack, shared
-from llmkit.types import Message
+from llmkit.training.lora.chat_template import ChatTemplate, Example
+from llmkit.training.lora.conversations import ChatTurn, Conversation
+from llmkit.training.lora.objective import log_probabilities
+from llmkit.training.lora.packing import Pack, group_into_packs, make_pack, shared_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +30,34 @@ class Pair:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Tokens of the preferred answer, its prompt before it."""
+        """Tokens of the prompt and the chosen answer."""
         return self.chosen.ids
 
 
-def pair(renderer: Renderer, conversation: Conversation) -> Pair:
+def make_pair(template: ChatTemplate, conversation: Conversation) -> Pair:
     """The tokens of a preference.
 
     Raises:
-        DataError: see :meth:`llmkit.training.lora.chat_template.Renderer.example`.
+        DataError: see :meth:`llmkit.training.lora.chat_template.ChatTemplate.example`.
     """
-    other = replace(conversation, turns=(*conversation.turns[:-1], Message("assistant", conversation.rejected)))
-    return Pair(renderer.example(conversation), renderer.example(other), conversation.place)
+    answer = ChatTurn("assistant", conversation.rejected)
+    rejected = replace(conversation, turns=(*conversation.turns[:-1], answer))
+    return Pair(template.example(conversation), template.example(rejected), conversation.place)
 
 
 @dataclass(frozen=True)
-class Preferences:
-    """The objective of DPO, summed over pairs."""
+class DpoLoss:
+    """The loss of DPO, summed over pairs."""
 
     beta: float
-    """How near the adapter stays to its base: larger is nearer."""
+    """How close the adapter stays to its base; larger is closer."""
 
     def packs(self, rows: Sequence[Pair], budget: int) -> list[Pack]:
         """Pairs side by side, chosen before rejected."""
-        both = [(*chosen, *rejected[shared(chosen, rejected) :]) for chosen, rejected in map(_ids, rows)]
+        both = [(*row.chosen.ids, *row.rejected.ids[shared_prefix(row.chosen.ids, row.rejected.ids) :]) for row in rows]
         return [
-            pack([half for n in group for half in (rows[n].chosen, rows[n].rejected)])
-            for group in grouped(both, budget)
+            make_pack([answer for n in group for answer in (rows[n].chosen, rows[n].rejected)])
+            for group in group_into_packs(both, budget)
         ]
 
     def units(self, pack: Pack) -> int:
@@ -66,21 +65,17 @@ class Preferences:
         return len(pack.lengths) // 2
 
     def loss(self, model: Any, pack: Pack) -> Any:
-        """Sum over the pairs."""
+        """The sum over the pairs."""
         import torch
         from torch.nn.functional import logsigmoid
 
         with torch.no_grad(), model.disable_adapter():
-            reference = _answers(model, pack)
-        margins = (_answers(model, pack) - reference).view(-1, 2)
+            reference = _answer_log_probabilities(model, pack)
+        margins = (_answer_log_probabilities(model, pack) - reference).view(-1, 2)
         return -logsigmoid(self.beta * (margins[:, 0] - margins[:, 1])).sum()
 
 
-def _ids(pair: Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return pair.chosen.ids, pair.rejected.ids
-
-
-def _answers(model: Any, pack: Pack) -> Any:
-    """Log probability of each whole answer of a pack: (examples,)."""
+def _answer_log_probabilities(model: Any, pack: Pack) -> Any:
+    """Log probability of each whole answer of a pack: (answers,)."""
     each = log_probabilities(model, pack)
     return each.new_zeros(len(pack.lengths)).index_add(0, pack.owners.to(each.device), each)

@@ -1,27 +1,29 @@
-"""What is looked at before a training begins: the failures that otherwise show after hours, or never.
+"""Checks before the first step, for mistakes that would otherwise show after hours, or never.
 
-Every check either raises with the rows it found, or leaves a number in the :class:`Preflight` that is told and kept.
+A check either raises an error with the rows it found, or leaves a number or a note in the :class:`Preflight`, which is
+shown and kept with the adapter.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from llmkit.errors import DataError, ModelError
 from llmkit.models.local.engine import Turn
 from llmkit.training.adapters.base_model import Base
-from llmkit.training.lora.chat_template import Example, Renderer
-from llmkit.training.lora.datasets import Conversation
+from llmkit.training.lora.chat_template import ChatTemplate, Example
+from llmkit.training.lora.conversations import Conversation
 
 _SHOWN = 5
 
 
 @dataclass
 class Preflight:
-    """What was found."""
+    """What the checks found."""
 
     train: int = 0
     dev: int = 0
@@ -30,69 +32,80 @@ class Preflight:
     learned: int = 0
     """Of these, tokens that are learned."""
     longest: int = 0
+    """Tokens of the longest example."""
     too_long: int = 0
-    """Examples over the limit, left out or cut."""
+    """Examples over the limit, which are left out or cut."""
     template_checked: int = 0
-    """Prompts that the serving runtime wrote and tokenised the same way; 0: it is the same tokenizer."""
+    """Prompts that llama.cpp wrote and tokenised the same way as the training; 0: the base is no GGUF file."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know, a line each."""
     masks: list[list[tuple[str, bool]]] = field(default_factory=list)
-    """Three examples as runs of text: (text, is it learned)."""
+    """Three examples as runs of text: (text, whether it is learned)."""
 
 
 def inspect(
-    base: Base, renderer: Renderer, train: Sequence[Example], dev: Sequence[Example], too_long: int
+    base: Base, template: ChatTemplate, train: Sequence[Example], dev: Sequence[Example], too_long: Sequence[str] = ()
 ) -> Preflight:
-    """Look at the examples a training is about to learn.
+    """Check the examples before a training.
+
+    Args:
+        base: the opened base.
+        template: its chat template.
+        train: examples to learn.
+        dev: examples held out.
+        too_long: places of the examples over the limit.
 
     Raises:
-        DataError: nothing is learned, an answer does not end, a text begins twice, or dev rows are in the data.
+        DataError: nothing is learned, an answer has no end, a text begins twice, or dev rows are in the training data.
         ModelError: the tokenizer cannot tell padding from the end of an answer.
     """
     if not train:
         raise DataError(
-            f"no example is left to learn from: {too_long} were longer than max_tokens, {len(dev)} are held out. Raise "
-            "max_tokens, lower dev_share, or give more data"
+            f"no example is left to learn from: {len(too_long)} were longer than max_tokens, {len(dev)} are held out. "
+            "Raise max_tokens, lower dev_share, or give more data"
         )
-    learned = sum(sum(example.learned) for example in train)
-    silent = [example.place for example in train if not any(example.learned)]
-    if silent:
+    without = [example.place for example in train if not any(example.learned)]
+    if without:
         raise DataError(
-            f"{len(silent)} examples have no token that is learned: {_some(silent)}. The answer was cut off, or the "
+            f"{len(without)} examples have no token that is learned: {_some(without)}. The answer was cut off, or the "
             "chat template writes none: raise max_tokens, or leave these rows out"
         )
-    endless = [one.place for one in train if not one.cut and one.ids[-1] not in renderer.ends]
+    endless = [one.place for one in train if not one.cut and one.ids[-1] not in template.ends]
     if endless:
         raise DataError(f"{len(endless)} examples do not end with the token that ends an answer: {_some(endless)}")
-    begins_once(renderer, train)
-    apart(train, dev)
-    pad_is_no_end(base)
+    check_begin_token(template, train)
+    refuse_overlap(train, dev)
+    separate_padding(base)
+    notes = [f"longer than max_tokens: {_some(too_long)}"] if too_long else []
     return Preflight(
         train=len(train),
         dev=len(dev),
         tokens=sum(len(example.ids) for example in train),
-        learned=learned,
+        learned=sum(sum(example.learned) for example in train),
         longest=max(len(example.ids) for example in train),
-        too_long=too_long,
-        masks=[runs(renderer.tokenizer, example) for example in spread(train, 3)],
+        too_long=len(too_long),
+        notes=[*notes, *repetitions(train)],
+        masks=[text_runs(template.tokenizer, example) for example in spread(train, 3)],
     )
 
 
-def begins_once(renderer: Renderer, examples: Sequence[Example]) -> None:
-    """Exactly one token that begins a text, where the model has one of its own.
+def check_begin_token(template: ChatTemplate, examples: Sequence[Example]) -> None:
+    """Exactly one token must begin a text, if the model has such a token.
 
-    ChatML uses its begin token for every turn; there it may stand at each of them, but not twice in a row.
+    ChatML begins every turn with it; there it may stand at each turn, but not twice in a row.
 
     Raises:
-        DataError: none, or two.
+        DataError: a text begins with none or with two.
     """
-    tokenizer = renderer.tokenizer
+    tokenizer = template.tokenizer
     bos = tokenizer.bos_token_id
     if bos is None:
         return
     expected = tokenizer("x")["input_ids"][:1] == [bos]
-    turn_mark = str(tokenizer.chat_template).count(str(tokenizer.bos_token)) > 1
+    marks_turns = str(tokenizer.chat_template).count(str(tokenizer.bos_token)) > 1
     for example in examples:
         leading = next((n for n, token in enumerate(example.ids) if token != bos), len(example.ids))
-        count = leading if turn_mark else example.ids.count(bos)
+        count = leading if marks_turns else example.ids.count(bos)
         if count > 1 or (count == 0 and expected):
             raise DataError(
                 f"{example.place}: the text begins with {count} tokens {tokenizer.bos_token!r}, not with one: the chat "
@@ -100,8 +113,8 @@ def begins_once(renderer: Renderer, examples: Sequence[Example]) -> None:
             )
 
 
-def apart(train: Sequence[Example], dev: Sequence[Example]) -> None:
-    """No prompt of the dev data is in the training data.
+def refuse_overlap(train: Sequence[Example], dev: Sequence[Example]) -> None:
+    """No prompt of the dev data may be in the training data.
 
     Raises:
         DataError: names the rows.
@@ -110,18 +123,49 @@ def apart(train: Sequence[Example], dev: Sequence[Example]) -> None:
     both = [f"{one.place} = {seen[one.prompt_digest]}" for one in dev if one.prompt_digest in seen]
     if both:
         raise DataError(
-            f"{len(both)} rows of the dev data ask what rows of the training data ask, so that the dev loss would say "
-            f"nothing: {_some(both)}. Take them out of one of the two"
+            f"{len(both)} rows of the dev data have the prompt of a row of the training data, so the dev loss would "
+            f"measure memory: {_some(both)}. Take them out of one of the two"
         )
 
 
-def pad_is_no_end(base: Base) -> None:
-    """Padding that is also the end of an answer is never learned by trainers that mask it: choose another token.
+def repetitions(examples: Sequence[Example]) -> list[str]:
+    """Notes on rows that repeat an earlier row, and on prompts with several different answers."""
+    notes, first, answers = [], dict[tuple[int, ...], str](), dict[str, set[tuple[int, ...]]]()
+    same, places = [], Counter[str]()
+    for example in examples:
+        if example.ids in first:
+            same.append(f"{example.place} = {first[example.ids]}")
+            continue
+        first[example.ids] = example.place
+        answers.setdefault(example.prompt_digest, set()).add(example.ids)
+        places[example.prompt_digest] += 1
+    if same:
+        notes.append(f"{len(same)} rows are the same as an earlier row and count twice: {_some(same)}")
+    several = {digest for digest, found in answers.items() if digest and len(found) > 1}
+    if several:
+        rows = [example.place for example in examples if example.prompt_digest in several]
+        notes.append(f"{len(several)} prompts have several different answers: {_some(rows)}")
+    return notes
 
-    Packs have no padding, so nothing here depends on it; but the tokenizer goes to other trainers (TRL) too.
+
+def consecutive_users(conversations: Sequence[Conversation]) -> list[str]:
+    """A note on rows in which two turns of the user follow one another; a chat never sends such a prompt."""
+    found = [
+        one.place
+        for one in conversations
+        if any(before.role == after.role == "user" for before, after in pairwise(one.turns))
+    ]
+    return [f"{len(found)} rows have two turns of the user in a row: {_some(found)}"] if found else []
+
+
+def separate_padding(base: Base) -> None:
+    """Give the tokenizer a padding token that is not the end of an answer.
+
+    Packs have no padding, so nothing here depends on it. But the tokenizer is saved with the model, and trainers that
+    mask padding would never learn an end that is also padding.
 
     Raises:
-        ModelError: the vocabulary has no other token to take.
+        ModelError: the vocabulary has no other special token.
     """
     tokenizer = base.tokenizer
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in base.ends:
@@ -132,18 +176,18 @@ def pad_is_no_end(base: Base) -> None:
         raise ModelError(
             f"the tokenizer of {base.name} pads with the token that ends an answer and has no other special token"
         )
-    spare = next((one for one in others if one != tokenizer.bos_token), others[0])
-    tokenizer.pad_token = spare
+    tokenizer.pad_token = next((one for one in others if one != tokenizer.bos_token), others[0])
 
 
-def same_as_served(base: Base, renderer: Renderer, conversations: Sequence[Conversation]) -> int:
-    """Have llama.cpp write and tokenise some prompts by the GGUF file's own template: they must be the trained ones.
+def compare_with_serving(base: Base, template: ChatTemplate, conversations: Sequence[Conversation]) -> int:
+    """Let llama.cpp write and tokenise some prompts by the template in the GGUF file, and compare with the training.
 
     Returns:
-        How many were compared; 0 where the base is no GGUF file.
+        How many prompts were compared; 0 if the base is no GGUF file. Prompts with tools or tool calls are left out:
+        llama.cpp writes them from a request of another form.
 
     Raises:
-        ModelError: the first prompt that differs, and how.
+        ModelError: the first prompt that differs, and where.
     """
     if base.gguf is None:
         return 0
@@ -151,24 +195,24 @@ def same_as_served(base: Base, renderer: Renderer, conversations: Sequence[Conve
     from llmkit.models.local.llamacpp import LlamaCppEngine
 
     engine = LlamaCppEngine(base.gguf, context=2048, threads=cpu.threads())
-    some = spread(conversations, 8)
+    some = spread([one for one in conversations if not _uses_tools(one)], 8)
     for conversation in some:
         turns: list[Turn] = [(turn.role, turn.content) for turn in conversation.turns[:-1]]
         served, ids = engine.prompt(turns)
-        written = renderer.text(conversation.turns[:-1], answering=True)
-        if served != written:
-            at = next((n for n, (a, b) in enumerate(zip(served, written, strict=False)) if a != b), 0)
+        trained = template.render(conversation.turns[:-1], answering=True)
+        if served != trained:
+            at = next((n for n, (a, b) in enumerate(zip(served, trained, strict=False)) if a != b), 0)
             raise ModelError(
-                f"{conversation.place}: the prompt is trained as {written[max(0, at - 20) : at + 40]!r} and served by "
+                f"{conversation.place}: the prompt is trained as {trained[max(0, at - 20) : at + 40]!r} and served by "
                 f"llama.cpp as {served[max(0, at - 20) : at + 40]!r}: the chat templates differ"
             )
-        if ids != renderer.tokens(written):
-            raise ModelError(f"{conversation.place}: llama.cpp tokenises the prompt otherwise than the training does")
+        if ids != template.tokens(trained):
+            raise ModelError(f"{conversation.place}: llama.cpp tokenises the prompt differently from the training")
     return len(some)
 
 
-def runs(tokenizer: Any, example: Example) -> list[tuple[str, bool]]:
-    """The text of an example in runs of what is read and what is learned."""
+def text_runs(tokenizer: Any, example: Example) -> list[tuple[str, bool]]:
+    """The text of an example in runs: (text, whether it is learned)."""
     pairs = zip(example.ids, example.learned, strict=True)
     return [
         (tokenizer.decode([token for token, _ in run], skip_special_tokens=False), learned)
@@ -177,8 +221,14 @@ def runs(tokenizer: Any, example: Example) -> list[tuple[str, bool]]:
 
 
 def spread(items: Sequence[Any], n: int) -> list[Any]:
-    """Up to `n` items from begin to end."""
+    """Up to `n` items, evenly from the first to the last."""
     return [items[at * (len(items) - 1) // max(1, n - 1)] for at in range(n)] if len(items) > n else list(items)
+
+
+def _uses_tools(conversation: Conversation) -> bool:
+    return bool(conversation.tools) or any(
+        turn.tool_calls or turn.fields or turn.role == "tool" for turn in conversation.turns
+    )
 
 
 def _some(places: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,8 @@ from llmkit.errors import DataError, ModelError
 from llmkit.models.local.check_weights import complete
 from llmkit.retrieval.rerankers.local_cross_encoder import CARD, Card
 from llmkit.retrieval.rerankers.pair_tokens import PairTokenizer, with_token_types
-from llmkit.training.checkpoint import replacing
-
-if TYPE_CHECKING:
-    from llmkit.training.reranker.recipe import RerankerRecipe
+from llmkit.training.atomic_write import replace_folder
+from llmkit.training.reranker.recipe import RerankerRecipe
 
 _TARGETS = ("query", "key", "value", "dense")
 
@@ -44,7 +42,7 @@ class CrossEncoder:
             self.base,
             add_pooling_layer=False,
             dtype=torch.float32,
-            attn_implementation="eager" if recipe.max_tokens <= 256 else None,  # as for retrievers (towers.py)
+            attn_implementation="eager" if recipe.max_tokens <= 256 else None,  # as for retrievers (bi_encoder.py)
             hidden_dropout_prob=recipe.dropout,
             attention_probs_dropout_prob=recipe.dropout,
             output_loading_info=True,
@@ -104,8 +102,8 @@ class CrossEncoder:
 
     def save(self, folder: Path) -> None:
         """Write the folder that `LocalCrossEncoder` reads, whole or not at all."""
-        with replacing(folder) as made:
-            self._write(made)
+        with replace_folder(folder) as new:
+            self._write(new)
 
     def _write(self, folder: Path) -> None:
         from safetensors.numpy import save_file
@@ -180,10 +178,12 @@ class CrossEncoder:
         return {name: one for name, one in found.items() if ".lora_" not in name and not name.endswith("position_ids")}
 
 
-def may_write(folder: Path) -> None:
-    """Raises DataError where the folder holds something else than a trained reranker."""
+def check_target(folder: Path) -> None:
+    """Raise DataError if the folder holds something other than a trained reranker."""
     if folder.exists() and not (folder / CARD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists and is not a trained reranker: give another `out`")
+        raise DataError(
+            f"{folder} exists and is not a trained reranker: it will not be overwritten, give another `out`"
+        )
 
 
 def digest(values: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,9 +11,7 @@ from pydantic import Field, model_validator
 from llmkit.arguments import many_texts
 from llmkit.registry import one_of
 from llmkit.training import recipes
-from llmkit.training.retriever.recipe import Lora, Section
-
-_LAST = re.compile(r"last-[1-9][0-9]*")
+from llmkit.training.recipes import LoraSettings, Section
 
 
 class RerankerRecipe(Section):
@@ -48,7 +45,7 @@ class RerankerRecipe(Section):
     """Layers that learn: all, or last-N."""
     embeddings: Literal["frozen", "trained"] = "frozen"
     """Word embeddings are half of a small encoder."""
-    lora: Lora | None = None
+    lora: LoraSettings | None = None
     """Adapters instead of full weights."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """In the encoder."""
@@ -98,8 +95,7 @@ class RerankerRecipe(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.train != "all" and not _LAST.fullmatch(self.train):
-            raise ValueError(f"train: 'all' or 'last-N', not {self.train!r}")
+        recipes.check_layers(self.train)
         if self.lora and (self.train != "all" or self.embeddings == "trained"):
             raise ValueError("lora adapts every layer and nothing else: leave train: all and embeddings: frozen")
         if self.weights == "changed" and not self.lora:

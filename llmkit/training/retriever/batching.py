@@ -23,14 +23,8 @@ class Batch:
     hard: tuple[tuple[int, ...], ...]
     """Positions of each example's hard negatives."""
 
-    @property
-    def rows(self) -> str:
-        """Places of the examples, for messages."""
-        shown = ", ".join(one.place for one in self.examples[:8])
-        return shown + (f" and {len(self.examples) - 8} more" if len(self.examples) > 8 else "")
 
-
-def epoch(examples: Sequence[Example], recipe: RetrieverRecipe, number: int) -> list[Batch]:
+def epoch_batches(examples: Sequence[Example], recipe: RetrieverRecipe, number: int) -> list[Batch]:
     """The batches of an epoch: a function of the data, the recipe and the number, so that a resumed run has the same.
 
     An example whose positive is in the batch already waits for a later one. Batches too small to tell anything apart

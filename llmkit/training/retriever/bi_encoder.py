@@ -24,12 +24,12 @@ from llmkit.models.local.check_weights import complete
 from llmkit.training.retriever.recipe import RetrieverRecipe
 
 Side = Literal["query", "passage"]
-Ids = Sequence[NDArray[np.int32]]
+TokenIds = Sequence[NDArray[np.int32]]
 """Token ids of each text."""
 
 
-class Tokens:
-    """Texts to token ids, with a count of what was cut."""
+class SideTokenizer:
+    """The tokenizer of both sides, with their prefixes; remembers which texts were cut."""
 
     def __init__(self, folder: Path, recipe: RetrieverRecipe) -> None:
         from tokenizers import Tokenizer
@@ -47,7 +47,7 @@ class Tokens:
         """Texts that were cut, by side."""
         self._known: dict[tuple[Side, str], NDArray[np.int32]] = {}
 
-    def __call__(self, side: Side, texts: Sequence[str]) -> Ids:
+    def __call__(self, side: Side, texts: Sequence[str]) -> TokenIds:
         """Token ids of each text, special tokens included."""
         new = list(dict.fromkeys(text for text in texts if (side, text) not in self._known))
         if new:
@@ -61,8 +61,8 @@ class Tokens:
         return [self._known[side, text] for text in texts]
 
 
-class Towers:
-    """Both towers, or one for both."""
+class BiEncoder:
+    """The encoder of questions and the encoder of passages: one network for both, or one for each (`towers`)."""
 
     def __init__(self, folder: Path, recipe: RetrieverRecipe, device: str = "cpu") -> None:
         import torch
@@ -85,7 +85,7 @@ class Towers:
         self.pad = int(self.query.config.pad_token_id or 0)
 
     def of(self, side: Side) -> Any:
-        """The tower of that side."""
+        """The network of that side."""
         return self.query if side == "query" else self.passage
 
     def trainable(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Towers:
         self.query.train(on)
         self.passage.train(on)
 
-    def encode(self, side: Side, ids: Ids) -> Any:
+    def encode(self, side: Side, ids: TokenIds) -> Any:
         """Unit vectors (n, hidden), float32, of one micro-batch; gradients as the caller has them switched."""
         import torch
 
@@ -125,7 +125,7 @@ class Towers:
             return self.recipe.precision == "bf16"
         return self.device != "cpu" or cpu.has_bfloat16()
 
-    def vectors(self, side: Side, ids: Ids) -> NDArray[np.float32]:
+    def vectors(self, side: Side, ids: TokenIds) -> NDArray[np.float32]:
         """Vectors of many texts, without gradients."""
         import torch
 
@@ -136,7 +136,7 @@ class Towers:
         return out
 
 
-def micro_batches(ids: Ids, budget: int) -> Iterator[list[int]]:
+def micro_batches(ids: TokenIds, budget: int) -> Iterator[list[int]]:
     """Rows of neighbours in length, longest first, each batch within a budget of tokens, padding included."""
     order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
     at = 0

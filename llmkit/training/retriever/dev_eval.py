@@ -1,4 +1,4 @@
-"""How well questions find their passages in a corpus: what a training is judged by while it runs."""
+"""The dev set of a retriever: how well held-out questions find their passages in a corpus."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from llmkit.errors import DataError
 from llmkit.evaluation.metrics.retrieval import ndcg, recall, reciprocal_rank
 from llmkit.training.data.examples import Example, Passage
+from llmkit.training.retriever.bi_encoder import Side
 
 Vectors = NDArray[np.float32]
-_DEEPEST = 20
+_MAX_RANK = 20
 
 
 class DevSet:
-    """Held-out questions, and every passage they are searched in."""
+    """Held-out questions, and all passages that they are searched in."""
 
     def __init__(self, examples: Sequence[Example], corpus: Sequence[Passage]) -> None:
-        """Put positives that the corpus does not have into it.
+        """Take the corpus, and add the passages of the examples that it lacks.
 
         Raises:
-            DataError: nothing to search in but the positives of one question.
+            DataError: the corpus has fewer than two passages.
         """
         known = {passage.key: passage for passage in corpus}
         self.added = 0
@@ -36,24 +37,26 @@ class DevSet:
         self.queries = [example.query for example in examples]
         self.relevant = [{passage.key: 1.0 for passage in example.positives} for example in examples]
         if len(self.passages) < 2:
-            raise DataError("the dev set's corpus has one passage: whatever is trained will find it")
+            raise DataError(
+                "the corpus of the dev set has one passage, which every retriever finds: give `corpus`, or more data"
+            )
 
-    def figures(self, encode: Callable[[str, Sequence[str]], Vectors], dim: int | None = None) -> dict[str, float]:
+    def figures(self, encode: Callable[[Side, Sequence[str]], Vectors], dim: int | None = None) -> dict[str, float]:
         """recall@1/5/20, mrr@10, ndcg@10 with ``encode(side, texts)``; vectors cut to `dim`."""
         queries, passages = (
-            _cut(encode(side, texts), dim) for side, texts in (("query", self.queries), ("passage", self.passages))
+            _cut(vectors, dim) for vectors in (encode("query", self.queries), encode("passage", self.passages))
         )
-        k = min(_DEEPEST, len(self.passages))
+        k = min(_MAX_RANK, len(self.passages))
         rankings = []
         for start in range(0, len(queries), 512):
             scores = queries[start : start + 512] @ passages.T
             best = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.argsort(-scores)
             order = np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable"), 1)
             rankings += [[self.names[column] for column in row] for row in order]
-        return measured(rankings, self.relevant)
+        return mean_figures(rankings, self.relevant)
 
 
-def measured(rankings: Sequence[Sequence[str]], relevant: Sequence[dict[str, float]]) -> dict[str, float]:
+def mean_figures(rankings: Sequence[Sequence[str]], relevant: Sequence[dict[str, float]]) -> dict[str, float]:
     """Means over questions."""
     pairs = list(zip(rankings, relevant, strict=True))
     found = {f"recall@{k}": float(np.mean([recall(run, gold, k) for run, gold in pairs])) for k in (1, 5, 20)}

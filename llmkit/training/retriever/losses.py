@@ -32,7 +32,7 @@ class Targets:
     """(m, 1 + h) the teacher's scores of them."""
 
 
-def loss(queries: Any, passages: Any, targets: Targets, recipe: RetrieverRecipe) -> Any:
+def ranking_loss(queries: Any, passages: Any, targets: Targets, recipe: RetrieverRecipe) -> Any:
     """The mean loss over the dimensions of the recipe, seen exactly and, where asked, as an index keeps them."""
     sizes = recipe.matryoshka or (recipe.dim or queries.shape[1],)
     terms = []

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmkit.arguments import many_texts
 from llmkit.registry import one_of
 from llmkit.training import recipes
-
-_LAST = re.compile(r"last-[1-9][0-9]*")
-
-
-class Section(BaseModel):
-    """A frozen group of keys; unknown ones are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Lora(Section):
-    """Low-rank adapters instead of full weights (Hu et al. 2022), merged when the retriever is saved."""
-
-    rank: int = Field(default=16, ge=1)
-    """Rank of the update."""
-    alpha: float = Field(default=32.0, gt=0)
-    """The update is scaled by alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Of the adapter's input."""
+from llmkit.training.recipes import LoraSettings, Section
 
 
 class RetrieverRecipe(Section):
@@ -75,7 +56,7 @@ class RetrieverRecipe(Section):
     """Layers that learn: all, or last-N."""
     embeddings: Literal["frozen", "trained"] = "frozen"
     """Word embeddings are half of a small encoder; frozen, the saved retriever is half as large."""
-    lora: Lora | None = None
+    lora: LoraSettings | None = None
     """Adapters instead of full weights."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """In the encoder."""
@@ -140,8 +121,7 @@ class RetrieverRecipe(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.train != "all" and not _LAST.fullmatch(self.train):
-            raise ValueError(f"train: 'all' or 'last-N', not {self.train!r}")
+        recipes.check_layers(self.train)
         if self.dim is not None and self.matryoshka and self.dim not in self.matryoshka:
             raise ValueError(f"dim {self.dim} is not among matryoshka {list(self.matryoshka)}: cut where the loss cuts")
         if self.init == "random" and (

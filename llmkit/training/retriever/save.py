@@ -1,11 +1,11 @@
-"""A trained retriever as a folder that serves without torch, and says where it comes from.
+"""A trained retriever as a folder that is served without torch and records where it comes from.
 
 ::
 
     retriever.json       pooling, prefixes, max_tokens, dim, base: what the encoder `dual` reads
-    config.json, tokenizer.json, model.safetensors (or delta.safetensors over the base)     one tower for both sides
-    query/, passage/     the same, a tower each
-    training.json        the record: data, seeds, settings, figures
+    config.json, tokenizer.json, model.safetensors (or delta.safetensors over the base)     one network for both sides
+    query/, passage/     the same, one network for each side
+    training.json        the record: data, seeds, settings, figures; loss.svg is its picture
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import DataError
-from llmkit.training.checkpoint import replacing, write
-from llmkit.training.retriever.bi_encoder import Towers
+from llmkit.training.atomic_write import replace_folder, write_tensors
+from llmkit.training.retriever.bi_encoder import BiEncoder
 from llmkit.training.retriever.recipe import RetrieverRecipe
 from llmkit.weights.store import sha256
 
 MARK = "retriever.json"
 
 
-def save(folder: Path, towers: Towers, base: Path, recipe: RetrieverRecipe) -> None:
-    """Write the folder; it appears whole or not at all. One that is there is put aside first, and removed after."""
-    with replacing(folder) as made:
+def save(folder: Path, model: BiEncoder, base: Path, recipe: RetrieverRecipe) -> None:
+    """Write the folder, whole or not at all; a folder of an earlier training is replaced."""
+    with replace_folder(folder) as new:
         sides = ["."] if recipe.towers == "shared" else ["query", "passage"]
         for side in sides:
-            target = made / side
+            target = new / side
             target.mkdir(exist_ok=True)
-            _tower(target, towers.of("passage" if side == "passage" else "query"), base, recipe)
+            _tower(target, model.of("passage" if side == "passage" else "query"), base, recipe)
             shutil.copyfile(base / "tokenizer.json", target / "tokenizer.json")
             for name in ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
                 if (base / name).is_file():
                     shutil.copyfile(base / name, target / name)
-            _sentence_transformers(target, towers, recipe)
-        (made / MARK).write_text(json.dumps(described(towers, base, recipe), indent=2) + "\n", encoding="utf-8")
+            _sentence_transformers(target, model, recipe)
+        (new / MARK).write_text(json.dumps(description(model, base, recipe), indent=2) + "\n", encoding="utf-8")
 
 
-def described(towers: Towers, base: Path, recipe: RetrieverRecipe) -> dict[str, Any]:
-    """What ``retriever.json`` says."""
+def description(model: BiEncoder, base: Path, recipe: RetrieverRecipe) -> dict[str, Any]:
+    """The content of ``retriever.json``."""
     return {
         "format": 1,
         "name": recipe.name,
         "towers": recipe.towers,
-        "pooling": towers.pooling,
+        "pooling": model.pooling,
         "query_prefix": recipe.query_prefix,
         "passage_prefix": recipe.passage_prefix,
         "max_tokens": recipe.max_tokens,
@@ -55,10 +55,12 @@ def described(towers: Towers, base: Path, recipe: RetrieverRecipe) -> dict[str, 
     }
 
 
-def may_write(folder: Path) -> None:
-    """Raises DataError where the folder holds something else than a trained retriever."""
+def check_target(folder: Path) -> None:
+    """Raise DataError if the folder holds something other than a trained retriever."""
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists and is not a trained retriever: give another `out`")
+        raise DataError(
+            f"{folder} exists and is not a trained retriever: it will not be overwritten, give another `out`"
+        )
 
 
 def _tower(target: Path, model: Any, base: Path, recipe: RetrieverRecipe) -> None:
@@ -74,11 +76,11 @@ def _tower(target: Path, model: Any, base: Path, recipe: RetrieverRecipe) -> Non
         plain = model.merge_and_unload() if recipe.lora else model
         tensors, header, name = dict(plain.state_dict()), {"format": "pt"}, "model.safetensors"
     tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
-    write(target / name, tensors, header)
+    write_tensors(target / name, tensors, header)
 
 
 def _changed(model: Any, base: Path, recipe: RetrieverRecipe) -> tuple[dict[str, Any], dict[str, str]]:
-    """Low-rank updates, or the tensors that differ from the base, by the base's names."""
+    """The low-rank updates, or the tensors that differ from the base, under the names that the base has for them."""
     import torch
     from safetensors.torch import load_file
 
@@ -96,10 +98,10 @@ def _changed(model: Any, base: Path, recipe: RetrieverRecipe) -> tuple[dict[str,
     return {n: v for n, v in state.items() if n not in known or not torch.equal(v.cpu(), known[n].to(v.dtype))}, {}
 
 
-def _sentence_transformers(target: Path, towers: Towers, recipe: RetrieverRecipe) -> None:
-    """So that sentence-transformers, too, opens a folder with full weights."""
-    pooling = {"word_embedding_dimension": towers.hidden} | {
-        f"pooling_mode_{name}": towers.pooling == word
+def _sentence_transformers(target: Path, model: BiEncoder, recipe: RetrieverRecipe) -> None:
+    """Write the files by which sentence-transformers opens a folder with full weights."""
+    pooling = {"word_embedding_dimension": model.hidden} | {
+        f"pooling_mode_{name}": model.pooling == word
         for name, word in (("cls_token", "cls"), ("mean_tokens", "mean"), ("max_tokens", "max"))
     }
     (target / "1_Pooling").mkdir(exist_ok=True)

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmkit.evaluation.metrics.normal import contains
-from llmkit.evaluation.tasks.corpus import passages_of
+from llmkit.evaluation.metrics.normalize import contains
+from llmkit.evaluation.tasks.corpus import document_passages
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.protocols import Retriever
 from llmkit.text.sentences import sentences
@@ -116,7 +116,7 @@ def _asked(kb: KnowledgeBase, retriever: Retriever, samples: Sequence[Sample], k
     asked = []
     found = retriever.retrieve(kb, [sample.question for sample in samples], k)
     for sample, hits in zip(samples, found, strict=True):
-        relevant = passages_of(kb, list(sample.relevant)) if sample.answers else []
+        relevant = document_passages(kb, list(sample.relevant)) if sample.answers else []
         answers = [(chunk, _short(chunk, sample.answers)) for chunk in relevant]
         gold = {chunk.row: (chunk, answer) for chunk, answer in answers if answer}
         if sample.answers and not gold:

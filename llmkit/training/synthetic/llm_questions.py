@@ -57,6 +57,10 @@ def by_model(
         else:
             found, wrong = parse(reply.text, chunk, cut=not reply.complete)
             left.update(wrong)
+            left.update(reply.notes)
+            broken = [one for one in found if "\ufffd" in one.text]
+            left["questions with broken characters"] += len(broken)
+            found = [one for one in found if one not in broken]
         left[f"questions beyond {per_passage} of a passage"] += max(0, len(found) - per_passage)
         made += found[:per_passage]
         if on_progress is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmkit.evaluation.metrics.normal import contains
+from llmkit.evaluation.metrics.normalize import contains
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.retrieval.hybrid import Hybrid
 from llmkit.training.synthetic.rule_questions import Question

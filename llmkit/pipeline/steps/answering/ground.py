@@ -33,7 +33,7 @@ class CheckedSentence:
     """The sentence as it will be shown, with its marks."""
     citations: tuple[Citation, ...]
     sentence: Sentence
-    """Where it stands in the answer."""
+    """Its place in the answer."""
     added: int | None = None
     """Number of the passage whose mark is to be inserted; None: the sentence keeps its own marks."""
 
@@ -106,7 +106,7 @@ class Ground(Part):
     def check(self, text: str, hits: Sequence[Hit]) -> list[CheckedSentence]:
         """Each sentence of a text with its citations, checked against the passages."""
         shown = [(hit, evidence_from(hit.chunk)) for hit in hits]
-        return [self._check(sentence, text[sentence.start : sentence.end], shown) for sentence in find_sentences(text)]
+        return [self._check(sentence, _text_of(sentence, text), shown) for sentence in find_sentences(text)]
 
     def _check(self, sentence: Sentence, text: str, hits: Sequence[_Shown]) -> CheckedSentence:
         if sentence.numbers:
@@ -132,6 +132,12 @@ class Ground(Part):
             whole = find_support(claim, Passage(chunk.text, chunk.context), threshold=self.overlap)
             found = replace(whole, supported=False, reason=INJECTED) if whole.supported else found
         return cite(n, hit, found)
+
+
+def _text_of(sentence: Sentence, text: str) -> str:
+    """The sentence as the model wrote it; a short table cell follows the label of its row."""
+    written = text[sentence.start : sentence.end]
+    return f"{sentence.label}: {written}" if sentence.label else written
 
 
 def _marks(checked: Sequence[CheckedSentence]) -> list[tuple[int, int]]:

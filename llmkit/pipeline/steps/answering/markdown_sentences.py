@@ -1,6 +1,6 @@
 """The sentences of a Markdown answer that can be checked, with exact offsets, and edits that change nothing else.
 
-Paragraphs, list items, quotes and table cells hold sentences. Headings, list numbers, rules, code blocks and the header
+Paragraphs, list items, quotes and table cells have sentences. Headings, list numbers, rules, code blocks and the header
 row of a table do not. Markdown is parsed with markdown-it; its tokens carry line numbers only, so the offsets of inline
 text are found by following the tokens through the source.
 """
@@ -47,21 +47,23 @@ class Sentence:
     end: int
     """``text[start:end]`` is the sentence as the model wrote it, its own marks included."""
     claim: str
-    """The sentence without Markdown markup and marks; a short table cell stands behind the label of its row."""
+    """The sentence without Markdown markup and marks; a short table cell follows the label of its row."""
     numbers: tuple[int, ...]
     """Numbers of the passages it cites."""
     mark_at: int
     """Offset at which a mark can be inserted."""
     block: tuple[int, int]
-    """Offsets of the block or table cell that holds it."""
+    """Offsets of the block or table cell that contains it."""
     markup: tuple[_Pair, ...] = ()
     """All inline markup of the block."""
     in_table: bool = False
+    label: str = ""
+    """The first cell of its row, where the sentence is a short table cell that means nothing without it."""
 
 
 @dataclass(slots=True)
 class _Region:
-    """Plain text of one block: each character with the run of the source that it stands for."""
+    """Plain text of one block: each character with its run of the source."""
 
     text: str
     starts: list[int]
@@ -101,7 +103,7 @@ def insert_marks(text: str, marks: Sequence[tuple[int, int]]) -> str:
 def remove_sentences(
     text: str, dropped: Sequence[Sentence], kept: Sequence[Sentence], marks: Sequence[tuple[int, int]] = ()
 ) -> str:
-    """Leave sentences out; a paragraph, list item or table row that held nothing else goes with them.
+    """Leave sentences out; a paragraph, list item or table row without other sentences is removed with them.
 
     Args:
         text: the answer.
@@ -179,8 +181,9 @@ def _sentence(region: _Region, start: int, end: int) -> Sentence:
     text = region.text[start:end]
     numbers = _unique([n for mark in MARK.finditer(text) for n in _numbers(mark)])
     claim = " ".join(MARK.sub("", text).split())
-    if region.label and not numbers and len(words(claim)) <= _MAX_LABEL:
-        claim = f"{region.label} {claim}"
+    label = region.label if not numbers and len(words(claim)) <= _MAX_LABEL else ""
+    if label:
+        claim = f"{label} {claim}"
     first, last = region.starts[start], region.ends[end - 1]
     mark_at = last
     for pair in sorted(region.markup, key=lambda pair: pair.inner_end):
@@ -190,7 +193,7 @@ def _sentence(region: _Region, start: int, end: int) -> Sentence:
             last = pair.closes
         if pair.inner_start == first and pair.closes <= last:
             first = pair.opens
-    return Sentence(first, last, claim, numbers, mark_at, region.block, region.markup, region.in_table)
+    return Sentence(first, last, claim, numbers, mark_at, region.block, region.markup, region.in_table, label)
 
 
 def _numbers(mark: re.Match[str]) -> list[int]:
@@ -202,7 +205,7 @@ def _unique(numbers: Sequence[int]) -> tuple[int, ...]:
 
 
 def _regions(text: str) -> Iterator[_Region]:
-    """The blocks of a text that hold sentences."""
+    """The blocks of a text that contain sentences."""
     lines = [(line.start(), line.group().rstrip("\r\n")) for line in _LINE.finditer(text)]
     tokens = _parser().parse(text)
     heading = header = cell = False
@@ -236,7 +239,7 @@ def _parser() -> MarkdownIt:
 
 
 def _is_sentence(lines: Sequence[tuple[int, str]], token: Token) -> bool:
-    """Whether an underlined heading is a paragraph that stands above a rule without a blank line."""
+    """Whether an underlined heading is really a paragraph directly above a rule."""
     first, last = token.map or [0, 0]
     return _STOP.search(MARK.sub("", " ".join(line for _, line in lines[first : last - 1]))) is not None
 

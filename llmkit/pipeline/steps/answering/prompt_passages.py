@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND = "Not found in these documents."
 _REFUSALS = (NOT_FOUND, "文書の中に見つかりません。")
-"""The sentences that the answering prompts ask for where the passages hold no answer, one a language."""
+"""The sentences that the answering prompts ask for where the passages have no answer, one for each language."""
 
 
 def find_refusal(text: str) -> str | None:
@@ -37,7 +37,7 @@ def format_passages(hits: Sequence[Hit], first: int = 1) -> str:
 
 
 def passage_label(chunk: Chunk) -> str:
-    """Where a chunk stands, for people: title and headings, part, page."""
+    """The place of a chunk, for people: title and headings, part, page."""
     page = f"page {chunk.page}" if chunk.page is not None else ""
     return ", ".join(item for item in (chunk.context or chunk.document, chunk.part or "", page) if item)
 
@@ -62,7 +62,7 @@ def fit_passages(
         examples: how many of the prompt's examples are shown; None: all.
 
     Returns:
-        The messages, and how many hits they hold.
+        The messages, and how many hits they contain.
 
     Raises:
         TooLong: the prompt does not fit even with one passage.

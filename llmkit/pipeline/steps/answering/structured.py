@@ -14,7 +14,7 @@ from llmkit.models.chat import ChatModelSpec, schema_options
 from llmkit.part import Part
 from llmkit.pipeline.steps.answering.schemas import MAX_ERRORS, check_schema, load_pydantic_model, read_schema
 from llmkit.pipeline.steps.model_calls import ModelCalls, prompt_values
-from llmkit.pipeline.verifiers.json_schema import JsonSchema, json_of
+from llmkit.pipeline.verifiers.json_schema import JsonSchema, parse_json_draft
 from llmkit.prompts import Output, PromptRef
 from llmkit.protocols import Context
 from llmkit.refine.loop import Judgement, Limits, Round, run_loop
@@ -124,7 +124,7 @@ class Structured(Part):
         result = run_loop(ask(self.prompt), judge, propose, calls.spending)
         kept, value = result.kept, None
         if kept.judgement.accepted:
-            value = json_of(kept.draft)
+            value = parse_json_draft(kept.draft)
         calls.write_record(**result.record, constrained=bool(options), structured=value)
         if kept.judgement.accepted:
             text = json.dumps(value, ensure_ascii=False)
@@ -145,7 +145,7 @@ class Structured(Part):
 def _validate_with_model(model: type[BaseModel], draft: str) -> Verdict:
     """Run the validators of the pydantic model, which its schema does not express."""
     try:
-        model.model_validate(json_of(draft))
+        model.model_validate(parse_json_draft(draft))
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)[:MAX_ERRORS]
         messages = [f"At {'.'.join(map(str, one['loc'])) or '$'}: {one['msg'][:300]}" for one in details]

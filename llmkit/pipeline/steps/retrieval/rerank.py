@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from llmkit.part import Part
-from llmkit.protocols import Context, Reranker
+from llmkit.protocols import Context, CountsTruncatedPairs, Reranker
 from llmkit.registry import one_of
 from llmkit.types import State
 
@@ -31,8 +31,7 @@ class Rerank(Part):
             ctx.note("no passages were found: there is nothing to rerank")
             return state
         queries, hits = [state.question], [state.hits]
-        count_truncated = getattr(self.reranker, "cut", None)
-        cut = count_truncated(queries, hits) if count_truncated is not None else 0
+        cut = self.reranker.cut(queries, hits) if isinstance(self.reranker, CountsTruncatedPairs) else 0
         if cut:
             ctx.note(
                 f"{cut} of {len(state.hits)} passages are longer than the reranker's input: their ends were not read"
