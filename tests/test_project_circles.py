@@ -21,6 +21,7 @@ OTHER_DATABASES = {
     "llmkit.serve.storage.feedback",
     "llmkit.serve.storage.pending_approvals",
     "llmkit.serve.storage.traces",
+    "llmkit.serve.storage.uploads",
 }
 """Modules that keep an SQLite file of their own; none of them is a knowledge base's."""
 SQL = re.compile(

@@ -61,9 +61,9 @@ class KnowledgeBase:
             reader: labels of the reader to whom it is shown; None: the owner, who sees everything.
             owned: close the store with this.
         """
+        self._reader = None if reader is None else tuple(many_texts(reader, "reader"))
         self.store = store
         self.as_of = as_of
-        self._reader = None if reader is None else tuple(reader)
         self._owned = owned
         self._notes = store.notes if reader is None else Notes()
         self._snapshot = self._newest()
@@ -442,6 +442,7 @@ class KnowledgeBase:
         Raises:
             KnowledgeError: a document that is in no generation, or this is a reader's view.
         """
+        ids = many_texts(ids, "ids")
         self._check_owner()
         return quotes_of(self._snapshot, self.store.location, ids, self.store.id_ending)
 
