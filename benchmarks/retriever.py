@@ -31,7 +31,7 @@ from llmkit.evaluation.metrics.normalize import contains
 from llmkit.evaluation.metrics.retrieval import ndcg
 from llmkit.retrieval.fusion import ordered, weighted
 from llmkit.training.data import load, mined_format
-from llmkit.training.data.corpus_index import Pool
+from llmkit.training.data.corpus_index import CorpusIndex
 from llmkit.training.data.hard_negatives import mine
 from llmkit.training.retriever.recipe import RetrieverRecipe
 from llmkit.training.retriever.train import train
@@ -72,7 +72,7 @@ def recipe(arm: str, seed: int, folder: Path, data: Path, corpus: Path, extra: d
 class Bench:
     """One data set and seed."""
 
-    pools: ClassVar[dict[str, Pool]] = {}
+    pools: ClassVar[dict[str, CorpusIndex]] = {}
     """The corpus of a data set as the untrained encoder sees it."""
 
     def __init__(self, name: str, seed: int, given: argparse.Namespace) -> None:
@@ -92,10 +92,10 @@ class Bench:
         started = time.monotonic()
         encoder, record = self.encoder(arm)
         trained = time.monotonic() - started
-        pool = Pool.of(self.corpus, encoder) if record else self.pool()
+        pool = CorpusIndex.build(self.corpus, encoder) if record else self.pool()
         queries = [one.query for one in self.test]
         lexical = pool.lexical.search(queries, DEPTH)
-        vectors = pool.encoded_queries(queries)
+        vectors = pool.encode_queries(queries)
         dense = []
         for row, ranking in enumerate(pool.dense(vectors, DEPTH)):
             dense.append((np.array(ranking), pool.vectors[ranking] @ vectors[row]))
@@ -154,13 +154,13 @@ class Bench:
             mined_format.write(file, examples)
         return file
 
-    def pool(self) -> Pool:
+    def pool(self) -> CorpusIndex:
         """Encoded once, for all seeds."""
         if self.name not in self.pools:
-            self.pools[self.name] = Pool.of(self.corpus, LocalEncoder())
+            self.pools[self.name] = CorpusIndex.build(self.corpus, LocalEncoder())
         return self.pools[self.name]
 
-    def figures(self, pool: Pool, rankings: list[list[int]]) -> dict[str, list[float]]:
+    def figures(self, pool: CorpusIndex, rankings: list[list[int]]) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {"ndcg@10": []}
         for example, ranking in zip(self.test, rankings, strict=True):
             relevant = {p.key: 1.0 for p in example.positives}

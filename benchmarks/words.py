@@ -26,7 +26,7 @@ from llmkit.evaluation.metrics.retrieval import reciprocal_rank
 from llmkit.knowledge.local.lexical.index import LexicalIndex
 from llmkit.retrieval.fusion import ordered, weighted
 from llmkit.training.data import load
-from llmkit.training.data.corpus_index import Pool
+from llmkit.training.data.corpus_index import CorpusIndex
 from llmkit.training.data.examples import Passage
 from llmkit.training.significance_gate import judge
 
@@ -42,18 +42,18 @@ class Pools:
     def __init__(self, words: tuple[str, ...]) -> None:
         self.encoders = LocalEncoder(), LocalEncoder(words=words)
 
-    def of(self, passages: Sequence[Passage]) -> list[Pool]:
-        return [Pool.of(passages, encoder) for encoder in self.encoders]
+    def of(self, passages: Sequence[Passage]) -> list[CorpusIndex]:
+        return [CorpusIndex.build(passages, encoder) for encoder in self.encoders]
 
 
-def dense(pool: Pool, queries: Sequence[str]) -> list[list[str]]:
+def dense(pool: CorpusIndex, queries: Sequence[str]) -> list[list[str]]:
     """Keys of the best passages of each query."""
-    return [[pool.passages[row].key for row in found] for found in pool.dense(pool.encoded_queries(queries), DEPTH)]
+    return [[pool.passages[row].key for row in found] for found in pool.dense(pool.encode_queries(queries), DEPTH)]
 
 
-def hybrid(pool: Pool, queries: Sequence[str], lexical: LexicalIndex) -> list[list[str]]:
+def hybrid(pool: CorpusIndex, queries: Sequence[str], lexical: LexicalIndex) -> list[list[str]]:
     """As the retriever `hybrid` fuses them."""
-    vectors = pool.encoded_queries(queries)
+    vectors = pool.encode_queries(queries)
     found = []
     for row, pair in enumerate(zip(pool.dense(vectors, 100), lexical.search(queries, 100), strict=True)):
         ranking = np.array(pair[0]), pool.vectors[pair[0]] @ vectors[row]

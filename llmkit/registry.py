@@ -98,8 +98,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "dpr": "llmkit.training.data.formats:DPRPairs",
         "pairs": "llmkit.training.data.formats:Pairs",
         "mined": "llmkit.training.data.mined_format:Mined",
-        "several": "llmkit.training.data.mixtures:Several",
-        "held": "llmkit.training.data.mixtures:Held",
+        "several": "llmkit.training.data.mixtures:Mixture",
+        "held": "llmkit.training.data.mixtures:HeldOut",
     },
     "dataset": {
         "rows": "llmkit.evaluation.tasks.datasets:Rows",

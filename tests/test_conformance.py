@@ -121,7 +121,7 @@ def test_optional_promises_are_kept_by_the_parts_that_documentation_names():
     from llmkit import protocols
     from llmkit.encoders import HashingEncoder, LocalEncoder
     from llmkit.evaluation.metrics import Rouge, UnitTests
-    from llmkit.models.caching_chat import RememberingChat
+    from llmkit.models.caching_chat import CachingChat
     from llmkit.models.local.chat_model import LocalChat
     from llmkit.pipeline.steps import Abstain, Retrieve
     from llmkit.retrieval import BM25, Dense, Hybrid, LocalCrossEncoder
@@ -135,5 +135,5 @@ def test_optional_promises_are_kept_by_the_parts_that_documentation_names():
     ):
         assert isinstance(kept, promise), promise
         assert not isinstance(not_kept, promise), promise
-    for model in (RememberingChat, LocalChat):
+    for model in (CachingChat, LocalChat):
         assert callable(model.count_prompt_tokens)

@@ -9,7 +9,7 @@ import pytest
 
 from llmkit.errors import Cancelled, ConnectionLost, ModelError, TooLong
 from llmkit.models.ask import ask_model
-from llmkit.models.caching_chat import RememberingChat
+from llmkit.models.caching_chat import CachingChat
 from llmkit.models.chat import ChatModelSpec, load_chat, schema_options
 from llmkit.models.response_cache import ResponseCache
 from llmkit.stopping import unless
@@ -224,7 +224,7 @@ class TestWaits:
 class TestCache:
     def chat(self, tmp_path, name):
         spec = ChatModelSpec(model=f"openai:{name}", retries=0, timeout=2.0)
-        return RememberingChat(spec, name, ResponseCache(tmp_path / "responses.sqlite"))
+        return CachingChat(spec, name, ResponseCache(tmp_path / "responses.sqlite"))
 
     @pytest.mark.parametrize("streamed", [False, True])
     @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class TestProtocol:
             AIMessage("6."),
             HumanMessage("And é?"),
         ]
-        turns = tool_protocol.turns(messages, SPECS)
+        turns = tool_protocol.render_turns(messages, SPECS)
         assert [turn.role for turn in turns] == ["system", "user", "assistant", "user", "assistant", "user"]
         assert turns[0].content.startswith("Be brief.")
         assert "- calculator(expression: string): Works out arithmetic." in turns[0].content
@@ -51,23 +51,23 @@ class TestProtocol:
     def test_several_calls_of_one_message_stand_one_after_the_other_each_with_its_result(self):
         both = [made("search", {"query": "a"}, 1), made("search", {"query": "b"}, 2)]
         results = [ToolMessage(text, name="search", tool_call_id=f"call_{n}") for n, text in ((2, "B"), (1, "A"))]
-        turns = tool_protocol.turns([HumanMessage("?"), AIMessage("", tool_calls=both), *results], SPECS)
+        turns = tool_protocol.render_turns([HumanMessage("?"), AIMessage("", tool_calls=both), *results], SPECS)
         assert [turn.content for turn in turns[2:]] == [
             '{"name": "search", "arguments": {"query": "a"}}', "Result of search:\nA",
             '{"name": "search", "arguments": {"query": "b"}}', "Result of search:\nB",
         ]  # fmt: skip
 
     def test_the_schema_is_the_choice(self):
-        names = [form["properties"]["name"]["const"] for form in tool_protocol.schema(SPECS)["anyOf"]]
+        names = [form["properties"]["name"]["const"] for form in tool_protocol.reply_schema(SPECS)["anyOf"]]
         assert names == ["search", "calculator", "answer"]
-        assert len(tool_protocol.schema(SPECS, "any")["anyOf"]) == 2
-        assert tool_protocol.schema(SPECS, "none")["properties"]["name"] == {"const": "answer"}
-        named = tool_protocol.schema(SPECS, {"type": "function", "function": {"name": "search"}})
+        assert len(tool_protocol.reply_schema(SPECS, "any")["anyOf"]) == 2
+        assert tool_protocol.reply_schema(SPECS, "none")["properties"]["name"] == {"const": "answer"}
+        named = tool_protocol.reply_schema(SPECS, {"type": "function", "function": {"name": "search"}})
         assert named["properties"]["name"] == {"const": "search"}
         with pytest.raises(ModelError, match="no tool 'serch'"):
-            tool_protocol.schema(SPECS, "serch")
+            tool_protocol.reply_schema(SPECS, "serch")
         with pytest.raises(ModelError, match="cannot be called 'answer'"):
-            tool_protocol.schema([{"type": "function", "function": {"name": "answer"}}])
+            tool_protocol.reply_schema([{"type": "function", "function": {"name": "answer"}}])
 
     @pytest.mark.parametrize(
         ("text", "content", "calls"),
@@ -82,16 +82,16 @@ class TestProtocol:
         ],
     )
     def test_a_reply_is_read(self, text, content, calls):
-        said = AIMessage(**tool_protocol.read(text, SPECS, 1, cut=False))
+        said = AIMessage(**tool_protocol.parse_reply(text, SPECS, 1, cut=False))
         assert said.content == content
         assert [(call["name"], call["args"]) for call in said.tool_calls] == calls
 
     def test_what_was_cut_off_is_a_broken_call_or_the_answer_so_far(self):
-        said = AIMessage(**tool_protocol.read('{"name": "search", "arguments": {"que', SPECS, 3, cut=True))
+        said = AIMessage(**tool_protocol.parse_reply('{"name": "search", "arguments": {"que', SPECS, 3, cut=True))
         assert said.invalid_tool_calls[0]["error"] == "cut off at max_tokens"
         assert not said.tool_calls
         said = AIMessage(
-            **tool_protocol.read('{"name": "answer", "arguments": {"text": "It is \\"lo', SPECS, 3, cut=True)
+            **tool_protocol.parse_reply('{"name": "answer", "arguments": {"text": "It is \\"lo', SPECS, 3, cut=True)
         )
         assert said.content == 'It is "lo'
 
@@ -100,7 +100,7 @@ class TestProtocol:
             "type": "object", "required": ["a"],
             "properties": {"a": {"enum": ["x", 1]}, "b": {"type": "array", "items": {"type": "string"}}},
         }  # fmt: skip
-        line = tool_protocol.listing([{"type": "function", "function": {"name": "f", "parameters": parameters}}])
+        line = tool_protocol.format_tools([{"type": "function", "function": {"name": "f", "parameters": parameters}}])
         assert line == '- f(a: "x" | 1, b?: {"type": "array", "items": {"type": "string"}}): '
 
 
@@ -232,14 +232,14 @@ def test_a_local_model_can_only_call_what_it_is_given(runtime, weights_home):
 
 
 def test_a_broken_call_is_remembered_as_broken(tmp_path):
-    from llmkit.models.caching_chat import RememberingChat
+    from llmkit.models.caching_chat import CachingChat
     from llmkit.models.chat import ChatModelSpec
     from llmkit.models.response_cache import ResponseCache
     from llmkit.models.scripted import ScriptedChat
 
     broken = {"name": "f", "args": "query x", "id": "1", "error": "cut off", "type": "invalid_tool_call"}
     cache = ResponseCache(tmp_path / "cache.sqlite")
-    chat = RememberingChat(ChatModelSpec(model="scripted:x"), "x", cache)
+    chat = CachingChat(ChatModelSpec(model="scripted:x"), "x", cache)
     chat.__dict__["_inner"] = ScriptedChat([AIMessage("", invalid_tool_calls=[broken])])
     assert chat.invoke("?").invalid_tool_calls == chat.invoke("?").invalid_tool_calls == [broken]
     streamed = read_message(next(iter(chat.stream("?"))))

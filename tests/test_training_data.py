@@ -14,8 +14,8 @@ from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError
 from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.training.data import load, mined_format
-from llmkit.training.data.corpus_index import Pool
-from llmkit.training.data.detect_format import source
+from llmkit.training.data.corpus_index import CorpusIndex
+from llmkit.training.data.detect_format import detect_source
 from llmkit.training.data.examples import Example, Passage
 from llmkit.training.data.hard_negatives import mine
 
@@ -59,7 +59,7 @@ def test_dprs_json(tmp_path):
         "negative_ctxs": [{"text": "easy"}],
     }
     file.write_text(json.dumps([row, {**row, "positive_ctxs": []}, {"question": "x", "positive_ctxs": [{}]}, 3]))
-    good, bad = split(source(str(file)).examples())
+    good, bad = split(detect_source(str(file)).examples())
     assert good[0].positives == (Passage("right", "T", "7"),)
     assert [one.text for one in good[0].negatives] == ["hard", "easy"], "a negative equal to the positive is none"
     assert [line.partition(":")[0] for line in bad] == [f"dpr.json, item {i}" for i in (1, 2, 3)]
@@ -72,7 +72,7 @@ def test_squad_and_folders_are_guessed_by_what_is_in_them(tmp_path):
         {"id": "2", "question": "r", "is_impossible": True, "answers": []},
     ]
     squad.write_text(json.dumps({"data": [{"title": "A", "paragraphs": [{"context": "cold water", "qas": asked}]}]}))
-    good, bad = split(source(str(squad)).examples())
+    good, bad = split(detect_source(str(squad)).examples())
     assert good[0].positives[0].indexed_text == "A\ncold water"
     assert bad == ["question 2: impossible question"]
     corpus = [{"_id": "d1", "title": "", "text": "one"}, {"_id": "d2", "text": "two"}]
@@ -80,19 +80,19 @@ def test_squad_and_folders_are_guessed_by_what_is_in_them(tmp_path):
     (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q1", "text": "which"}) + "\n")
     (tmp_path / "qrels").mkdir()
     (tmp_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td2\t1\n")
-    good, _ = split(source(str(tmp_path)).examples())
+    good, _ = split(detect_source(str(tmp_path)).examples())
     assert good[0].positives[0].text == "two"
     question = {"id": "a", "question": "what", "answers": ["one"], "relevant": ["d1"]}
     lost = {"id": "b", "question": "what else", "answers": [], "relevant": ["gone"]}
     (tmp_path / "train.jsonl").write_text(json.dumps(question) + "\n" + json.dumps(lost) + "\n")
-    good, bad = split(source(str(tmp_path / "train.jsonl")).examples())
+    good, bad = split(detect_source(str(tmp_path / "train.jsonl")).examples())
     assert good[0].positives[0].text == "one"
     assert bad == ["question b: relevant document 'gone' is not in the corpus"]
     for wrong in ("nowhere.csv", str(tmp_path / "qrels")):
         with pytest.raises(DataError):
-            source(wrong)
+            detect_source(wrong)
     with pytest.raises(ConfigError, match="did you mean 'squad'"):
-        source("{type: sqad, path: x}")
+        detect_source("{type: sqad, path: x}")
 
 
 def test_reading_counts_what_is_doubled_absent_and_bad():
@@ -145,7 +145,7 @@ def test_mined_files_come_back_as_they_were(tmp_path):
         Example("r", (Passage("b"),)),
     ]
     assert mined_format.write(tmp_path / "m.jsonl", examples) == 2
-    back, bad = split(source(str(tmp_path / "m.jsonl")).examples())
+    back, bad = split(detect_source(str(tmp_path / "m.jsonl")).examples())
     assert not bad
     assert [(o.query, o.positives, o.negatives, o.answers, o.scores) for o in back] == [
         (o.query, o.positives, o.negatives, o.answers, o.scores) for o in examples
@@ -181,7 +181,7 @@ def test_every_screen_drops_what_it_should_and_counts_it():
         "water red fan",
     ]
     example = Example("pump water tank", (positive,), answers=("forty two",))
-    pool = Pool.of([Passage(text) for text in texts], HashingEncoder(dim=512))
+    pool = CorpusIndex.build([Passage(text) for text in texts], HashingEncoder(dim=512))
     found = mine([example], pool, sources=["bm25"], keep=5)
     assert sorted(p.text for p in found.examples[0].negatives) == ["pump water blue", "water red fan"]
     assert dict(found.dropped) == {"positive": 1, "answer": 1, "margin": 1}
@@ -211,7 +211,7 @@ def test_mining_on_the_command_line(tmp_path):
     assert done.exit_code == 0, done.output
     assert "left out: train.jsonl, line 2" in done.stderr
     assert "1 dropped: known positives" in done.stderr or "2 dropped: known positives" in done.stderr
-    (example,), _ = split(source(str(out)).examples())
+    (example,), _ = split(detect_source(str(out)).examples())
     assert [passage.text for passage in example.negatives] == ["a blue pump", "fans"]
 
 
@@ -221,7 +221,7 @@ def test_a_pool_of_a_knowledge_base_is_its_chunks(tmp_path):
 
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         kb.add([Document("a", "Pumps move water.", title="Pumps"), Document("b", "Fans move air.")])
-        pool = Pool.of_knowledge(kb)
+        pool = CorpusIndex.from_knowledge_base(kb)
     assert {p.indexed_text for p in pool.passages} == {"Pumps\nPumps move water.", "Fans move air."}
-    again = Pool.of(pool.passages, HashingEncoder())
+    again = CorpusIndex.build(pool.passages, HashingEncoder())
     np.testing.assert_allclose(pool.vectors, again.vectors, atol=1e-6)

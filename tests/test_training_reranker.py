@@ -13,7 +13,7 @@ from test_rerankers_local import SIZES, WORDS, word_tokenizer
 from llmkit.errors import ConfigError, DataError, ModelError
 from llmkit.retrieval.rerankers.local_cross_encoder import LocalCrossEncoder
 from llmkit.training.data.examples import Example, Passage
-from llmkit.training.data.rerank_candidates import Group, is_right, of_examples
+from llmkit.training.data.rerank_candidates import Group, candidates_of_examples, is_right
 from llmkit.types import Chunk
 
 CONTENT = WORDS[4:]
@@ -210,6 +210,6 @@ def test_what_is_right_and_what_cannot_be_learnt_from():
     assert is_right(Chunk("doc", 3, 0, 4, "else", 1), one)
     assert is_right(Chunk("other", 0, 0, 4, "see: the pump leaks today", 1), one)
     assert not is_right(Chunk("other", 0, 0, 4, "cold water", 1), one)
-    found = of_examples([one, Example("q2", (Passage("x"),))], 10)
+    found = candidates_of_examples([one, Example("q2", (Passage("x"),))], 10)
     assert [group.right for group in found.groups] == [(True, False)]
     assert found.left["examples without negatives"] == 1

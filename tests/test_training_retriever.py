@@ -204,7 +204,7 @@ def test_losses_say_what_their_papers_say(recipe):
     assert float(losses.ranking_loss(q, p, same, built(recipe, distil="kl", scale=1.0))) == pytest.approx(0, abs=1e-6)
     vectors = torch.nn.functional.normalize(torch.randn(50, 16), dim=-1).requires_grad_(True)
     for kind, steps in (("int8", 256), ("binary", 2)):
-        codes = losses.through(vectors, kind)
+        codes = losses.straight_through(vectors, kind)
         assert all(len(column.unique()) <= steps for column in codes.detach().round(decimals=6).T)
         (gradient,) = torch.autograd.grad(codes.sum(), vectors)
         assert torch.equal(gradient, torch.ones_like(vectors)), "straight through"

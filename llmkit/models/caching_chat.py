@@ -1,4 +1,4 @@
-"""A chat model that writes its calls on the tape of the running sample and answers from what is remembered."""
+"""A chat model that answers from a cache or a recording, and asks the real model for the rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 
 from llmkit.errors import ModelError
 from llmkit.models.chat import ChatModelSpec, count_tokens, load_chat
-from llmkit.models.response_cache import TAPE, Response, ResponseCache, Tape
+from llmkit.models.response_cache import CALL_LOG, CallLog, Response, ResponseCache
 from llmkit.replies.finish_reason import finish_reason
 from llmkit.replies.read import read_message
 from llmkit.types import Message
@@ -26,15 +26,15 @@ _KEPT = ("reasoning_content", "reasoning", "refusal", "replaced_characters")
 """Parts of a message that are kept beside its text."""
 
 
-class RememberingChat(BaseChatModel):
-    """A chat model that writes its calls on the tape of the running sample and answers from what is remembered.
+class CachingChat(BaseChatModel):
+    """A chat model in front of another one: it answers known calls from a cache and writes every call into the log.
 
-    The model itself is loaded when something must be asked, or counted, that nobody remembers.
+    The model behind it is loaded when the first call is not known, or when tokens must be counted.
     """
 
     spec: ChatModelSpec
     identity: str
-    """What shapes the answer beside the messages: the spec and the weights or server behind it."""
+    """What shapes a reply beside the messages: the spec, and the weights or the server."""
     _cache: ResponseCache | None = PrivateAttr(default=None)
     _loading: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
@@ -44,11 +44,11 @@ class RememberingChat(BaseChatModel):
 
     @property
     def _llm_type(self) -> str:
-        return "llmkit-remembering"
+        return "llmkit-caching"
 
     @property
     def inner(self) -> BaseChatModel:
-        """The model, loaded once."""
+        """The model that is asked, loaded once."""
         with self._loading:
             return self._inner
 
@@ -73,31 +73,31 @@ class RememberingChat(BaseChatModel):
         return count_tokens(self.inner, messages)
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
-        """What the model makes of the tools, bound here, so that calls with tools are remembered too."""
+        """Bind tools as the model behind does, so that calls with tools are cached too."""
         bound: Any = self.inner.bind_tools(tools, **kwargs)
         return self.bind(**bound.kwargs)
 
-    def _known(
+    def _lookup(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[str, Response | None]:
-        tape = TAPE.get() or Tape()
+        log = CALL_LOG.get() or CallLog()
         said = [[message.type, message.content, getattr(message, "tool_calls", [])] for message in messages]
-        key = tape.key(json.dumps([self.identity, said, stop, kwargs], sort_keys=True, default=str))
-        if tape.recorded is not None:
-            if key not in tape.recorded:
+        key = log.key(json.dumps([self.identity, said, stop, kwargs], sort_keys=True, default=str))
+        if log.recorded is not None:
+            if key not in log.recorded:
                 raise ModelError("this call is not in the recording: the pipeline, its prompts or its passages differ")
-            return key, tape.recorded[key]
+            return key, log.recorded[key]
         kept = self._cache.get(key) if self._cache else None
         if kept is not None and "additional_kwargs" not in kept and self.spec.model.startswith("openai:"):
             return key, None  # written by 0.1, which took every reply of a server for a finished one
         return key, kept
 
-    def _keep(self, key: str, response: Response, *, cached: bool) -> None:
-        tape = TAPE.get()
+    def _store(self, key: str, response: Response, *, cached: bool) -> None:
+        log = CALL_LOG.get()
         if self._cache and not cached and _lasting(response):
             self._cache.put(key, response)
-        if tape is not None:
-            tape.calls.append({"key": key, "response": response, "cached": cached})
+        if log is not None:
+            log.calls.append({"key": key, "response": response, "cached": cached})
 
     def _generate(
         self,
@@ -106,9 +106,9 @@ class RememberingChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        key, known = self._known(messages, stop, kwargs)
+        key, known = self._lookup(messages, stop, kwargs)
         response = known or _response(self.inner.invoke(messages, stop=stop, **kwargs))
-        self._keep(key, response, cached=known is not None)
+        self._store(key, response, cached=known is not None)
         return ChatResult(generations=[ChatGeneration(message=AIMessage(**response))])
 
     def _stream(
@@ -118,17 +118,17 @@ class RememberingChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        key, known = self._known(messages, stop, kwargs)
+        key, known = self._lookup(messages, stop, kwargs)
         if known is not None:
-            self._keep(key, known, cached=True)
+            self._store(key, known, cached=True)
             yield ChatGenerationChunk(message=_chunk(known))
             return
         total: Any = None
         for piece in self.inner.stream(messages, stop=stop, **kwargs):
             total = piece if total is None else total + piece
             yield ChatGenerationChunk(message=piece)
-        if total is not None:  # an answer that was stopped half way is not remembered
-            self._keep(key, _response(message_chunk_to_message(total)), cached=False)
+        if total is not None:  # a stream that the caller closed never comes here, and is not kept
+            self._store(key, _response(message_chunk_to_message(total)), cached=False)
 
 
 def _lasting(response: Response) -> bool:

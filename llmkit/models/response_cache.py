@@ -1,7 +1,8 @@
-"""Answers of chat models, remembered: by everything that shapes them, sample and repeat included.
+"""A SQLite cache of chat models' replies, and the log of the calls that one sample's run makes.
 
-A :class:`Tape` is what one sample's run says to its models and hears from them. With a cache, what was asked before is
-answered from there; with a recording, nothing is asked at all.
+A reply is kept under everything that shapes it: the model's spec and weights, the messages, the options of the call,
+the sample and the repeat. A :class:`CallLog` counts the calls of one run, so that the same question asked twice is two
+calls. With a recording, replies come from it alone and no model is asked.
 """
 
 from __future__ import annotations
@@ -24,34 +25,34 @@ Response = dict[str, Any]
 
 
 @dataclass
-class Tape:
-    """The calls of one sample's run, in order."""
+class CallLog:
+    """The model calls of one sample's run, in order."""
 
     sample: str = ""
     repeat: int = 0
     recorded: Mapping[str, Response] | None = None
-    """Answers by key; where it is given, a call that is not in it is an error."""
+    """Replies by key. Where it is given, a call that is not in it is an error."""
     calls: list[dict[str, Any]] = field(default_factory=list)
     """``{"key", "response", "cached"}`` each."""
     _seen: Counter[str] = field(default_factory=Counter)
 
     def key(self, content: str) -> str:
-        """The same question asked twice in one run is two calls with two keys."""
+        """The key of the next call with this content; the same content asked again has another key."""
         turn = self._seen[content]
         self._seen[content] += 1
         return hashlib.sha256(json.dumps([self.sample, self.repeat, turn, content]).encode()).hexdigest()[:32]
 
 
-TAPE: ContextVar[Tape | None] = ContextVar("llmkit_tape", default=None)
-"""The tape of the run in this thread."""
+CALL_LOG: ContextVar[CallLog | None] = ContextVar("llmkit_tape", default=None)
+"""The log of the run in this context."""
 
 
 class CacheError(DataError):
-    """The cache cannot be written: the disk is full or gone, and no further answer would be kept."""
+    """The cache cannot be written: the disk is full or gone, and no further reply would be kept."""
 
 
 class ResponseCache:
-    """A SQLite file of answers; safe between threads and processes."""
+    """A SQLite file of replies; safe to share between threads and processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,13 +66,17 @@ class ResponseCache:
             ) from error
 
     def get(self, key: str) -> Response | None:
-        """The answer under a key, or None."""
+        """The reply under a key, or None."""
         with self._lock:
             row = self._db.execute("SELECT response FROM responses WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
     def put(self, key: str, response: Response) -> None:
-        """Remember an answer."""
+        """Keep a reply.
+
+        Raises:
+            CacheError: the file cannot be written.
+        """
         try:
             with self._lock:
                 text = json.dumps(response, ensure_ascii=False)
@@ -83,7 +88,7 @@ class ResponseCache:
             ) from error
 
     def erase(self, unwanted: Callable[[str, Response], bool]) -> int:
-        """Delete answers for good, by key and answer; returns how many. Their bytes are overwritten.
+        """Delete the replies that `unwanted(key, reply)` picks and overwrite their bytes; returns their number.
 
         Raises:
             CacheError: the file cannot be written, or another process holds on to old pages.

@@ -1,4 +1,4 @@
-"""A chat model that says what it is told to: for tests, demonstrations and pipelines without a model."""
+"""A chat model that replies from a script: for tests, demonstrations and pipelines without a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Script = Sequence[Output] | Callable[[list[BaseMessage]], Output]
 
 
 class ScriptedChat(BaseChatModel):
-    """Gives the outputs of its script in turn, or what its function makes of the messages.
+    """Replies with the outputs of its script in turn, or with the result of a function of the messages.
 
     Args:
         script: outputs in order, or a function of the messages. A list that has run out is an error.
@@ -41,7 +41,7 @@ class ScriptedChat(BaseChatModel):
 
     @property
     def calls(self) -> list[list[BaseMessage]]:
-        """The messages of every call so far."""
+        """The messages of every call so far, in order."""
         return self._calls
 
     @property
@@ -49,7 +49,7 @@ class ScriptedChat(BaseChatModel):
         return "scripted"
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
-        """The model itself: what it calls is in its script."""
+        """The model itself: its script holds the calls that it makes."""
         return self.bind(tools=list(tools), **kwargs)
 
     def _next(self, messages: list[BaseMessage], stop: list[str] | None) -> AIMessage:
@@ -110,9 +110,10 @@ class ScriptedChat(BaseChatModel):
 
 
 def load_scripted(name: str) -> ScriptedChat:
-    """``scripted:TEXT`` always says TEXT; ``scripted:@FILE.jsonl`` says its lines in order.
+    """``scripted:TEXT`` always replies TEXT; ``scripted:@FILE.jsonl`` replies with the lines of the file in turn.
 
-    A line is a JSON string, or an object with ``content`` and ``tool_calls``, each a ``name`` and ``args``.
+    A line is a JSON string, or an object with some of ``content``, ``tool_calls`` (each a ``name`` and ``args``),
+    ``reasoning``, ``refusal`` and ``finish_reason``.
 
     Raises:
         ModelError: the file cannot be read, or a line is something else; says which line.
@@ -173,7 +174,7 @@ def _message(output: Mapping[str, Any]) -> AIMessage:
 
 
 def _counted(message: AIMessage, asked: Sequence[BaseMessage], stop: list[str] | None) -> AIMessage:
-    """The message cut at a stop text, with words counted as tokens."""
+    """The message, cut at a stop text, with its words counted as tokens."""
     text: str = message.text
     for mark in stop or ():
         text = text.partition(mark)[0]

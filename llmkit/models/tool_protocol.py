@@ -1,12 +1,12 @@
-"""Tool calls of models that know none by themselves: how tools are shown, how a reply is held to a form, and read.
+"""The tool protocol of local models: how tools are listed in the prompt, the schema of a reply, and its parser.
 
-A reply is one JSON object. Giving the answer is a call like any other, so that every reply begins alike and the model
-decides at one place, the name::
+A reply is one JSON object. The answer is a call like any other, named ``answer``, so that every reply has the same form
+and the model decides at one place, the name::
 
     {"name": "calculator", "arguments": {"expression": "12 * 7"}}
     {"name": "answer", "arguments": {"text": "84 jars"}}
 
-:func:`turns` is the one place where the format is made: models are asked with it, and training data is written with it.
+:func:`render_turns` is the only writer of the format: prompts and training data both come from it.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ Spec = Mapping[str, Any]
 """A tool in the form of OpenAI's API."""
 
 
-def turns(messages: Sequence[BaseMessage], tools: Sequence[Spec]) -> list[Message]:
+def render_turns(messages: Sequence[BaseMessage], tools: Sequence[Spec]) -> list[Message]:
     """A conversation with tools as plain turns of system, user and assistant.
 
     Raises:
         ModelError: a message that is none of system, human, AI and tool.
     """
     instructions = "\n\n".join(one.text for one in messages if one.type == "system")
-    values = {"instructions": instructions or "You answer questions.", "tools": listing(tools)}
+    values = {"instructions": instructions or "You answer questions.", "tools": format_tools(tools)}
     said = prompts.load(PROMPT).render(values)
     results = {one.tool_call_id: one for one in messages if isinstance(one, ToolMessage)}
     for message in messages:
         if isinstance(message, AIMessage):
             for call in message.tool_calls:  # several of one message are shown one after the other
-                said.append(Message("assistant", call_text(call["name"], call["args"])))
+                said.append(Message("assistant", format_call(call["name"], call["args"])))
                 if call["id"] in results:
                     said.append(Message("user", f"Result of {call['name']}:\n{results[call['id']].text}"))
             if not message.tool_calls:
-                said.append(Message("assistant", call_text(ANSWER, {"text": message.text})))
+                said.append(Message("assistant", format_call(ANSWER, {"text": message.text})))
         elif message.type == "human":
             said.append(Message("user", message.text))
         elif message.type not in ("system", "tool"):
@@ -53,21 +53,21 @@ def turns(messages: Sequence[BaseMessage], tools: Sequence[Spec]) -> list[Messag
     return said
 
 
-def call_text(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call as the model writes it."""
+def format_call(name: str, arguments: Mapping[str, Any]) -> str:
+    """A call in the form in which the model writes it."""
     return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
 
 
-def listing(tools: Sequence[Spec]) -> str:
+def format_tools(tools: Sequence[Spec]) -> str:
     """The tools, one a line: ``- convert(value: number, from: string): Converts … (value: how much; from: unit)``."""
     return "\n".join(_line(one["function"]) for one in tools)
 
 
-def schema(tools: Sequence[Spec], choice: object = None) -> dict[str, Any]:
-    """JSON schema of a reply: one of the calls that are allowed.
+def reply_schema(tools: Sequence[Spec], choice: object = None) -> dict[str, Any]:
+    """JSON schema of a reply: one of the allowed calls.
 
     Args:
-        tools: that are offered.
+        tools: the tools that the model may call.
         choice: none or ``auto``: a tool or the answer; ``any`` or ``required``: a tool; ``none``: the answer; a name:
             that tool.
     """
@@ -90,16 +90,16 @@ def schema(tools: Sequence[Spec], choice: object = None) -> dict[str, Any]:
     return named[0]
 
 
-def read(text: str, tools: Sequence[Spec], number: int, *, cut: bool) -> dict[str, Any]:
-    """What a reply says, as the fields of an AIMessage: content, tool_calls, invalid_tool_calls.
+def parse_reply(text: str, tools: Sequence[Spec], number: int, *, cut: bool) -> dict[str, Any]:
+    """Parse a reply into the fields of an AIMessage: content, tool_calls, invalid_tool_calls.
 
-    A reply that does not follow the form is its own content, with no call in it: it is taken for the answer.
+    A reply that does not follow the form is taken for the answer.
 
     Args:
         text: the reply.
-        tools: that were offered.
-        number: of this call in its conversation, for its id.
-        cut: whether the reply was cut off at its greatest length.
+        tools: the tools that the model was offered.
+        number: of this call in its conversation; part of its id.
+        cut: whether the reply was cut off at max_tokens.
     """
     name, arguments = _object(text)
     if name is None:
@@ -115,8 +115,8 @@ def read(text: str, tools: Sequence[Spec], number: int, *, cut: bool) -> dict[st
     return {"content": "", "tool_calls": [call]}
 
 
-def in_one_piece(message: AIMessage) -> AIMessageChunk:
-    """A message as the one chunk of a stream: a call is nothing to show half way."""
+def as_chunk(message: AIMessage) -> AIMessageChunk:
+    """A message as the only chunk of a stream: half a call is of no use to a listener."""
     calls = [{**call, "args": json.dumps(call["args"])} for call in message.tool_calls]
     pieces = [
         {"name": call["name"], "args": call["args"], "id": call["id"], "index": n}

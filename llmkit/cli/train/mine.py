@@ -40,9 +40,8 @@ def command(
     from llmkit.cli.common.progress import ProgressBar
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.training.data import load, mined_format
-    from llmkit.training.data.corpus_index import Pool
-    from llmkit.training.data.corpus_index import corpus as corpus_of
-    from llmkit.training.data.detect_format import source
+    from llmkit.training.data.corpus_index import CorpusIndex, read_corpus
+    from llmkit.training.data.detect_format import detect_source
     from llmkit.training.data.hard_negatives import mine
 
     chosen = [word.strip() for word in sources.split(",")]
@@ -50,26 +49,26 @@ def command(
         raise ConfigError(f"--sources: bm25, dense, or bm25,dense, not {sources!r}")
     if kb and corpus:
         raise ConfigError("give --kb or --corpus, not both")
-    given = source(data)
+    given = detect_source(data)
     ranker = config.build_part("reranker", config.parse(f"part: {reranker}").values["part"]) if reranker else None
     found = load.read(given.examples())
     for line in found.notes():
         click.echo(line, err=True)
     if kb:
-        pool = Pool.of_knowledge(KnowledgeBase.open(kb))
+        index = CorpusIndex.from_knowledge_base(KnowledgeBase.open(kb))
     else:
-        passages = corpus_of(Path(corpus)) if corpus else load.passages(given.documents())
+        passages = read_corpus(Path(corpus)) if corpus else load.passages(given.documents())
         if not passages:
             raise ConfigError(f"{data} has no corpus: give --corpus FILE or --kb DIR")
         part = config.build_part("encoder", config.parse(f"part: {encoder}").values["part"])
         click.echo(f"encoding {len(passages)} passages", err=True)
-        pool = Pool.of(passages, part)  # type: ignore[arg-type]
-        if pool.cut:
-            click.echo(f"{pool.cut} passages were cut at what the encoder reads", err=True)
+        index = CorpusIndex.build(passages, part)  # type: ignore[arg-type]
+        if index.cut:
+            click.echo(f"{index.cut} passages were cut at what the encoder reads", err=True)
     with ProgressBar("questions", quiet=False) as bar:
         result = mine(
-            found.examples, pool, depth=depth, keep=keep, margin=margin, sources=chosen, reranker=ranker,  # type: ignore[arg-type]
-            tell=lambda done, total: bar.show(done, total, "mined"),
+            found.examples, index, depth=depth, keep=keep, margin=margin, sources=chosen, reranker=ranker,  # type: ignore[arg-type]
+            on_progress=lambda done, total: bar.show(done, total, "mined"),
         )  # fmt: skip
     for line in result.notes():
         click.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""The command `llmkit train`: one file a subcommand, ``train_NAME.py``, imported when it is asked for."""
+"""The command `llmkit train`: one module for each subcommand, imported when the subcommand is used."""
 
 from __future__ import annotations
 

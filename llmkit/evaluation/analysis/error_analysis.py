@@ -24,7 +24,7 @@ from llmkit.evaluation.runs.scoring import score_row
 from llmkit.evaluation.runs.trace import read_hits, read_sample, read_state
 from llmkit.evaluation.tasks.corpus import document_passages
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.models.response_cache import TAPE, ResponseCache, Tape
+from llmkit.models.response_cache import CALL_LOG, CallLog, ResponseCache
 from llmkit.part import Part
 from llmkit.pipeline import Pipeline
 from llmkit.types import Document, Hit, Sample, State
@@ -217,14 +217,14 @@ class _ErrorAnalysis:
         self.reruns += 1
         self.trouble = ""
         state = State(sample.question, sample.history, hits=tuple(hits), retrieved=tuple(hits))
-        token = TAPE.set(Tape(f"blame {sample.id}", trace["repeat"]))
+        token = CALL_LOG.set(CallLog(f"blame {sample.id}", trace["repeat"]))
         try:
             after = pipeline.resume(state, self.first)
         except LlmkitError as error:
             self.trouble = f"; the repaired run failed: {error}"
             return False
         finally:
-            TAPE.reset(token)
+            CALL_LOG.reset(token)
         row = score_row(self.run.task, sample, trace["repeat"], after, 0.0, [])
         return bool(row["scores"].get(self.metric, 0.0) >= self.below)
 

@@ -15,7 +15,7 @@ from llmkit.evaluation.metrics.normalize import read_answer, strip_marks
 from llmkit.evaluation.metrics.vote import read_vote
 from llmkit.models.ask import ask_model
 from llmkit.models.chat import ChatModelSpec, load_chat
-from llmkit.models.response_cache import TAPE, Tape
+from llmkit.models.response_cache import CALL_LOG, CallLog
 from llmkit.part import Part
 from llmkit.types import Figure, Sample, Score, State
 
@@ -92,12 +92,12 @@ class Judge(Part):
                 "second": second,
             }
         )
-        token = TAPE.set(Tape(f"judge {sample.id}", n))
+        token = CALL_LOG.set(CallLog(f"judge {sample.id}", n))
         try:
             reply = ask_model(self._chat, messages)
         except ReplyError:
             return None  # a judge that says nothing casts no vote
         finally:
-            TAPE.reset(token)
+            CALL_LOG.reset(token)
         letter = read_vote(reply.text)
         return None if letter is None else (letter == "A") != turned

@@ -20,7 +20,7 @@ from llmkit.pipeline.pipeline import Pipeline, load_pipeline
 from llmkit.version import __version__
 
 if TYPE_CHECKING:
-    from llmkit.models.caching_chat import RememberingChat
+    from llmkit.models.caching_chat import CachingChat
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,13 @@ def plan(
     return Plan(pipeline, task, selection, run, path, responses)
 
 
-def caching_loader(responses: ResponseCache | None) -> Callable[[ChatModelSpec], RememberingChat]:
+def caching_loader(responses: ResponseCache | None) -> Callable[[ChatModelSpec], CachingChat]:
     """Makes chat models that answer from the cache what they were asked before."""
 
-    def load(spec: ChatModelSpec) -> RememberingChat:
-        from llmkit.models.caching_chat import RememberingChat
+    def load(spec: ChatModelSpec) -> CachingChat:
+        from llmkit.models.caching_chat import CachingChat
 
-        return RememberingChat(spec, run_digest.model_identity(spec), responses)
+        return CachingChat(spec, run_digest.model_identity(spec), responses)
 
     return load
 

@@ -13,7 +13,7 @@ from llmkit.evaluation.runs.entry_step import answering_step
 from llmkit.evaluation.runs.plan import caching_loader
 from llmkit.evaluation.runs.reopen import RecordedRun
 from llmkit.evaluation.runs.trace import comparable, read_hits, read_state, state_row
-from llmkit.models.response_cache import TAPE, Tape
+from llmkit.models.response_cache import CALL_LOG, CallLog
 from llmkit.types import State
 
 
@@ -54,14 +54,14 @@ def replay(run: RecordedRun, ids: Collection[str] = ()) -> Iterator[ReplayedSamp
             records=tuple(record for record in before.records if _position(record.step) < first),
         )
         calls = {call["key"]: call["response"] for call in trace["calls"]}
-        token = TAPE.set(Tape(trace["id"], trace["repeat"], recorded=calls))
+        token = CALL_LOG.set(CallLog(trace["id"], trace["repeat"], recorded=calls))
         try:
             state = pipeline.resume(state, first)
         except LlmkitError as error:
             yield ReplayedSample(trace["id"], trace["repeat"], False, str(error), None)
             continue
         finally:
-            TAPE.reset(token)
+            CALL_LOG.reset(token)
         again = json.loads(json.dumps(state_row(state), default=str))
         same = comparable(again) == comparable(recorded)
         yield ReplayedSample(trace["id"], trace["repeat"], same, "" if same else _where(recorded, again), state)

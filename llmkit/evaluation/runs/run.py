@@ -21,7 +21,7 @@ from llmkit.evaluation.runs.scoring import score_row
 from llmkit.evaluation.runs.summary import summarise
 from llmkit.evaluation.runs.trace import hit_rows, read_sample, read_state, sample_row, state_row
 from llmkit.evaluation.tasks.task import Task, chosen_samples
-from llmkit.models.response_cache import TAPE, CacheError, Tape
+from llmkit.models.response_cache import CALL_LOG, CacheError, CallLog
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.types import Event, Sample, State
 
@@ -226,28 +226,28 @@ def _outcome(plan: Plan, job: _Job) -> _Done:
         if job.stopped.is_set():
             raise Cancelled("stopped")
 
-    tape = Tape(job.sample.id, job.repeat)
+    log = CallLog(job.sample.id, job.repeat)
     began = time.perf_counter()
     for attempt in range(plan.task.retries + 1):
-        tape = Tape(job.sample.id, job.repeat)
-        token = TAPE.set(tape)
+        log = CallLog(job.sample.id, job.repeat)
+        token = CALL_LOG.set(log)
         try:
             state, step = enter_pipeline(plan.pipeline, plan.task, job.sample)
             answers = answering_step(plan.pipeline)
             entering = plan.pipeline.resume(state, step, answers, on_event=listen)
             state = plan.pipeline.resume(entering, answers, on_event=listen)
             seconds = time.perf_counter() - began
-            row = score_row(plan.task, job.sample, job.repeat, state, seconds, tape.calls)
+            row = score_row(plan.task, job.sample, job.repeat, state, seconds, log.calls)
         except Exception as error:
             if full := _cause(error, CacheError):
                 raise full from error
             if attempt < plan.task.retries and (wait := _worth_waiting(error, attempt)) and not job.stopped.wait(wait):
                 continue
             reason = str(error) if isinstance(error, LlmkitError) else f"{type(error).__name__}: {error}"
-            return _failed(job, "error", reason, time.perf_counter() - began, tape.calls)
+            return _failed(job, "error", reason, time.perf_counter() - began, log.calls)
         finally:
-            TAPE.reset(token)
-        trace = _trace(job, "ok", None, seconds, tape.calls)
+            CALL_LOG.reset(token)
+        trace = _trace(job, "ok", None, seconds, log.calls)
         trace |= {"state": state_row(state), "entering": hit_rows(entering.hits)}
         return job, state, trace, row
     raise AssertionError("the last attempt returns")

@@ -16,7 +16,7 @@ from llmkit.errors import PromptError, ReplyError
 from llmkit.experiments.optimise.candidates import Candidate, escape_template
 from llmkit.experiments.optimise.traces import Attempt
 from llmkit.models.ask import ask_model
-from llmkit.models.response_cache import TAPE, Tape
+from llmkit.models.response_cache import CALL_LOG, CallLog
 from llmkit.types import Usage
 
 TIPS = (
@@ -52,13 +52,13 @@ class Proposer:
         """
         tip = TIPS[number % len(TIPS)]
         values = {"instruction": candidate.instruction or "(none)", "failures": _told(failures), "tip": tip}
-        tape = Tape(f"proposal {number}")
-        token = TAPE.set(tape)
+        log = CallLog(f"proposal {number}")
+        token = CALL_LOG.set(log)
         try:
             reply = ask_model(self.model, prompts.load(self.prompt).render(values), require="anything")
         finally:
-            TAPE.reset(token)
-        if not all(call["cached"] for call in tape.calls):
+            CALL_LOG.reset(token)
+        if not all(call["cached"] for call in log.calls):
             self.usage += reply.usage
         try:
             instruction = check_instruction(reply.as_whole().text, candidate.instruction)

@@ -18,9 +18,9 @@ from pydantic import PrivateAttr
 from llmkit import cpu, weights
 from llmkit.errors import ModelError
 from llmkit.models import tool_protocol
-from llmkit.models.calls import Calls
 from llmkit.models.local.adapter import Adapter, read_adapter
 from llmkit.models.local.engine import Done, Engine, Request, Turn
+from llmkit.models.local.engine_calls import EngineCalls
 from llmkit.models.local.gguf import window
 from llmkit.models.spec import ChatModelSpec
 from llmkit.types import Message
@@ -49,9 +49,9 @@ class LocalChat(BaseChatModel):
     base: Path | None = None
     """File or folder of the weights, which adapters must belong to."""
 
-    _calls: Calls = PrivateAttr()
+    _calls: EngineCalls = PrivateAttr()
 
-    def __init__(self, calls: Calls, **fields: Any) -> None:
+    def __init__(self, calls: EngineCalls, **fields: Any) -> None:
         super().__init__(**fields)
         self._calls = calls
 
@@ -61,7 +61,7 @@ class LocalChat(BaseChatModel):
 
     @property
     def slots(self) -> int:
-        """Calls it answers at a time."""
+        """EngineCalls it answers at a time."""
         return self._calls.slots.most
 
     @property
@@ -97,7 +97,7 @@ class LocalChat(BaseChatModel):
         taken for an answer.
         """
         specs = [convert_to_openai_tool(tool) for tool in tools]
-        tool_protocol.schema(specs, tool_choice)  # refuses what cannot be, before anything is asked
+        tool_protocol.reply_schema(specs, tool_choice)  # refuses what cannot be, before anything is asked
         return self.bind(tools=specs, tool_choice=tool_choice, **kwargs)
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Request:
@@ -107,7 +107,7 @@ class LocalChat(BaseChatModel):
             raise ModelError(f"local models do not know {sorted(strange)} (known: {', '.join(sorted(known))})")
         tools, held = options.get("tools"), options.get("response_schema")
         if tools and self._engine.knows_schemas:
-            held = tool_protocol.schema(tools, options.get("tool_choice"))
+            held = tool_protocol.reply_schema(tools, options.get("tool_choice"))
         return Request(
             turns=_turns_with(messages, tools) if tools else [_turn(message) for message in messages],
             max_tokens=options.get("max_tokens", self.max_tokens),
@@ -137,7 +137,7 @@ class LocalChat(BaseChatModel):
         said: dict[str, Any] = {"content": "".join(text)}
         if tools := kwargs.get("tools"):
             number = 1 + sum(len(one.tool_calls) for one in messages if isinstance(one, AIMessage))
-            said = tool_protocol.read(said["content"], tools, number, cut=done.finish_reason == "length")
+            said = tool_protocol.parse_reply(said["content"], tools, number, cut=done.finish_reason == "length")
         message = AIMessage(**said, usage_metadata=_usage(done), response_metadata=_metadata(self, done))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -150,7 +150,7 @@ class LocalChat(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         if kwargs.get("tools"):  # a call is nothing to show half way
             whole: Any = self._generate(messages, stop, run_manager, **kwargs).generations[0].message
-            yield ChatGenerationChunk(message=tool_protocol.in_one_piece(whole))
+            yield ChatGenerationChunk(message=tool_protocol.as_chunk(whole))
             return
         for piece in self._calls.stream(self._request(messages, stop, kwargs), self.name_of_model):
             if isinstance(piece, Done):
@@ -179,7 +179,7 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
     def load(adapters: Mapping[str, Adapter]) -> Engine:
         return _engine(path, spec, context, adapters)
 
-    return chat_of(Calls(load, adapters_of(spec, path)), path, name, spec, context)
+    return chat_of(EngineCalls(load, adapters_of(spec, path)), path, name, spec, context)
 
 
 def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
@@ -194,7 +194,7 @@ def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
     return adapters
 
 
-def chat_of(calls: Calls, path: Path, name: str, spec: ChatModelSpec, context: int) -> LocalChat:
+def chat_of(calls: EngineCalls, path: Path, name: str, spec: ChatModelSpec, context: int) -> LocalChat:
     """The chat model of an engine."""
     return LocalChat(
         calls,
@@ -247,7 +247,7 @@ def _turn(message: BaseMessage) -> Turn:
 def _turns_with(messages: Sequence[BaseMessage], tools: Sequence[tool_protocol.Spec]) -> list[Turn]:
     for message in messages:
         _turn(message)  # refuses images
-    return [(turn.role, turn.content) for turn in tool_protocol.turns(messages, tools)]
+    return [(turn.role, turn.content) for turn in tool_protocol.render_turns(messages, tools)]
 
 
 def _usage(done: Done) -> UsageMetadata:

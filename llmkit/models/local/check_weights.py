@@ -1,4 +1,4 @@
-"""Whether a model that transformers loaded has all of its weights."""
+"""A check that a model which transformers loaded has all of its weights."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from llmkit.errors import ModelError
 
 
-def complete(folder: Path, found: dict[str, Any]) -> None:
-    """Refuse a base that lacks weights: transformers makes them up and goes on.
+def require_all_weights(folder: Path, found: dict[str, Any]) -> None:
+    """Refuse a base model that lacks weights; transformers would fill them with random numbers.
 
     Args:
         folder: for the message.
-        found: what ``from_pretrained`` gives with ``output_loading_info``.
+        found: the second value of ``from_pretrained(…, output_loading_info=True)``.
 
     Raises:
         ModelError: names some of them.

@@ -100,7 +100,7 @@ def fit_messages(
     specs = [tool.spec() for tool in tools]
     old = [n for n, one in enumerate(fitting) if isinstance(one, ToolMessage)][:-1]
     for left_out, n in enumerate(old):
-        if count_tokens(model, tool_protocol.turns([SystemMessage(system), *fitting], specs)) <= max_tokens:
+        if count_tokens(model, tool_protocol.render_turns([SystemMessage(system), *fitting], specs)) <= max_tokens:
             return fitting, left_out
         fitting[n] = fitting[n].model_copy(update={"content": _LEFT_OUT})
     return fitting, len(old)

@@ -10,7 +10,7 @@ from llmkit.agents.tool import Toolbox
 from llmkit.errors import DataError, ReplyError
 from llmkit.models.ask import ask_model
 from llmkit.models.chat import ChatModelSpec
-from llmkit.models.tool_protocol import call_text
+from llmkit.models.tool_protocol import format_call
 from llmkit.part import Part
 from llmkit.pipeline.steps.model_calls import record_reply
 from llmkit.prompts import PromptRef
@@ -64,7 +64,7 @@ class ToolCallStep(Part):
         malformed = [call for call in reply.tool_calls if call.problem]
         ctx.record(calls=len(good), invalid=[{"text": call.raw, "why": call.problem} for call in malformed])
         if good:
-            return state.replace(answer=Answer(call_text(good[0].name, good[0].arguments)))
+            return state.replace(answer=Answer(format_call(good[0].name, good[0].arguments)))
         text = reply.text or "".join(call.raw for call in malformed)
         return state.replace(answer=Answer(text, finish_reason=reply.finish_reason))
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from llmkit.training.data.formats import SQuAD as SQuAD
     from llmkit.training.data.hard_negatives import mine as mine
     from llmkit.training.data.mined_format import Mined as Mined
-    from llmkit.training.data.mixtures import Held as Held
-    from llmkit.training.data.mixtures import Several as Several
+    from llmkit.training.data.mixtures import HeldOut as HeldOut
+    from llmkit.training.data.mixtures import Mixture as Mixture
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -25,6 +25,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "formats": ["BEIR", "DPRPairs", "Pairs", "QA", "SQuAD"],
         "hard_negatives": ["mine"],
         "mined_format": ["Mined"],
-        "mixtures": ["Held", "Several"],
+        "mixtures": ["HeldOut", "Mixture"],
     },
 )

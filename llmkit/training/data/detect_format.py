@@ -1,4 +1,4 @@
-"""What kind of training data a path holds, by what is in it."""
+"""Detect the format of training data by what a file or folder contains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llmkit.evaluation.tasks.rows import BadRow
 from llmkit.training.data.formats import Source
 
 
-def source(given: str) -> Source:
+def detect_source(given: str) -> Source:
     """Training data from a path, or from YAML as in ``{type: beir, path: scifact, qrels: qrels/train.tsv}``.
 
     Raises:
-        DataError: not there, or in no form that is known.
-        ConfigError: YAML that is wrong.
+        DataError: the path does not exist, or has an unknown format.
+        ConfigError: the YAML is wrong.
     """
     text = given.strip()
     if text.startswith("{"):

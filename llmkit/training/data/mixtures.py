@@ -18,8 +18,8 @@ from llmkit.training.data.load import held_out
 Source = Annotated[Any, one_of("examples")]
 
 
-class Several(Part):
-    """Sources one after the other; their corpora are one corpus."""
+class Mixture(Part):
+    """Several sources one after the other; their corpora together are one corpus."""
 
     family: ClassVar[str] = "examples"
     type: ClassVar[str] = "several"
@@ -50,20 +50,20 @@ class Several(Part):
                     raise DataError(f"two documents of these sources have the id {item.id!r} and different texts")
 
 
-class Held(Part):
-    """One side of a source that is cut in two; questions that share a right passage are on one side."""
+class HeldOut(Part):
+    """One side of a source that is split in two; questions that share a right passage are on the same side."""
 
     family: ClassVar[str] = "examples"
     type: ClassVar[str] = "held"
 
     source: Source
-    """What is cut."""
+    """The source that is split."""
     part: Literal["train", "test"]
-    """The side: what is learnt from, or what is held out."""
+    """train: the side to learn from; test: the side that is held out."""
     share: float = Field(default=0.5, gt=0, lt=1)
-    """Of the examples that are held out."""
+    """Share of the examples that is held out."""
     seed: int = 0
-    """Another seed, another cut. Both sides must name the same."""
+    """Seed of the split. Both sides must use the same seed."""
 
     def examples(self) -> Examples:
         """Those of the side; bad rows with `train` alone, so that they are told once."""

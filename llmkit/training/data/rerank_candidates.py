@@ -53,8 +53,8 @@ class Candidates:
     left: Counter[str]
 
 
-def of_knowledge(examples: Sequence[Example], kb: KnowledgeBase, depth: int, screen: bool = True) -> Candidates:
-    """Ask BM25 and dense vectors together for each question.
+def retrieve_candidates(examples: Sequence[Example], kb: KnowledgeBase, depth: int, screen: bool = True) -> Candidates:
+    """Retrieve candidates for each question by BM25 and embeddings together.
 
     Args:
         examples: questions with their right passages.
@@ -80,8 +80,8 @@ def of_knowledge(examples: Sequence[Example], kb: KnowledgeBase, depth: int, scr
     return Candidates(groups, +left)
 
 
-def of_examples(examples: Iterable[Example], depth: int) -> Candidates:
-    """The negatives that the examples bring along, as `llmkit train mine` finds them; no retriever ranked them."""
+def candidates_of_examples(examples: Iterable[Example], depth: int) -> Candidates:
+    """The negatives that the examples have, as `llmkit train mine` finds them; no retriever ranked them."""
     groups, left = [], Counter[str]()
     for one in examples:
         if not one.negatives:

@@ -1,4 +1,4 @@
-"""Which questions a trained folder has seen: their digests lie in it, so that nobody judges it by them by mistake."""
+"""The questions that a trained folder has seen, as digests in the folder, so that it is never judged by them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmkit.errors import DataError
 from llmkit.training.data.examples import Example, key
 
 FILE = "learnt.txt"
-"""One digest a line, of each question of training and dev data."""
+"""File with the digest of each training and dev question, one a line."""
 _SHOWN = 5
 
 

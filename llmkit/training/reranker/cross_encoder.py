@@ -12,7 +12,7 @@ import numpy as np
 from llmkit import extras, weights
 from llmkit.encoders.runtime.runtimes import batches
 from llmkit.errors import DataError, ModelError
-from llmkit.models.local.check_weights import complete
+from llmkit.models.local.check_weights import require_all_weights
 from llmkit.retrieval.rerankers.local_cross_encoder import CARD, Card
 from llmkit.retrieval.rerankers.pair_tokens import PairTokenizer, with_token_types
 from llmkit.training.atomic_write import replace_folder
@@ -47,7 +47,7 @@ class CrossEncoder:
             attention_probs_dropout_prob=recipe.dropout,
             output_loading_info=True,
         )
-        complete(self.base, found)
+        require_all_weights(self.base, found)
         layers = recipe.layers or len(bert.encoder.layer)
         if layers > len(bert.encoder.layer):
             raise ModelError(f"layers: {layers}, but {recipe.base} has {len(bert.encoder.layer)}")

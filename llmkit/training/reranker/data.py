@@ -13,7 +13,7 @@ from llmkit.encoders.local import LocalEncoder
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.training.data.examples import Example
 from llmkit.training.data.load import held_out, read, refuse_overlap
-from llmkit.training.data.rerank_candidates import Candidates, Group, of_examples, of_knowledge
+from llmkit.training.data.rerank_candidates import Candidates, Group, candidates_of_examples, retrieve_candidates
 from llmkit.training.reranker.recipe import RerankerRecipe
 from llmkit.types import Document
 
@@ -69,9 +69,9 @@ def _candidates(
 ) -> Candidates:
     documents = [item for item in source.documents() if isinstance(item, Document)]
     if not documents:
-        return of_examples(examples, recipe.depth)
+        return candidates_of_examples(examples, recipe.depth)
     with _knowledge(recipe, documents, tell) as kb:
-        return of_knowledge(examples, kb, recipe.depth, screen=learn)
+        return retrieve_candidates(examples, kb, recipe.depth, screen=learn)
 
 
 def _knowledge(recipe: RerankerRecipe, documents: list[Document], tell: Callable[[str], None]) -> KnowledgeBase:

@@ -1,4 +1,4 @@
-"""The encoder while it learns: a transformers model in torch, pooled, with the layers that learn switched on.
+"""The encoder in training: a transformers model in torch with pooling, of which chosen layers learn.
 
 ::
 
@@ -20,7 +20,7 @@ from llmkit import cpu
 from llmkit.encoders.runtime.bert_graph import Pooling
 from llmkit.encoders.tower import read_pooling
 from llmkit.errors import ModelError
-from llmkit.models.local.check_weights import complete
+from llmkit.models.local.check_weights import require_all_weights
 from llmkit.training.retriever.recipe import RetrieverRecipe
 
 Side = Literal["query", "passage"]
@@ -116,7 +116,7 @@ class BiEncoder:
         full = bool(mask.all())
         with torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16, enabled=self.bf16):
             state = self.of(side)(input_ids=tokens, attention_mask=None if full else mask).last_hidden_state
-        return torch.nn.functional.normalize(_pooled(state.float(), mask, self.pooling), dim=-1)
+        return torch.nn.functional.normalize(_pool(state.float(), mask, self.pooling), dim=-1)
 
     @property
     def bf16(self) -> bool:
@@ -152,7 +152,7 @@ def pooling_of(folder: Path) -> Pooling:
     return read_pooling(file) if file.is_file() else "mean"
 
 
-def _pooled(state: Any, mask: Any, pooling: str) -> Any:
+def _pool(state: Any, mask: Any, pooling: str) -> Any:
     if pooling == "cls":
         return state[:, 0]
     wide = mask.unsqueeze(-1)
@@ -186,14 +186,14 @@ def _model(folder: Path, recipe: RetrieverRecipe) -> Any:
             model, found = AutoModel.from_pretrained(
                 folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **pooler
             )
-            complete(folder, found)
+            require_all_weights(folder, found)
     except (OSError, ValueError) as error:
         raise ModelError(f"transformers cannot load {folder}: {str(error).splitlines()[0]}") from error
     if not torch.cuda.is_available() and recipe.max_tokens <= 256:
         # On a CPU the fused kernel is slow backwards, with heads this small; what it saves is memory, for longer texts.
         model.set_attn_implementation("eager")
     if recipe.lora:
-        return _adapted(model, recipe)
+        return _add_adapters(model, recipe)
     _choose(model, recipe)
     return model
 
@@ -217,7 +217,7 @@ def _choose(model: Any, recipe: RetrieverRecipe) -> None:
             value.requires_grad_(id(value) in learning)
 
 
-def _adapted(model: Any, recipe: RetrieverRecipe) -> Any:
+def _add_adapters(model: Any, recipe: RetrieverRecipe) -> Any:
     from llmkit.extras import need
 
     peft = need("peft", feature="lora", extra="train")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llmkit.errors import DataError
 from llmkit.training.data import load
-from llmkit.training.data.corpus_index import corpus as read_corpus
+from llmkit.training.data.corpus_index import read_corpus
 from llmkit.training.data.examples import Example, Passage
 from llmkit.training.loop import Note
 from llmkit.training.retriever.bi_encoder import SideTokenizer

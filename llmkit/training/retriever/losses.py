@@ -1,4 +1,4 @@
-"""What a step is judged by: the right passage of each question above all others of the batch.
+"""The ranking loss: the right passage of each question above all other passages of the batch.
 
 ::
 
@@ -33,14 +33,14 @@ class Targets:
 
 
 def ranking_loss(queries: Any, passages: Any, targets: Targets, recipe: RetrieverRecipe) -> Any:
-    """The mean loss over the dimensions of the recipe, seen exactly and, where asked, as an index keeps them."""
+    """The mean loss over the dimensions of the recipe; with `quantise`, also over vectors as an index stores them."""
     sizes = recipe.matryoshka or (recipe.dim or queries.shape[1],)
     terms = []
     for size in sizes:
         q, p = cut(queries, size), cut(passages, size)
         terms.append(_one(q, p, targets, recipe))
         if recipe.quantise != "none":
-            terms.append(_one(q, through(p, recipe.quantise), targets, recipe))
+            terms.append(_one(q, straight_through(p, recipe.quantise), targets, recipe))
     return sum(terms) / len(terms)
 
 
@@ -51,8 +51,8 @@ def cut(vectors: Any, size: int) -> Any:
     return vectors if size == vectors.shape[1] else normalize(vectors[:, :size], dim=-1)
 
 
-def through(vectors: Any, kind: str) -> Any:
-    """The vectors as codes keep them; gradients pass as if nothing had happened.
+def straight_through(vectors: Any, kind: str) -> Any:
+    """The vectors as an index with codes stores them; gradients pass straight through (Bengio et al. 2013).
 
     int8: 256 steps between the least and the greatest value of each dimension, as FAISS's SQ8. binary: the signs.
     """
@@ -79,11 +79,11 @@ def _one(queries: Any, passages: Any, targets: Targets, recipe: RetrieverRecipe)
         back = open_scores[:, targets.own].T
         total = (total + cross_entropy(back, torch.arange(len(back), device=back.device))) / 2
     if targets.teacher is not None:
-        total = total + recipe.distil_weight * _distilled(scores, targets, recipe)
+        total = total + recipe.distil_weight * _distillation_loss(scores, targets, recipe)
     return total
 
 
-def _distilled(scores: Any, targets: Targets, recipe: RetrieverRecipe) -> Any:
+def _distillation_loss(scores: Any, targets: Targets, recipe: RetrieverRecipe) -> Any:
     from torch.nn.functional import kl_div, log_softmax, mse_loss
 
     student = scores[targets.asked.unsqueeze(1), targets.rows]

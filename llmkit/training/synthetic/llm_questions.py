@@ -1,4 +1,4 @@
-"""Questions from passages, by a chat model: asked in a fixed form, and everything in another form is counted."""
+"""Questions from passages by a chat model, in a fixed form; replies in another form are counted and left out."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def rows(count: int, seed: int) -> Iterator[dict[str, Any]]:
     dice = random.Random(seed)  # noqa: S311
     for example in examples(TRAIN, count, dice, held_back=False):
         specs = [tool.spec() for tool in _offered(dice)]
-        turns = tool_protocol.turns(_messages(example), specs)
+        turns = tool_protocol.render_turns(_messages(example), specs)
         yield {"messages": [{"role": turn.role, "content": turn.content} for turn in turns], "kind": example.kind}
 
 
