@@ -98,7 +98,7 @@ class Condition(Protocol):
 
 
 Where: TypeAlias = "Condition | str | Mapping[str, Any] | None"
-"""A filter in any form a caller may write; :func:`llmkit.knowledge.filters.expression.as_filter` reads it."""
+"""A filter in any form a caller may write; :func:`llmkit.knowledge.filters.where.as_filter` reads it."""
 
 
 class Searchable(Protocol):

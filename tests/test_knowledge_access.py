@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
 from llmkit.knowledge.access_labels import labels
-from llmkit.knowledge.filters.parse import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local import generations
 from llmkit.knowledge.local.lexical import reader_indexes

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
 from llmkit.knowledge.filters.expression import Compare, Every, Exists, Not
-from llmkit.knowledge.filters.parse import WhereField, parse
+from llmkit.knowledge.filters.where import WhereField, parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.filter_sql import compile_filter
 from llmkit.types import Chunk, Document

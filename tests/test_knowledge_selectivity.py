@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.filters.parse import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.lexical.index import LexicalIndex
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense, encoded

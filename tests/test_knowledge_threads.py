@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.filters.parse import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.lexical.index import LexicalIndex
 from llmkit.knowledge.store import SnapshotExpired

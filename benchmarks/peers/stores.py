@@ -244,7 +244,7 @@ class Llmkit:
         self.kb = self.kind.open(self.folder)
 
     def search(self, vector, where, setting):
-        from llmkit.knowledge.filters.parse import parse
+        from llmkit.knowledge.filters.where import parse
 
         only = parse(f"{where[0]} == {where[1]}") if where else None
         rows, _ = self.kb.search_dense(vector[None], K, only)[0]

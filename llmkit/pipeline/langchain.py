@@ -27,7 +27,7 @@ from llmkit.arguments import many, many_texts
 from llmkit.errors import ConfigError, DataError
 from llmkit.knowledge.access_labels import settled
 from llmkit.knowledge.filters.expression import Filter
-from llmkit.knowledge.filters.parse import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.protocols import Encoder, Retriever

@@ -16,7 +16,7 @@ from llmkit import assets, config
 from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.arguments import many, many_texts
 from llmkit.errors import Cancelled, ConfigError, DataError
-from llmkit.knowledge.filters.parse import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
 from llmkit.pipeline.run_context import Listener, RunContext

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.knowledge.filters.parse import as_filter
+from llmkit.knowledge.filters.where import as_filter
 from llmkit.knowledge.local import generations
 from llmkit.knowledge.local.catalog import Catalog
 from llmkit.knowledge.local.filter_sql import compile_filter

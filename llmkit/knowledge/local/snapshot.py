@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.embedding_spaces import EmbeddingSpace, Encoders
-from llmkit.knowledge.filters.parse import as_filter
+from llmkit.knowledge.filters.where import as_filter
 from llmkit.knowledge.local import status
 from llmkit.knowledge.local.catalog import Catalog
 from llmkit.knowledge.local.filter_cache import FilterCache

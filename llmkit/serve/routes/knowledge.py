@@ -12,7 +12,7 @@ from starlette.requests import Request
 from llmkit import config
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.access_labels import labels
-from llmkit.knowledge.filters.parse import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.serve.errors import HttpError
 from llmkit.serve.routes.dependencies import caller_of, service_of
 from llmkit.serve.routes.files import FileRow, find_file, list_files, source_of

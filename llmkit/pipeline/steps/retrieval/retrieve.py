@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from llmkit.encoders.fit_query import fit_query
-from llmkit.knowledge.filters.parse import WhereField
+from llmkit.knowledge.filters.where import WhereField
 from llmkit.part import Part
 from llmkit.protocols import Context, Retriever, Rewriter, Rewritten
 from llmkit.registry import one_of
