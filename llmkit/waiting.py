@@ -50,7 +50,7 @@ def wait(pause: Wait) -> None:
     """Tell whoever listens, then wait.
 
     Raises:
-        Cancelled: the work was called off meanwhile.
+        Cancelled: the work was cancelled meanwhile.
     """
     listener = _LISTENER.get()
     if listener is not None:
@@ -58,7 +58,7 @@ def wait(pause: Wait) -> None:
     end = time.monotonic() + pause.seconds
     while (left := end - time.monotonic()) > 0:
         if called_off():
-            raise Cancelled("it was called off while it waited to ask the model again")
+            raise Cancelled("the call was cancelled while it waited to ask the model again")
         if listener is not None:
             listener(None)
         time.sleep(min(_CHECK_SECONDS, left))

@@ -13,24 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.errors import Cancelled, ModelError, TooLong
-from llmkit.models.calls import Calls
 from llmkit.models.chat import ChatModelSpec
 from llmkit.models.local.engine import Crashed, Done, Request
-from llmkit.models.local.slot_queue import ALONE, Slots, admitted
+from llmkit.models.local.engine_calls import EngineCalls
+from llmkit.models.local.slot_queue import EXCLUSIVE, SlotQueue, admissible
 from llmkit.stopping import called_off, unless
 
-KEYS = st.sampled_from([None, "a", "b", ALONE])
+KEYS = st.sampled_from([None, "a", "b", EXCLUSIVE])
 
 
 def moved(running, line, most):
     """Running and line after an admission."""
-    going = admitted(running, line, most)
+    going = admissible(running, line, most)
     return [*running, *(line[n] for n in going)], [key for n, key in enumerate(line) if n not in going]
 
 
 @st.composite
 def states(draw):
-    """Slots and a line as they can come about: arrivals and departures in any order."""
+    """SlotQueue and a line as they can come about: arrivals and departures in any order."""
     most = draw(st.integers(1, 4))
     running, line = [], []
     for key in draw(st.lists(st.one_of(KEYS, st.just("leave")), max_size=30)):
@@ -47,9 +47,9 @@ def test_those_who_run_have_one_adapter_and_a_slot_each(state):
     running, line, most = state
     assert len(running) <= most
     assert len(set(running)) <= 1
-    assert len(running) == 1 or ALONE not in running
+    assert len(running) == 1 or EXCLUSIVE not in running
     assert running or not line  # nobody waits for a model that does nothing
-    if line and len(running) < most and ALONE not in (line[0], *running):
+    if line and len(running) < most and EXCLUSIVE not in (line[0], *running):
         assert line[0] != running[0]  # a slot stays free only for the sake of another adapter
 
 
@@ -132,7 +132,7 @@ def scripted(slots=2):
         engines.append(Script(slots))
         return engines[-1]
 
-    calls = Calls(load, {})
+    calls = EngineCalls(load, {})
     with ThreadPoolExecutor(32) as pool:
         try:
             yield calls, engines, pool
@@ -277,7 +277,7 @@ def test_counting_does_not_wait_for_answers():
 
 
 def test_a_call_with_nothing_beside_it_waits_until_the_others_are_done():
-    slots, order = Slots(2), []
+    slots, order = SlotQueue(2), []
     first, go = threading.Event(), threading.Event()
 
     def use(key, name):
@@ -289,7 +289,7 @@ def test_a_call_with_nothing_beside_it_waits_until_the_others_are_done():
     with ThreadPoolExecutor(4) as pool:
         pool.submit(use, None, "call")
         first.wait(10)
-        alone = pool.submit(use, ALONE, "alone")
+        alone = pool.submit(use, EXCLUSIVE, "alone")
         until(lambda: len(slots._line) == 1)
         later = pool.submit(use, None, "later")
         until(lambda: len(slots._line) == 2)

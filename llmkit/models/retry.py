@@ -27,7 +27,7 @@ def with_retries(call: Callable[[], T], retries: int) -> T:
 
     Raises:
         ModelError: the last attempt failed, or an error that stays.
-        Cancelled: the work was called off during a wait.
+        Cancelled: the work was cancelled during a wait.
     """
     for attempt in range(1, retries + 2):
         try:
@@ -42,7 +42,7 @@ def stream_with_retries(call: Callable[[], Iterator[T]], retries: int) -> Iterat
 
     Raises:
         ModelError: the last attempt failed, an error that stays, or one after the first piece.
-        Cancelled: the work was called off during a wait.
+        Cancelled: the work was cancelled during a wait.
     """
     for attempt in range(1, retries + 2):
         begun = False

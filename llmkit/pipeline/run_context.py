@@ -89,7 +89,7 @@ class RunContext:
     def emit(self, event: Event) -> None:
         """Pass an event to the listener, with the name of the running step."""
         if self._listener is not None:
-            withheld = event.kind == "token" and self._withheld  # a sign of life without its text
+            withheld = event.kind in ("token", "reasoning") and self._withheld  # a sign of life without its text
             self._listener(Event(event.kind, event.step or self._place, "" if withheld else event.text, event.data))
 
     def _on_wait(self, pause: Wait | None) -> None:

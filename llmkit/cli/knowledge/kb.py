@@ -18,9 +18,8 @@ from llmkit.cli.common.render import plural, print_json, print_notes
 from llmkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmkit.knowledge.generations import Diff
     from llmkit.knowledge.knowledge_base import KnowledgeBase
-    from llmkit.knowledge.local.maintenance.purge import Purged
+    from llmkit.knowledge.store import Diff, Erased
 
 
 @click.group("kb")
@@ -36,10 +35,8 @@ def command() -> None:
 @json_option
 def log(kb: str, as_json: bool) -> None:
     """List every generation: its time, its note, and how many documents it added and removed."""
-    from llmkit.knowledge import generations
-
     with _open(kb) as base:
-        found = generations.log(base)
+        found = base.log()
     if as_json:
         print_json([asdict(one) for one in found])
         return
@@ -57,10 +54,8 @@ def log(kb: str, as_json: bool) -> None:
 @json_option
 def diff(a: str, b: str, kb: str, as_json: bool) -> None:
     """List the documents that differ between two generations or dates A and B."""
-    from llmkit.knowledge import generations
-
     with _open(kb) as base:
-        found = generations.diff(base, a, b)
+        found = base.diff(a, b)
     _print_diff(found, as_json)
 
 
@@ -73,10 +68,8 @@ def rollback(to: str, kb: str, as_json: bool) -> None:
 
     Nothing is encoded, and the generations in between stay readable.
     """
-    from llmkit.knowledge.local.maintenance.rollback import rollback
-
     with _open(kb) as base:
-        found = rollback(base, to)
+        found = base.rollback(to)
         print_notes(base.take_notes())
     _print_diff(found, as_json)
 
@@ -93,10 +86,8 @@ def rollback(to: str, kb: str, as_json: bool) -> None:
 @json_option
 def compact(keep: int, kb: str, as_json: bool) -> None:
     """Delete what only older generations hold, and free its disk space."""
-    from llmkit.knowledge.local.maintenance.purge import compact
-
     with _open(kb) as base:
-        gone = compact(base, keep)
+        gone = base.compact(keep)
     _print_erased(gone, as_json)
 
 
@@ -134,14 +125,12 @@ def forget(
         if named and missing:  # what quotes a document cannot be found once the document is gone
             raise ConfigError(f"--{option}: there is no {', '.join(missing)}; nothing was forgotten")
     from llmkit.evaluation.runs.erase import forget_in_runs
-    from llmkit.knowledge.local.maintenance.purge import forget
-    from llmkit.knowledge.verbatim_search import quotes_of
     from llmkit.pipeline.chat.session_store import SessionStore
 
     done: dict[str, Any] = {"turns": 0, "memories": 0}
 
     def erase(names: Sequence[str]) -> None:
-        quotes = quotes_of(base, names)
+        quotes = base.quotes(names)
         done["runs"] = forget_in_runs(Path(runs), quotes)
         if Path(sessions).is_file():
             with SessionStore(Path(sessions)) as store:
@@ -152,7 +141,7 @@ def forget(
             done["memories"] += erase_memory(file, quotes)
 
     with _open(kb) as base:
-        gone = forget(base, documents, before=erase)
+        gone = base.forget(documents, before=erase)
     erased, turns = done["runs"], done["turns"]
     if as_json:
         print_json({**asdict(gone), "runs": asdict(erased), "turns": turns, "memories": done["memories"]})
@@ -183,10 +172,8 @@ def verify(kb: str, as_json: bool) -> None:
 
     Exit code 1: something is damaged.
     """
-    from llmkit.knowledge.local.maintenance.verify import verify
-
     with _open(kb) as base:
-        found = verify(base)
+        found = base.verify()
     if as_json:
         print_json([asdict(one) for one in found])
     else:
@@ -213,13 +200,13 @@ def verify(kb: str, as_json: bool) -> None:
 @json_option
 def index(recall: float | None, codes: str | None, structure: str | None, kb: str, as_json: bool) -> None:
     """Build the vector index now, and show each index that was tried with the lower bound of its recall."""
-    from llmkit.knowledge.local.ann.index_policy import build_index, describe
+    from llmkit.knowledge.recall_bound import describe
 
     given = {"recall": recall, "codes": codes, "structure": structure}
     changes = {name: None if value == "any" else value for name, value in given.items() if value is not None}
     with _open(kb) as base:
         settings = base.vector_settings.replace(**changes) if changes else None
-        chosen, tried = build_index(base, settings, lambda text: click.echo(text, err=True))
+        chosen, tried = base.build_index(settings, lambda text: click.echo(text, err=True))
         print_notes(base.take_notes())
     if as_json:
         print_json({"chosen": asdict(chosen), "tried": [asdict(one) for one in tried]})
@@ -245,10 +232,8 @@ def index(recall: float | None, codes: str | None, structure: str | None, kb: st
 @json_option
 def repair(kb: str, as_json: bool) -> None:
     """Rebuild damaged vectors and a damaged BM25 index from the catalogue."""
-    from llmkit.knowledge.local.maintenance.verify import repair
-
     with _open(kb) as base:
-        found = repair(base)
+        found = base.repair()
     if as_json:
         print_json([asdict(one) for one in found])
         return
@@ -311,7 +296,7 @@ def _print_diff(found: Diff, as_json: bool) -> None:
     click.echo(f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed", err=True)
 
 
-def _print_erased(gone: Purged, as_json: bool) -> None:
+def _print_erased(gone: Erased, as_json: bool) -> None:
     if as_json:
         print_json(asdict(gone))
     else:

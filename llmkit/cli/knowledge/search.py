@@ -56,7 +56,7 @@ def command(
     if file is None and not (query or "").strip():
         raise DataError("the QUERY is empty")
     from llmkit import config
-    from llmkit.knowledge.filters.expression import parse
+    from llmkit.knowledge.filters.where import parse
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.retrieval.vocabulary_coverage import unread
 

@@ -18,9 +18,9 @@ from pydantic import PrivateAttr
 from llmkit import cpu, weights
 from llmkit.errors import ModelError
 from llmkit.models import tool_protocol
-from llmkit.models.calls import Calls
 from llmkit.models.local.adapter import Adapter, read_adapter
 from llmkit.models.local.engine import Done, Engine, Request, Turn
+from llmkit.models.local.engine_calls import EngineCalls
 from llmkit.models.local.gguf import window
 from llmkit.models.spec import ChatModelSpec
 from llmkit.types import Message
@@ -49,9 +49,9 @@ class LocalChat(BaseChatModel):
     base: Path | None = None
     """File or folder of the weights, which adapters must belong to."""
 
-    _calls: Calls = PrivateAttr()
+    _calls: EngineCalls = PrivateAttr()
 
-    def __init__(self, calls: Calls, **fields: Any) -> None:
+    def __init__(self, calls: EngineCalls, **fields: Any) -> None:
         super().__init__(**fields)
         self._calls = calls
 
@@ -61,7 +61,7 @@ class LocalChat(BaseChatModel):
 
     @property
     def slots(self) -> int:
-        """Calls it answers at a time."""
+        """EngineCalls it answers at a time."""
         return self._calls.slots.most
 
     @property
@@ -179,7 +179,7 @@ def load_local(name: str, spec: ChatModelSpec) -> LocalChat:
     def load(adapters: Mapping[str, Adapter]) -> Engine:
         return _engine(path, spec, context, adapters)
 
-    return chat_of(Calls(load, adapters_of(spec, path)), path, name, spec, context)
+    return chat_of(EngineCalls(load, adapters_of(spec, path)), path, name, spec, context)
 
 
 def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
@@ -194,7 +194,7 @@ def adapters_of(spec: ChatModelSpec, path: Path) -> dict[str, Adapter]:
     return adapters
 
 
-def chat_of(calls: Calls, path: Path, name: str, spec: ChatModelSpec, context: int) -> LocalChat:
+def chat_of(calls: EngineCalls, path: Path, name: str, spec: ChatModelSpec, context: int) -> LocalChat:
     """The chat model of an engine."""
     return LocalChat(
         calls,

@@ -1,12 +1,12 @@
-"""Who may use a loaded model now: so many calls at a time, all of one adapter, in the order they came.
+"""The queue for the slots of a loaded model: as many calls as slots, one adapter at a time, in order of arrival.
 
 ::
 
-    running  A A .        A waits for the free slot and gets it. B is first in line after that, and from then on nobody
-    line     A B A        passes it: the slots run empty, B goes in, and with it every B in line that there is room for.
+    running  A A .        The waiting A takes the free slot. B is then first in line, and no later call passes it: the
+    line     A B A        running calls finish, B starts, and with it every other B in line that a slot is free for.
 
-An adapter changes every matrix, so calls with different ones cannot share a step; llama.cpp lets those in its first
-slots go on and starves the rest.
+An adapter changes every matrix, so calls with different adapters cannot share a step: llama.cpp serves those in its
+first slots and starves the rest.
 """
 
 from __future__ import annotations
@@ -18,26 +18,31 @@ from contextlib import contextmanager
 from llmkit.errors import Cancelled
 from llmkit.stopping import called_off
 
-ALONE = object()
-"""The key of what runs with nothing beside it."""
-ASKED_EVERY = 0.1
-"""Seconds after which one who waits asks whether the wait is still of use."""
+EXCLUSIVE = object()
+"""The key of a call that runs alone."""
+CHECK_SECONDS = 0.1
+"""Seconds between two checks whether a waiting call was cancelled."""
 
 
-def admitted(running: Sequence[Hashable], line: Sequence[Hashable], most: int) -> list[int]:
-    """Places in the line of those who go in now, given the keys of who runs and who waits.
+def admissible(running: Sequence[Hashable], line: Sequence[Hashable], most: int) -> list[int]:
+    """Positions in the line of the calls that start now.
 
-    The first in line goes in as soon as nothing of another key runs, and takes the rest of its key with it, as far as
-    there is room. Where the first must wait, everybody waits: nobody can be passed for ever.
+    The first call starts once no call with another key runs, and every call in line with its key starts with it while
+    slots are free. Where the first call must wait, all wait, so that none waits for ever.
+
+    Args:
+        running: keys of the running calls.
+        line: keys of the waiting calls, in order of arrival.
+        most: number of slots.
     """
-    if not line or any(key != line[0] for key in running) or (running and line[0] is ALONE):
+    if not line or any(key != line[0] for key in running) or (running and line[0] is EXCLUSIVE):
         return []
-    room = 1 if line[0] is ALONE else most - len(running)
+    room = 1 if line[0] is EXCLUSIVE else most - len(running)
     return [place for place, key in enumerate(line) if key == line[0]][:room]
 
 
-class Slots:
-    """Places in a model that threads take and give back."""
+class SlotQueue:
+    """The slots of a model; threads wait for one, hold it and free it."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -47,15 +52,15 @@ class Slots:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody runs or waits."""
+        """Whether no call runs or waits."""
         return not self._running and not self._line
 
     @contextmanager
     def take(self, key: Hashable) -> Iterator[None]:
-        """Wait for a place and hold it.
+        """Wait for a slot and hold it.
 
         Raises:
-            Cancelled: it was called off while it waited.
+            Cancelled: the call was cancelled while it waited.
         """
         place = _Place(key)
         with self._changed:
@@ -63,9 +68,9 @@ class Slots:
             self._let_in()
             try:
                 while not called_off() and not place.had:
-                    self._changed.wait(ASKED_EVERY)
+                    self._changed.wait(CHECK_SECONDS)
                 if called_off():
-                    raise Cancelled("it was called off while it waited for the model")
+                    raise Cancelled("the call was cancelled while it waited for the model")
             except BaseException:
                 self._leave(place)
                 raise
@@ -83,7 +88,7 @@ class Slots:
         self._let_in()
 
     def _let_in(self) -> None:
-        going = admitted(self._running, [place.key for place in self._line], self.most)
+        going = admissible(self._running, [place.key for place in self._line], self.most)
         for place in [self._line[n] for n in going]:
             place.had = True
             self._line.remove(place)
@@ -93,7 +98,7 @@ class Slots:
 
 
 class _Place:
-    """One thread's place, in line or in the model."""
+    """One thread's place in the line or in a slot."""
 
     def __init__(self, key: Hashable) -> None:
         self.key, self.had = key, False

@@ -20,8 +20,8 @@ from llmkit.models.local.check_weights import require_all_weights
 from llmkit.models.local.engine import Done, Request, Tell, Turn
 
 if TYPE_CHECKING:
-    from llmkit.models.chat import ChatModelSpec
     from llmkit.models.local.chat_model import LocalChat
+    from llmkit.models.spec import ChatModelSpec
 
 _CONTEXT = 8192
 
@@ -214,8 +214,8 @@ def load_transformers(name: str, spec: ChatModelSpec) -> LocalChat:
         ModelError: not a model, no chat template, or no room for the context asked for.
         MissingExtra: torch or transformers is not installed.
     """
-    from llmkit.models.calls import Calls
     from llmkit.models.local.chat_model import adapters_of, chat_of, one_at_a_time
+    from llmkit.models.local.engine_calls import EngineCalls
 
     need("torch", feature="models on transformers", extra="train")
     one_at_a_time(spec, "transformers")
@@ -230,7 +230,7 @@ def load_transformers(name: str, spec: ChatModelSpec) -> LocalChat:
         engine.with_adapters(adapters)
         return engine
 
-    return chat_of(Calls(load, adapters_of(spec, path)), path, name, spec, context)
+    return chat_of(EngineCalls(load, adapters_of(spec, path)), path, name, spec, context)
 
 
 def open_causal(

@@ -263,7 +263,8 @@ def read_stream(pieces: Iterable[bytes], kind: str, url: str, sent: Mapping[str,
     finished = finished or bool(assembly.finish_reason)
     if not finished:
         raise ConnectionLost(
-            f"the connection to {url} ended after {assembly.text_length} characters, before the reply did"
+            f"the connection to {url} ended after {assembly.text_length} characters, before the reply did; "
+            "the same question may be asked again"
         )
     text, reasoning = assembly.finish()
     fields = assembly.fields()

@@ -1,4 +1,4 @@
-"""The calls a loaded model answers at a time, each in a thread, with a stream and an end of its own."""
+"""The calls of a loaded model: each runs in its own thread and streams its text; a crash reloads the model."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from contextlib import suppress
 from llmkit.errors import Cancelled, ModelError
 from llmkit.models.local.adapter import Adapter
 from llmkit.models.local.engine import Crashed, Done, Engine, Request, Turn
-from llmkit.models.local.slot_queue import ALONE, ASKED_EVERY, Slots
+from llmkit.models.local.slot_queue import CHECK_SECONDS, EXCLUSIVE, SlotQueue
 from llmkit.stopping import called_off
 
 _LONG = 500
-"""Characters of a system text from which it is worth reading it for all slots at once."""
+"""Minimum characters of a system text that is read once for all slots."""
 _SHARED = 256
-"""System texts that are remembered as read."""
+"""Maximum number of system texts that are remembered as read."""
 
 Load = Callable[[Mapping[str, Adapter]], Engine]
 """Loads the model with these adapters."""
 
 
-class Calls:
-    """One engine and who asks it."""
+class EngineCalls:
+    """One engine and the calls that use it."""
 
     def __init__(self, load: Load, adapters: Mapping[str, Adapter]) -> None:
         self._load = load
         self.adapters = dict(adapters)
         self._engine: Engine | None = load(adapters)
-        self.slots = Slots(self._engine.slots)
+        self.slots = SlotQueue(self._engine.slots)
         self._shared: dict[str, None] = {}
 
     @property
     def engine(self) -> Engine:
-        """The engine; loaded anew where it has crashed."""
+        """The engine; loaded again after a crash."""
         engine = self._engine
         if engine is None:
-            with self.slots.take(ALONE):  # what still runs ends by itself: the crash was told to every call
+            with self.slots.take(EXCLUSIVE):  # running calls end by themselves: each of them got the error
                 engine = self._engine = self._engine or self._load(self.adapters)
                 self._shared.clear()
         return engine
 
     def count(self, turns: Sequence[Turn]) -> int:
-        """Tokens of the prompt; takes no slot where several can be asked at once."""
+        """Tokens of the prompt. Takes a slot only where the engine has one slot."""
         engine = self.engine
         if engine.slots > 1:
             return engine.count(turns)
@@ -51,37 +51,37 @@ class Calls:
             return engine.count(turns)
 
     def set_adapter(self, name: str, adapter: Adapter) -> None:
-        """Have an adapter under a name, between two calls.
+        """Load an adapter under a name, between two calls.
 
         Raises:
-            ModelError: it cannot be read, or has no effect; the adapters before stay.
+            ModelError: the adapter cannot be read, or has no effect; the earlier adapters stay.
         """
         engine = self.engine
-        with self.slots.take(ALONE):
+        with self.slots.take(EXCLUSIVE):
             adapters = {**self.adapters, name: adapter}
             engine.with_adapters(adapters)
             self.adapters = adapters
 
     def stream(self, request: Request, name: str) -> Iterator[str | Done]:
-        """Pieces of text as they come, then Done. Closing the iterator stops the model at its next token.
+        """Yield pieces of text as the model writes them, then Done. Closing the iterator stops it at its next token.
 
         Raises:
-            Cancelled: it was called off; the model has stopped.
-            ModelError: the runtime's; after a crash the next call loads the model anew.
+            Cancelled: the call was cancelled; the model has stopped.
+            ModelError: the runtime failed; after a crash the next call loads the model again.
         """
         while True:
             engine = self.engine
             self._share(engine, request)
             with self.slots.take(request.adapter):
                 if self._engine is not engine:
-                    continue  # it crashed while this call waited
+                    continue  # the engine crashed while this call waited
                 yield from self._answer(engine, request, name)
                 return
 
     def _share(self, engine: Engine, request: Request) -> None:
-        """Have a system text read once for all slots where it is new and nothing runs; who comes meanwhile waits.
+        """Read a new system text once for all slots while no call runs; calls that arrive meanwhile wait.
 
-        Without it, users who come at once with one system text would each read it in a slot of their own.
+        Without this, calls that arrive together with one system text would each read it in their own slot.
         """
         role, text = request.turns[0] if request.turns else ("", "")
         if engine.slots == 1 or role != "system" or len(text) < _LONG or text in self._shared or not self.slots.idle:
@@ -89,21 +89,21 @@ class Calls:
         self._shared[text] = None
         for old in list(self._shared)[:-_SHARED]:
             self._shared.pop(old, None)
-        with self.slots.take(ALONE), suppress(ModelError):  # the call itself will say what is wrong
+        with self.slots.take(EXCLUSIVE), suppress(ModelError):  # the call itself will say what is wrong
             engine.share(request.turns[:1])
 
     def _answer(self, engine: Engine, request: Request, name: str) -> Iterator[str | Done]:
         pieces: queue.Queue[str | Done | BaseException] = queue.Queue()
         stopped = threading.Event()
 
-        def tell(text: str) -> bool:
+        def on_text(text: str) -> bool:
             if text:
                 pieces.put(text)
             return stopped.is_set()
 
         def work() -> None:
             try:
-                pieces.put(engine.generate(request, tell))
+                pieces.put(engine.generate(request, on_text))
             except BaseException as error:  # carried to the caller's thread
                 if isinstance(error, Crashed) and self._engine is engine:
                     self._engine = None
@@ -114,7 +114,7 @@ class Calls:
         try:
             while not called_off():
                 try:
-                    piece = pieces.get(timeout=ASKED_EVERY)
+                    piece = pieces.get(timeout=CHECK_SECONDS)
                 except queue.Empty:
                     continue
                 if isinstance(piece, BaseException):
@@ -122,7 +122,7 @@ class Calls:
                 yield piece
                 if isinstance(piece, Done):
                     return
-            raise Cancelled("it was called off while the model answered")
+            raise Cancelled("the call was cancelled while the model answered")
         finally:
             stopped.set()
             worker.join()
