@@ -31,7 +31,7 @@ def texts(path: Path) -> Iterator[tuple[str, str]]:
             KnowledgeBase.create(Path(folder) / "kb", encoder=HashingEncoder()) as kb,
         ):
             kb.ingest([path])
-            for chunk in kb.chunks(kb.catalog.live_rows(kb.generation)):
+            for chunk in kb.chunks(kb.live_rows()):
                 yield chunk.document, chunk.text
         return
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:

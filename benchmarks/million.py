@@ -147,7 +147,7 @@ def fill(path: Path, n: int, data: Path, recall: float, structure: str | None) -
         for at, block in enumerate(made.blocks()):
             ids = np.arange(1 + at * BLOCK, 1 + at * BLOCK + len(block), dtype=np.int64)
             segment = segments.write(path / "vectors", [block], ids, at + 1)
-            with kb.catalog.commit("vectors") as (generation, db):
+            with kb.store.catalog.commit("vectors") as (generation, db):
                 cursor = db.execute(
                     "INSERT INTO documents (id, source, title, text, version, metadata, notes, fates, born)"
                     " VALUES (?, 'api', '', 'some words', '', '{}', '[]', '{}', ?)", (f"d{at}", generation)
@@ -158,7 +158,7 @@ def fill(path: Path, n: int, data: Path, recall: float, structure: str | None) -
                     ((row, cursor.lastrowid, i, generation) for i, row in enumerate(ids.tolist())),
                 )
                 segments.replace(db, [], [segment])
-        found = segments.listed(kb.catalog)
+        found = segments.listed(kb.store.catalog)
         among = [segments.read(path / "vectors", segment, DIM) for segment in found]
         at = np.sort(np.random.default_rng(4).choice(n, min(n, 2000), replace=False))
         inside = [at[at // BLOCK == i] - i * BLOCK for i in range(len(among))]
@@ -187,7 +187,6 @@ def build(path: Path, data: Path) -> dict:
     """Choose and write the index; seconds, peak memory, what was tried."""
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.knowledge.local.ann.autotune import Questions
-    from llmkit.knowledge.local.ann.index_policy import build as build_index
 
     _, questions = embeddings(data)
     asked = Questions(questions[:CHOOSING], "questions of four data sets", np.empty(0, dtype=np.int64))
@@ -203,7 +202,7 @@ def build(path: Path, data: Path) -> dict:
     begun = time.perf_counter()
     stages = []
     with KnowledgeBase.open(path) as kb:
-        _, tried = build_index(kb, lambda text: stages.append((round(time.perf_counter() - begun, 1), text)), asked)
+        _, tried = kb.build_index(lambda text: stages.append((round(time.perf_counter() - begun, 1), text)), asked)
     seconds = time.perf_counter() - begun
     done.set()
     whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -227,7 +226,7 @@ def query(path: Path, data: Path) -> dict:
     before = memory()
     begun = time.perf_counter()
     kb = KnowledgeBase.open(path)
-    n = len(kb.index)
+    n = len(kb.snapshot().index)
     opened = time.perf_counter() - begun
 
     def times(batch: int, rounds: int) -> list[float]:
@@ -235,7 +234,7 @@ def query(path: Path, data: Path) -> dict:
         for at in range(rounds):
             some = questions[(at * batch) % (len(questions) - batch) :][:batch]
             begun = time.perf_counter()
-            kb.search_vectors(some, 10)
+            kb.search_dense(some, 10)
             found.append(1000 * (time.perf_counter() - begun))
         return found
 
@@ -244,8 +243,8 @@ def query(path: Path, data: Path) -> dict:
     one, many = times(1, 400), times(64, 15)
     after = memory()
     asked = questions[:300]
-    found = [set(rows.tolist()) for rows, _ in kb.search_vectors(asked, 10)]
-    _, true = kb.index.search(asked, 10, exact=True)
+    found = [set(rows.tolist()) for rows, _ in kb.search_dense(asked, 10)]
+    _, true = kb.snapshot().index.search(asked, 10, exact=True)
     hits = [len(a & set(b.tolist())) / 10 for a, b in zip(found, true, strict=True)]
     filtered = {}
     rng = np.random.default_rng(5)
@@ -253,9 +252,9 @@ def query(path: Path, data: Path) -> dict:
         allowed = np.sort(rng.choice(n, max(10, int(share * n)), replace=False) + 1).astype(np.int64)
         some = asked[:50]
         begun = time.perf_counter()
-        got = [kb.index.search(q[None], 10, allowed)[1][0] for q in some]
+        got = [kb.snapshot().index.search(q[None], 10, allowed)[1][0] for q in some]
         spent = 1000 * (time.perf_counter() - begun) / len(some)
-        _, want = kb.index.search(some, 10, allowed, exact=True)
+        _, want = kb.snapshot().index.search(some, 10, allowed, exact=True)
         hit = [len(set(a.tolist()) & set(b.tolist())) / 10 for a, b in zip(got, want, strict=True)]
         filtered[str(share)] = {"recall": float(np.mean(hit)), "ms": spent}
     return {

@@ -25,8 +25,6 @@ import numpy as np
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import compact
-from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 from llmkit.types import Document
 
@@ -72,7 +70,7 @@ def operate(folder: Path, operations: int, names: int, batch: int, seed: int) ->
         what = chance.choices(["add", "update", "delete", "compact"], [4, 4, 3, 0.1])[0]
         begun = time.perf_counter()
         if what == "compact":
-            compact(kb, keep=chance.randint(1, 3))
+            kb.compact(keep=chance.randint(1, 3))
             compactions += 1
             size = 1
         elif what == "delete":
@@ -95,8 +93,8 @@ def operate(folder: Path, operations: int, names: int, batch: int, seed: int) ->
     for what, some in sorted(times.items()):
         middle, worst = 1000 * statistics.median(some), 1000 * max(some)
         print(f"  {what:<18} {len(some):>6} commits, p50 {middle:8.1f} ms, max {worst:8.1f} ms")
-    compact(kb)
-    found = verify(kb)
+    kb.compact()
+    found = kb.verify()
     begun = time.perf_counter()
     with KnowledgeBase.create(folder / "again", encoder=HashingEncoder()) as again:
         again.add([document(name, seed) for name, seed in sorted(live.items())])
@@ -117,8 +115,8 @@ def deletes(folder: Path, sizes: list[int], count: int) -> None:
             kb.add(document(name, 0) for name in range(size))
         with KnowledgeBase.open(path) as kb:
             begun = time.perf_counter()
-            kb.search_text(["x"], 1)
-            kb.index.search(np.ones((1, kb.dim), dtype=np.float32) / np.sqrt(kb.dim), 1)
+            kb.search_bm25(["x"], 1)
+            kb.snapshot().index.search(np.ones((1, kb.dim), dtype=np.float32) / np.sqrt(kb.dim), 1)
             opened = time.perf_counter() - begun
             taken, busy = [], []
             for turn in range(7):

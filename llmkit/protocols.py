@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from llmkit.approval import Caller
-from llmkit.types import Event, Figure, Hit, Message, Sample, Score, State, Verdict
+from llmkit.types import Chunk, Document, Event, Figure, Hit, Message, Sample, Score, State, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     from langchain_core.language_models import BaseChatModel
     from numpy.typing import NDArray
 
-    from llmkit.knowledge.filters.expression import Filter
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.prompts import Prompt
-
-    Ranking = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @runtime_checkable
@@ -88,13 +85,93 @@ class VectorIndex(Protocol):
         ...
 
 
+Ranking: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
+"""Rows and scores of the chunks that answer one query, best first, both of shape (n,)."""
+
+
+class Condition(Protocol):
+    """What chunks must fulfil to be found; :mod:`llmkit.knowledge.filters` makes them, each store compiles them."""
+
+    def matches(self, chunk: Chunk) -> bool:
+        """Whether the chunk passes."""
+        ...
+
+
+Where: TypeAlias = "Condition | str | Mapping[str, Any] | None"
+"""A filter in any form a caller may write; :func:`llmkit.knowledge.filters.where.as_filter` reads it."""
+
+
+class Searchable(Protocol):
+    """What a retriever searches: a snapshot of a knowledge base, or a knowledge base, which shows one.
+
+    The methods of a knowledge base answer from the snapshot it shows at that moment. A retriever that calls several of
+    them calls :meth:`snapshot` first, so that all answers are of one generation.
+    """
+
+    @property
+    def generation(self) -> int:
+        """The generation that is shown."""
+        ...
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that the vectors were made with."""
+        ...
+
+    @property
+    def reader(self) -> tuple[str, ...] | None:
+        """Access labels of the reader to whom it is shown; None: the owner, who sees everything."""
+        ...
+
+    def snapshot(self) -> Searchable:
+        """One generation that does not change any more; a snapshot returns itself."""
+        ...
+
+    def search_dense(
+        self, queries: NDArray[np.float32], k: int, where: Where = None, *, exact: bool = False
+    ) -> list[Ranking]:
+        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`."""
+        ...
+
+    def search_bm25(self, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
+        """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
+        ...
+
+    def chunks(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Chunk]:
+        """Chunks by row, in the order given."""
+        ...
+
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors by row, (n, dim), in the order given."""
+        ...
+
+    def whole_document(self, row: int) -> tuple[str, tuple[Chunk, ...]]:
+        """Text and all chunks, in order, of the version of a document that a chunk belongs to."""
+        ...
+
+    def document(self, name: str, version: str | None = None) -> Document | None:
+        """A document by id: its live version, or the version named."""
+        ...
+
+
+class Knowledge(Searchable, Protocol):
+    """A knowledge base as a step sees it."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    def take_notes(self) -> list[str]:
+        """What the user should know and was not told yet: each note is returned once."""
+        ...
+
+
 @runtime_checkable
 class Retriever(Protocol):
     """Finds chunks in a knowledge base, many questions at a time."""
 
-    def retrieve(
-        self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first; fewer only where the knowledge base has no more."""
         ...
 
@@ -134,7 +211,7 @@ class Context(Protocol):
     """What a running step may use: the services of its pipeline."""
 
     @property
-    def knowledge(self) -> KnowledgeBase:
+    def knowledge(self) -> Knowledge:
         """The pipeline's knowledge base, opened on first use."""
         ...
 
@@ -183,7 +260,7 @@ class QuestionAnswerer(Protocol):
         """Digest of its configuration."""
         ...
 
-    def with_knowledge(self, kb: KnowledgeBase) -> QuestionAnswerer:
+    def with_knowledge(self, kb: Any) -> QuestionAnswerer:
         """The same pipeline over an open knowledge base."""
         ...
 
@@ -269,7 +346,7 @@ class CountsTruncatedPairs(Protocol):
 class RanksRows(Protocol):
     """A retriever that ranks rows without reading their text; fusion then reads the text of the best alone."""
 
-    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Filter | None = None) -> Sequence[Ranking]:
+    def rank(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> Sequence[Ranking]:
         """For each query the rows (n,) and scores (n,) of at most k chunks, best first."""
         ...
 

@@ -20,10 +20,7 @@ from pathlib import Path
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.ann.index_policy import build_index
 from llmkit.knowledge.local.catalog import Catalog
-from llmkit.knowledge.local.maintenance.purge import compact, forget
-from llmkit.knowledge.local.maintenance.rollback import rollback
 from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.types import Document
 
@@ -40,12 +37,12 @@ def steps(kb: KnowledgeBase) -> Iterator[None]:
     """Every kind of change, each at least once; what it makes is a function of nothing else."""
     yield kb.add([Document("a", "The apple of garden one. New."), Document("d", "The quince of garden four.")])
     yield kb.delete(["b"])
-    yield build_index(kb, VectorSettings(recall=1))
+    yield kb.build_index(VectorSettings(recall=1))
     yield kb.add([Document(f"m{n}", f"Melon number {n} by the river.") for n in range(6)])
-    yield rollback(kb, 1)
+    yield kb.rollback(1)
     yield kb.add([Document("e", "The bridge of stone.")])
-    yield forget(kb, ["c"])
-    yield compact(kb, keep=2)
+    yield kb.forget(["c"])
+    yield kb.compact(keep=2)
     yield kb.add([Document("f", "A tower by the bridge.")])
 
 
@@ -66,7 +63,7 @@ def tell(path: Path, told: Path) -> None:
         (path / "lexical" / "meta.json").write_text("damaged")
         for number in range(3):  # the log of SQLite is folded in when a session ends
             with KnowledgeBase.open(path) as kb:
-                kb.search_text(["bridge"], 3)
+                kb.search_bm25(["bridge"], 3)
                 kb.add([Document(f"s{number}", f"Session {number} and its lantern.")])
                 note.write(f"{kb.generation}\n")
 

@@ -329,7 +329,6 @@ class TestMemory:
     def test_a_forgotten_document_is_forgotten_here_too(self, tmp_path):
         from llmkit.encoders.hashing import HashingEncoder
         from llmkit.knowledge.knowledge_base import KnowledgeBase
-        from llmkit.knowledge.verbatim_search import quotes_of
         from llmkit.pipeline.agent.erase import erase_memory
 
         texts = {"secret": "The vault opens with nine silver words tonight.", "other": "The pump is blue."}
@@ -347,7 +346,7 @@ class TestMemory:
                 )
                 model = ScriptedChat([using("search", 1, query=query), "Yes."])
                 made.with_models(lambda spec, model=model: model).with_knowledge(kb).run("?", caller=Caller(thread))
-            assert erase_memory(memory, quotes_of(kb, ["secret"])) == 1
+            assert erase_memory(memory, kb.quotes(["secret"])) == 1
         saver = open_memory(memory)
         assert [row[0] for row in saver.conn.execute("SELECT DISTINCT thread_id FROM checkpoints")] == ["b"]
         assert b"silver words" not in memory.read_bytes()

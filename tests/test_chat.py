@@ -14,7 +14,6 @@ from llmkit.cli.answering.chat import _read, talk
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError, DataError, ModelError, StepError
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.verbatim_search import quotes_of
 from llmkit.models.scripted import ScriptedChat
 from llmkit.pipeline.chat.session import ChatSession
 from llmkit.pipeline.chat.session_store import SessionStore
@@ -207,7 +206,7 @@ def test_what_is_forgotten_is_in_no_conversation(kb, store):
         session.ask(question)
     store.summarise("s", 1, "The mill is serviced in August.")
     store.summarise("other", 1, "They spoke of this and that.")
-    assert store.erase(quotes_of(kb, ["mill"])) == 3  # the third was shown passages of both
+    assert store.erase(kb.quotes(["mill"])) == 3  # the third was shown passages of both
     assert store.turns("s") == []
     assert store.summary("s") == (0, "")
     assert store.summary("other")[1]

@@ -150,7 +150,7 @@ def test_notes_of_a_knowledge_base_are_shown_once_and_never_on_stdout(run, kb):
 
     spoil()
     out, err = run("search", "tomatoes", "--kb", "kb")
-    assert "note: the lexical index was damaged and has been rebuilt" in err
+    assert "note: the BM25 index was damaged and has been rebuilt" in err
     assert "rebuilt" not in out
     assert "note" not in run("search", "tomatoes", "--kb", "kb")[1]
     for command in (["search", "tomatoes"], ["status"], ["ingest", "note.md"]):

@@ -17,8 +17,6 @@ from llmkit.evaluation.runs.plan import plan
 from llmkit.evaluation.runs.run import evaluate
 from llmkit.evaluation.runs.run_folder import RunFolder
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import forget
-from llmkit.knowledge.verbatim_search import quotes_of
 from llmkit.types import Document
 
 SECRET = "Zürichgräben 47114"
@@ -38,7 +36,7 @@ def world(tmp_path, monkeypatch):
     kb = KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder())
     kb.add([Document(row["id"], row["text"], row["title"]) for row in rows])
     with kb.as_reader("hr") as view:
-        view.search_text(["gadget"], 3)  # a reader's index has its words too
+        view.search_bm25(["gadget"], 3)  # a reader's index has its words too
     install(monkeypatch)
     task = make_task(tmp_path / "world", knowledge="pipeline")
     planned = plan(make_pipeline(knowledge=str(tmp_path / "kb")), task, tmp_path / "runs")
@@ -103,7 +101,7 @@ def test_samples_that_never_met_it_stay(tmp_path, monkeypatch):
         for row in folder.traces()
         if any(folder.passages()[hit["passage"]].document == "d5" for hit in row["state"]["retrieved"])
     }
-    erased = forget_in_runs(tmp_path / "runs", quotes_of(kb, ["d5"]))
+    erased = forget_in_runs(tmp_path / "runs", kb.quotes(["d5"]))
     assert {row["id"] for row in folder.scores()} == {f"q{n}" for n in range(12)} - met - {"q5"}
     assert erased.samples == len(met | {"q5"})
     assert len(list(evaluate(plan(pipeline, task, tmp_path / "runs")).scores())) == 12  # and is made again
@@ -118,7 +116,7 @@ def test_a_corpus_beside_the_runs_goes_too_and_comes_back_from_its_data(tmp_path
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         text = next(json.loads(line)["text"] for line in (tmp_path / "world" / "corpus.jsonl").open())
         kb.add([Document("mine", text), Document("other", "Something else.")])
-        erased = forget_in_runs(tmp_path / "runs", quotes_of(kb, ["mine"]))
+        erased = forget_in_runs(tmp_path / "runs", kb.quotes(["mine"]))
     assert str(corpus) in erased.files
     assert not corpus.exists()
 
@@ -126,8 +124,8 @@ def test_a_corpus_beside_the_runs_goes_too_and_comes_back_from_its_data(tmp_path
 def test_a_run_that_is_being_written_is_named(world, tmp_path):
     kb, folder = world
     with folder.writing(), pytest.raises(DataError, match=f"another process is writing to .*{folder.path.name}"):
-        forget_in_runs(tmp_path / "runs", quotes_of(kb, ["geheimakte-d3"]))
-    assert forget(kb, ["geheimakte-d3"]).documents == 1  # nothing was lost: it can be asked again
+        forget_in_runs(tmp_path / "runs", kb.quotes(["geheimakte-d3"]))
+    assert kb.forget(["geheimakte-d3"]).documents == 1  # nothing was lost: it can be asked again
 
 
 def test_quotes_are_what_no_other_document_says(tmp_path):
@@ -138,12 +136,12 @@ def test_quotes_are_what_no_other_document_says(tmp_path):
             Document("short", "Rosebud."),
             Document("ja", "金庫の鍵は地下室にあります。"),
         ])  # fmt: skip
-        quotes = quotes_of(kb, ["a"])
+        quotes = kb.quotes(["a"])
         assert quotes.in_text("It is 40712.")
         assert quotes.in_text("… OF THE VAULT\nIN THE …")
         assert not quotes.in_text("All rights are reserved by us. The key of the vault: call 40713.")
         assert quotes.in_value({"x": [{"document": "a"}]})
         assert quotes.in_value(["a#3"])
         assert not quotes.in_value(["b", "short"])
-        assert quotes_of(kb, ["short"]).in_text("He said Rosebud, twice.")
-        assert quotes_of(kb, ["ja"]).in_text("鍵は地下室です")
+        assert kb.quotes(["short"]).in_text("He said Rosebud, twice.")
+        assert kb.quotes(["ja"]).in_text("鍵は地下室です")

@@ -23,7 +23,6 @@ from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.langchain_import.faiss_file import read_flat
 from llmkit.knowledge.langchain_import.importer import import_faiss
 from llmkit.knowledge.langchain_import.safe_pickle import read_pickle
-from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 
 TEXTS = [f"The {fruit} of garden {n} ripens in week {n * 3}." for n, fruit in enumerate(["apple", "pear", "plum"] * 10)]
@@ -68,7 +67,7 @@ def test_everything_comes_over_and_no_vector_is_encoded(kb, tmp_path, metric, pr
     for retriever in (Dense(), BM25()):
         for n, text in enumerate(TEXTS):
             assert retriever.retrieve(kb, [text], 1)[0][0].chunk.document == f"id-{n}"
-    assert verify(kb) == []
+    assert kb.verify() == []
     again = import_faiss(tmp_path / "lc", kb)
     assert (again.documents, again.unchanged, kb.generation) == (0, 30, 1)
 
@@ -79,7 +78,7 @@ def test_long_texts_are_split_and_encoded_and_long_vectors_shortened_aloud(kb, t
     assert done.encoded > 1
     assert any("31 vectors were not of unit length (from 3.00 to 3.00)" in note for note in done.notes)
     assert any("1 documents are longer than a passage" in note for note in done.notes)
-    assert verify(kb) == []
+    assert kb.verify() == []
 
 
 def test_another_encoders_vectors_are_refused_unless_everything_is_encoded(kb, tmp_path):

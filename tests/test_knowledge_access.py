@@ -13,15 +13,11 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
-from llmkit.knowledge import generations
 from llmkit.knowledge.access_labels import labels
-from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local import generations
 from llmkit.knowledge.local.lexical import reader_indexes
-from llmkit.knowledge.local.maintenance.purge import compact, forget
-from llmkit.knowledge.local.maintenance.rollback import rollback
-from llmkit.knowledge.local.maintenance.verify import repair, verify
-from llmkit.knowledge.status import files, status
 from llmkit.pipeline import load_pipeline
 from llmkit.pipeline.langchain import KnowledgeVectorStore
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense
@@ -60,11 +56,11 @@ def seen(kb, *, rows: bool = False):
             [[hit.chunk.id, hit.score, dict(hit.scores)] for hit in state.hits],
             [record.detail for record in state.records],
         ]  # fmt: skip
-    found["live"] = sorted(generations.live(kb.catalog, kb.generation))
+    found["live"] = sorted(kb.versions())
     found["documents"] = [kb.document(name).text for name in found["live"]]
-    found["status"] = [status(kb).documents, status(kb).chunks, status(kb).characters, status(kb).files]
-    found["files"] = [[one.name, one.documents, one.chunks, one.reason] for one in files(kb)]
-    found["notes"] = list(kb.notes)
+    found["status"] = [kb.status().documents, kb.status().chunks, kb.status().characters, kb.status().files]
+    found["files"] = [[one.name, one.documents, one.chunks, one.reason] for one in kb.files()]
+    found["notes"] = kb.take_notes()
     return json.dumps(found, sort_keys=True, default=str).encode()
 
 
@@ -113,13 +109,13 @@ def test_the_forbidden_changes_not_a_byte(steps, tmp_path_factory):
                 full.delete([name])
                 bare.delete([name])
             elif what == "compact":
-                compact(full)
-                compact(bare)
+                full.compact()
+                bare.compact()
             else:
                 reader.refresh()
                 plain.refresh()
                 assert seen(reader) == seen(plain)
-        assert verify(full) == []
+        assert full.verify() == []
 
 
 @pytest.fixture
@@ -162,7 +158,7 @@ def test_a_document_whose_labels_cannot_be_read_is_left_out_not_opened_to_all(kb
 
 
 def test_every_method_of_a_view_knows_only_what_may_be_read(kb):
-    (secret,) = kb.allowed(parse("document == ceo"))
+    (secret,) = kb.live_rows(parse("document == ceo"))
     with kb.as_reader("hr") as view:
         assert (view.count, kb.count) == (2, 3)
         assert view.document("hr").access == ("hr",)
@@ -171,11 +167,11 @@ def test_every_method_of_a_view_knows_only_what_may_be_read(kb):
         ):  # fmt: skip
             with pytest.raises(KnowledgeError):
                 ask()
-        assert len(view.allowed(parse("document == ceo"))) == 0
-        assert {one.name for one in files(view)} == {"api"}
-        assert status(view).documents == 2
-        assert generations.diff(view, 0, 1).added == ("hr", "open")
-        assert [(one.note, one.added) for one in generations.log(view)] == [("", 2)]
+        assert len(view.live_rows(parse("document == ceo"))) == 0
+        assert {one.name for one in view.files()} == {"api"}
+        assert view.status().documents == 2
+        assert view.diff(0, 1).added == ("hr", "open")
+        assert [(one.note, one.added) for one in view.log()] == [("", 2)]
         store = KnowledgeVectorStore(view)
         assert [one.id for one in store.get_by_ids(["ceo", "hr"])] == ["hr"]
         assert store.get_by_ids(["hr"])[0].metadata == {"n": 2, "access": ["hr"]}
@@ -194,26 +190,26 @@ def test_every_method_of_a_view_knows_only_what_may_be_read(kb):
 def test_a_view_is_for_reading(kb, tmp_path):
     with KnowledgeBase.open(kb.path, reader=["hr"]) as view:
         for write in (
-            lambda: view.add([]), lambda: view.delete(["open"]), lambda: view.ingest([tmp_path]), lambda: compact(view),
-            lambda: forget(view, ["open"]), lambda: rollback(view, 0), lambda: repair(view), lambda: verify(view),
+            lambda: view.add([]), lambda: view.delete(["open"]), lambda: view.ingest([tmp_path]), lambda: view.compact(),
+            lambda: view.forget(["open"]), lambda: view.rollback(0), lambda: view.repair(), lambda: view.verify(),
         ):  # fmt: skip
             with pytest.raises(KnowledgeError, match="open for reading as hr: only its owner can do this"):
                 write()
         with pytest.raises(KnowledgeError):  # not even past the door
-            view.catalog.rows("DELETE FROM documents")
-        assert view.catalog.rows("SELECT count(*) FROM documents") == [(2,)]
+            view.snapshot().catalog.rows("DELETE FROM documents")
+        assert view.snapshot().catalog.rows("SELECT count(*) FROM documents") == [(2,)]
 
 
 def test_what_is_forbidden_now_has_no_past_either(kb):
     kb.add([Document("open", "The pump is serviced in May.", metadata={"n": 1}, access=("ceo",))])
     with KnowledgeBase.open(kb.path, reader="hr", as_of=1) as view:
-        assert list(generations.live(view.catalog, 1)) == ["hr"]
+        assert list(generations.live(view.snapshot().catalog, 1)) == ["hr"]
     with KnowledgeBase.open(kb.path, reader="hr") as view:
-        old = kb.catalog.rows("SELECT version FROM documents WHERE id = 'open' ORDER BY seq")[0][0]
+        old = kb.store.catalog.rows("SELECT version FROM documents WHERE id = 'open' ORDER BY seq")[0][0]
         with pytest.raises(KnowledgeError, match="no document 'open'"):
             view.document("open", old)
     with KnowledgeBase.open(kb.path, reader="ceo", as_of=1) as view:
-        assert sorted(generations.live(view.catalog, 1)) == ["ceo", "open"]
+        assert sorted(generations.live(view.snapshot().catalog, 1)) == ["ceo", "open"]
         assert BM25().retrieve(view, ["serviced"], 3)[0][0].chunk.document == "open"
 
 
@@ -237,22 +233,22 @@ def test_indexes_of_readers_are_shared_kept_few_and_made_anew(kb):
     with kb.as_reader("hr") as view:
         BM25().retrieve(view, ["pump"], 3)
         assert len(list(folder.iterdir())) == 1  # what they cannot see changes nothing
-    for n in range(reader_indexes.MOST + 3):
+    for n in range(reader_indexes.MAX_INDEXES + 3):
         kb.add([Document(f"d{n}", "pump", access=(f"l{n}",))])
         with kb.as_reader(f"l{n}") as view:
             assert len(BM25().retrieve(view, ["pump"], 9)[0]) == 2
-    assert len(list(folder.iterdir())) == reader_indexes.MOST
-    compact(kb)
+    assert len(list(folder.iterdir())) == reader_indexes.MAX_INDEXES
+    kb.compact()
     assert not folder.exists()
     with kb.as_reader("hr") as view:
         BM25().retrieve(view, ["pump"], 3)
-        name = reader_indexes.view_name(view.visible, view.language)
+        name = reader_indexes.view_name(view.snapshot().visible, view.language)
     for damaged in (folder / name).glob("*.term"):
         damaged.write_bytes(damaged.read_bytes()[:10])
-    assert [one.what for one in verify(kb)] == [f"the index of a reader's words, views/{name}, is damaged"]
+    assert [one.what for one in kb.verify()] == [f"the index of a reader's words, views/{name}, is damaged"]
     with kb.as_reader("hr") as view:
         assert len(BM25().retrieve(view, ["pump"], 3)[0]) == 2
-    assert verify(kb) == []
+    assert kb.verify() == []
 
 
 def test_a_folder_that_cannot_be_written_is_still_read(kb, monkeypatch):
@@ -271,7 +267,7 @@ def test_words_read_before_a_purge_do_not_come_back_after_it(kb, monkeypatch):
 
     def slow(base, rows):
         found = list(made(base, rows))
-        forget(kb, ["hr"])
+        kb.forget(["hr"])
         return iter(found)
 
     with KnowledgeBase.open(kb.path, reader="hr") as view:
@@ -300,7 +296,7 @@ def test_files_say_who_may_read_them(tmp_path):
     (docs / "plain.txt").write_text("Pay five.")
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         summary = kb.ingest([docs])
-        found = {name: kb.document(name).access for name in generations.live(kb.catalog, kb.generation)}
+        found = {name: kb.document(name).access for name in kb.versions()}
         assert found == {
             "docs/front.md": ("board", "hr"), "docs/list.md": ("ceo", "hr"), "r1": ("hr",), "r2": (), "docs/one.json": ("it",),
             "docs/plain.txt": (),
@@ -323,7 +319,7 @@ def test_the_labels_of_an_ingest_hold_for_all_of_it_and_for_the_next(tmp_path):
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
 
         def access():
-            return {name: kb.document(name).access for name in generations.live(kb.catalog, kb.generation)}
+            return {name: kb.document(name).access for name in kb.versions()}
 
         kb.ingest([docs])
         assert access() == {"docs/a.txt": (), "docs/b.md": ("hr",), "docs/c.md": ("all",)}
@@ -353,7 +349,7 @@ def test_what_cannot_be_read_again_is_not_left_open_to_others(tmp_path, monkeypa
 
         summary = kb.ingest([docs], access="hr", limits=Limits(max_bytes=100))
         assert summary.failed + summary.skipped == 1
-        assert generations.live(kb.catalog, kb.generation) == {}
+        assert kb.versions() == {}
 
 
 def test_the_last_bit_of_a_cosine_does_not_depend_on_what_stands_beside(tmp_path, monkeypatch):
@@ -373,9 +369,9 @@ def test_the_last_bit_of_a_cosine_does_not_depend_on_what_stands_beside(tmp_path
             kb.add(Document(f"d{n}", f"allowed {n:06}") for n in range(25))
             with kb.as_reader("") as view:
                 queries = view.encoder.encode_queries([f"query {n:06}" for n in range(30)])
-                some = [*view.search_vectors(queries, 20), *view.search_vectors(queries[:1], 20)]
+                some = [*view.search_dense(queries, 20), *view.search_dense(queries[:1], 20)]
                 found.append([([view.chunks([row])[0].id for row in rows], scores.tobytes()) for rows, scores in some])
-                every = kb.index.vectors(kb.catalog.live_rows(kb.generation))
+                every = kb.snapshot().index.vectors(kb.live_rows())
                 found.append((queries @ every.T)[:, -25:].tobytes())
     assert found[0] == found[2]
     assert found[1] != found[3]  # those of one matrix product differ: the test can fail
@@ -432,9 +428,9 @@ def test_what_was_forbidden_when_it_went_stays_forbidden_in_the_past(tmp_path):
         kb.delete(["x"])
         with KnowledgeBase.open(tmp_path / "kb", as_of=1, reader="") as past:
             assert {hit.chunk.document for hit in BM25().retrieve(past, ["budget free"], 9)[0]} == {"z"}
-        rollback(kb, 1)
+        kb.rollback(1)
         assert kb.document("x").access == kb.document("y").access == ("hr",)
-        assert verify(kb) == []
+        assert kb.verify() == []
         with kb.as_reader("") as view:
             assert {hit.chunk.document for hit in BM25().retrieve(view, ["budget free"], 9)[0]} == {"z"}
         kb.add([Document("y", "The pear budget.")])  # said in so many words

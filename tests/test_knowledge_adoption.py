@@ -11,10 +11,6 @@ import pytest
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import compact, forget
-from llmkit.knowledge.local.maintenance.reencode import adopt
-from llmkit.knowledge.local.maintenance.rollback import rollback
-from llmkit.knowledge.local.maintenance.verify import repair, verify
 from llmkit.knowledge.local.vectors import index_file
 from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.retrieval.dense_and_bm25 import Dense
@@ -42,20 +38,20 @@ def best(base, query="pump 11 of hall 121"):
 
 
 def words(base):
-    return [row.tolist() for row, _ in base.search_text(["pump 11 week 18"], 3)]
+    return [row.tolist() for row, _ in base.search_bm25(["pump 11 week 18"], 3)]
 
 
 def test_every_passage_is_encoded_anew_in_one_generation_and_older_ones_stay(kb):
     before, generation = best(kb), kb.generation
-    done = adopt(kb, NEW)
+    done = kb.adopt(NEW)
     assert (done.generation, done.chunks) == (generation + 1, 35)
     assert (kb.identity, kb.dim, kb.count) == (NEW.identity, 96, 35)
     after = best(kb)
     assert after[0][0] == "d11"
     assert after != before
     np.testing.assert_allclose(
-        kb.vectors(kb.catalog.live_rows(kb.generation)),
-        NEW.encode_passages([c.indexed_text for c in kb.chunks(kb.catalog.live_rows(kb.generation))]),
+        kb.vectors(kb.live_rows()),
+        NEW.encode_passages([c.indexed_text for c in kb.chunks(kb.live_rows())]),
         atol=1e-6,
     )
     with KnowledgeBase.open(kb.path) as again:
@@ -65,54 +61,54 @@ def test_every_passage_is_encoded_anew_in_one_generation_and_older_ones_stay(kb)
     with KnowledgeBase.open(kb.path, as_of=generation) as past:
         assert past.identity == OLD.identity
         assert best(past) == before
-    assert verify(kb) == []
+    assert kb.verify() == []
 
 
 def test_what_comes_after_is_encoded_by_the_new_one_and_known_text_is_not_encoded_again(kb):
-    adopt(kb, NEW)
+    kb.adopt(NEW)
     summary = kb.add(documents(20, 30))
     assert summary.encoded == 15, "five of the twenty were here"
     moved = kb.add([Document("copy", documents(1, 3)[0].text)])
     assert (moved.encoded, moved.reused) == (0, 1)
     assert best(kb, "pump 44 of hall 1936")[0][0] == "d44"
-    assert verify(kb) == []
+    assert kb.verify() == []
     with KnowledgeBase.open(kb.path) as again:
         assert best(again, "pump 44 of hall 1936") == best(kb, "pump 44 of hall 1936")
 
 
 def test_a_rollback_brings_the_old_encoder_back_and_forward_again(kb):
     before, generation = best(kb), kb.generation
-    adopt(kb, NEW)
+    kb.adopt(NEW)
     kb.add(documents(1, 90))
     adopted, after = kb.generation, best(kb)
-    rollback(kb, generation)
+    kb.rollback(generation)
     assert any("the encoder is" in note and "it was" in note for note in kb.take_notes())
     assert (kb.identity, kb.dim, kb.count) == (OLD.identity, 64, 35)
     assert best(kb) == before
     assert kb.add(documents(1, 91)).encoded == 1
-    assert verify(kb) == []
-    rollback(kb, adopted)
+    assert kb.verify() == []
+    kb.rollback(adopted)
     assert (kb.identity, best(kb)) == (NEW.identity, after)
-    assert verify(kb) == []
+    assert kb.verify() == []
     with KnowledgeBase.open(kb.path) as again:
         assert (again.encoder, best(again)) == (NEW, after)
 
 
 def test_forget_compact_and_repair_work_over_an_adoption(kb):
     generation = kb.generation
-    adopt(kb, NEW)
-    forget(kb, ["d11"])
-    assert verify(kb) == []
+    kb.adopt(NEW)
+    kb.forget(["d11"])
+    assert kb.verify() == []
     with KnowledgeBase.open(kb.path, as_of=generation) as past:
         assert "d11" not in [name for name, _ in best(past)]
     expected = best(kb)
     for file in (kb.path / "vectors").glob("*.npy"):
         file.write_bytes(b"damaged")
-    repair(kb)
-    assert verify(kb) == []
+    kb.repair()
+    assert kb.verify() == []
     assert best(kb) == expected
-    compact(kb)
-    assert verify(kb) == []
+    kb.compact()
+    assert kb.verify() == []
     with KnowledgeBase.open(kb.path) as again:
         assert best(again) == expected
 
@@ -120,7 +116,7 @@ def test_forget_compact_and_repair_work_over_an_adoption(kb):
 def test_another_reader_follows(kb):
     with KnowledgeBase.open(kb.path) as reader:
         old = best(reader)
-        adopt(kb, NEW)
+        kb.adopt(NEW)
         assert best(reader) == old, "a reader shows one generation until it is refreshed"
         reader.refresh()
         assert best(reader) == best(kb)
@@ -129,26 +125,25 @@ def test_another_reader_follows(kb):
 def test_what_cannot_be_adopted_is_refused_and_nothing_changes(kb):
     before, generation = best(kb), kb.generation
     with pytest.raises(KnowledgeError, match="nothing to adopt"):
-        adopt(kb, OLD)
+        kb.adopt(OLD)
     with pytest.raises(KnowledgeError, match=r"35 of 35 passages are longer than the 8 tokens"):
-        adopt(kb, HashingEncoder(dim=96, max_tokens=8))
+        kb.adopt(HashingEncoder(dim=96, max_tokens=8))
     with KnowledgeBase.open(kb.path, as_of=1) as past, pytest.raises(KnowledgeError, match="past"):
-        adopt(past, NEW)
+        past.adopt(NEW)
     assert (best(kb), kb.generation) == (before, generation)
 
 
 def test_an_empty_knowledge_base_takes_another_encoder(tmp_path):
     with KnowledgeBase.create(tmp_path / "empty", encoder=OLD) as base:
-        adopt(base, NEW)
+        base.adopt(NEW)
         base.add(documents(3))
         assert (base.dim, base.count) == (96, 3)
-        assert verify(base) == []
+        assert base.verify() == []
 
 
 KILLED = """
 import os, sys
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.local.maintenance import reencode
 from llmkit.knowledge.local.vectors import segments
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 path, where = sys.argv[1:]
@@ -162,7 +157,7 @@ else:
         made = whole(*args)
         os.kill(os.getpid(), 9)
     segments.write = write
-reencode.adopt(kb, HashingEncoder(dim=96), step)
+kb.adopt(HashingEncoder(dim=96), step)
 """
 
 
@@ -173,8 +168,8 @@ def test_killed_in_the_middle_the_old_encoder_is_what_opens(kb, where):
     assert done.returncode == -9
     with KnowledgeBase.open(kb.path) as again:
         assert (again.generation, again.identity, best(again)) == (generation, OLD.identity, before)
-        adopt(again, NEW)
-        assert verify(again) == []
+        again.adopt(NEW)
+        assert again.verify() == []
         assert best(again)[0][0] == "d11"
 
 
@@ -182,17 +177,17 @@ def test_a_vector_index_is_made_anew_for_the_new_encoder_and_older_generations_a
     settings = VectorSettings(small=16)
     with KnowledgeBase.create(tmp_path / "kb", encoder=OLD, vectors=settings) as base:
         base.add(documents(60))
-        old, before, generation = index_file.named(base.catalog), best(base), base.generation
+        old, before, generation = index_file.named(base.store.catalog), best(base), base.generation
         assert old is not None
-        adopt(base, NEW)
-        new = index_file.named(base.catalog)
+        base.adopt(NEW)
+        new = index_file.named(base.store.catalog)
         assert new is not None
         assert new.file != old.file
-        assert verify(base) == []
+        assert base.verify() == []
         assert best(base)[0][0] == "d11"
         with KnowledgeBase.open(base.path, as_of=generation) as past:
             assert best(past) == before
-            assert past.notes == []
-        rollback(base, generation)
+            assert past.take_notes() == []
+        base.rollback(generation)
         assert best(base) == before
-        assert verify(base) == []
+        assert base.verify() == []

@@ -13,7 +13,6 @@ from llmkit.errors import ConfigError
 from llmkit.knowledge.analyzers import KNOWN, guess, prepared, word_analyzer
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.lexical.index import LexicalIndex
-from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.pipeline import Pipeline
 from llmkit.retrieval.dense_and_bm25 import BM25
 from llmkit.retrieval.hybrid import Hybrid
@@ -101,7 +100,7 @@ def test_auto_decides_at_the_first_commit_tells_and_stays(tmp_path):
     with KnowledgeBase.open(tmp_path / "kb") as kb:
         assert kb.language == "de"
         assert found(kb, "Haus") == ["a"]
-        assert verify(kb) == []
+        assert kb.verify() == []
     with KnowledgeBase.open(tmp_path / "kb", as_of=1) as past:
         assert found(past, "Haus") == ["a"]
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 from crash_writer import start, work
 
-from llmkit.knowledge import generations
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 from llmkit.types import Document
 
@@ -33,7 +31,7 @@ def make(path):
 
 
 def contents(kb):
-    return {name: kb.document(name).text for name in generations.live(kb.catalog, kb.generation)}
+    return {name: kb.document(name).text for name in kb.versions()}
 
 
 def by_text(kb):
@@ -62,7 +60,7 @@ def test_every_moment_of_a_writers_life(tmp_path):
             assert contents(kb) == lived[kb.generation], (n, kb.generation)
             by_text(kb)
             kb.add([Document("after", f"Written after crash {n}.")])
-            assert verify(kb) == [], n
+            assert kb.verify() == [], n
             assert contents(kb) == {**lived[kb.generation - 1], "after": f"Written after crash {n}."}
 
 
@@ -72,7 +70,7 @@ def contents_of_each_commit(tmp_path):
     seen = {}
     with KnowledgeBase.open(tmp_path / "slow") as kb:
         seen[kb.generation] = contents(kb)
-        commit = type(kb.catalog).commit
+        commit = type(kb.store.catalog).commit
 
         @contextmanager
         def noting(self, note):
@@ -81,11 +79,11 @@ def contents_of_each_commit(tmp_path):
             live = self.rows("SELECT id, text FROM documents WHERE died IS NULL")
             seen[self.generation()] = dict(live)
 
-        type(kb.catalog).commit = noting
+        type(kb.store.catalog).commit = noting
         try:
             work(kb)
         finally:
-            type(kb.catalog).commit = commit
+            type(kb.store.catalog).commit = commit
     return seen
 
 
@@ -119,4 +117,4 @@ def test_killed_from_outside_at_any_time(tmp_path):
             kb.delete(["nobody"])
     with KnowledgeBase.open(tmp_path / "kb") as kb:
         kb.add([Document("last", "The last one of all.")])
-        assert verify(kb) == []
+        assert kb.verify() == []

@@ -13,10 +13,6 @@ from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
 from llmkit.knowledge.ingestion.near_duplicates import jaccard
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import compact, forget
-from llmkit.knowledge.local.maintenance.rollback import rollback
-from llmkit.knowledge.local.maintenance.verify import verify
-from llmkit.knowledge.status import files, status
 from llmkit.retrieval.dense_and_bm25 import BM25
 from llmkit.types import Document
 
@@ -41,13 +37,13 @@ def kb(tmp_path):
 
 
 def indexed(kb):
-    rows = kb.catalog.live_rows(kb.generation)
+    rows = kb.live_rows()
     return {chunk.document for chunk in kb.chunks(rows)}
 
 
 def parked(kb):
     return dict(
-        kb.catalog.rows(
+        kb.store.catalog.rows(
             "SELECT d.id, t.original FROM duplicates t JOIN documents d ON d.seq = t.document WHERE d.died IS NULL"
         )
     )
@@ -60,11 +56,11 @@ def test_a_copy_is_kept_and_not_indexed(kb):
     assert summary.problems == []
     assert indexed(kb) == {"a", "c"}
     assert kb.document("b").text == text(1, changed=1)
-    assert status(kb).duplicates == 1
-    assert status(kb).characters["dropped: near duplicate"] == len(text(1, changed=1))
-    (file,) = files(kb)
+    assert kb.status().duplicates == 1
+    assert kb.status().characters["dropped: near duplicate"] == len(text(1, changed=1))
+    (file,) = kb.files()
     assert file.notes == ("b is a near duplicate of a (96% of the wording): not indexed",)
-    assert verify(kb) == []
+    assert kb.verify() == []
 
 
 def test_off_by_default_and_off_means_off(tmp_path):
@@ -88,7 +84,7 @@ def test_the_copy_takes_the_place_of_an_original_that_goes_in_the_same_commit(kb
     assert indexed(kb) == {"b"}
     assert parked(kb) == {"c": "b"}
     assert [hit.chunk.document for hit in BM25().retrieve(kb, ["pump mill"], 5)[0]] == ["b"]
-    assert verify(kb) == []
+    assert kb.verify() == []
     with KnowledgeBase.open(kb.path, as_of=before) as past:
         assert indexed(past) == {"a"}
 
@@ -124,7 +120,7 @@ def test_files_that_are_moved_deleted_and_edited(kb, tmp_path):
     (folder / "a.md").unlink()
     kb.ingest([folder])
     assert indexed(kb) == {"files/b.md"}
-    (chunk, *_) = kb.chunks(kb.catalog.live_rows(kb.generation))
+    (chunk, *_) = kb.chunks(kb.live_rows())
     assert chunk.heading == ("Mill",), "its structure was kept"
     (folder / "b.md").rename(folder / "c.md")
     kb.ingest([folder])
@@ -152,17 +148,17 @@ def test_rollback_brings_back_what_is_needed(kb):
     kb.add([Document("a", text(1))])
     kb.add([Document("b", text(1))])
     assert parked(kb) == {"b": "a"}
-    rollback(kb, 1)
+    kb.rollback(1)
     assert indexed(kb) == {"b"}
-    rollback(kb, 4)
+    kb.rollback(4)
     assert "b" in indexed(kb) | set(parked(kb))
     assert indexed(kb)
-    assert verify(kb) == []
+    assert kb.verify() == []
 
 
 def test_an_original_that_is_forgotten_leaves_its_copy_and_not_its_name(kb):
     kb.add([Document("confidential-name", text(1)), Document("b", text(1))])
-    forget(kb, ["confidential-name"])
+    kb.forget(["confidential-name"])
     assert indexed(kb) == {"b"}
     kb.close()
     for path in Path(kb.path).rglob("*"):
@@ -174,7 +170,7 @@ def test_compaction_keeps_what_near_duplicates_need(kb):
     kb.add([Document("a", text(1)), Document("b", text(1))])
     kb.add([Document("z", text(7))])
     kb.delete(["z"])
-    compact(kb, 1)
+    kb.compact(1)
     assert parked(kb) == {"b": "a"}
     kb.delete(["a"])
     assert indexed(kb) == {"b"}
@@ -218,4 +214,4 @@ def test_whatever_comes_and_goes_every_text_is_indexed_once(tmp_path_factory, ch
                 kb.add([Document(name, text(seed))])
                 live[name] = seed
             assert sorted(live[one] for one in indexed(kb)) == sorted(set(live.values()))
-        assert verify(kb) == []
+        assert kb.verify() == []

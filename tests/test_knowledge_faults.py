@@ -15,11 +15,8 @@ import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import generations
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.lexical.index import LexicalIndex
-from llmkit.knowledge.local.maintenance.purge import compact
-from llmkit.knowledge.local.maintenance.verify import repair, verify
 from llmkit.knowledge.local.vectors.flat_index import FlatIndex
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 from llmkit.retrieval.mmr import MaximalMarginalRelevance
@@ -33,7 +30,7 @@ def kb(tmp_path):
 
 
 def live(kb) -> set[str]:
-    return {document.id for document in kb.catalog.documents("died IS NULL")}
+    return {document.id for document in kb.store.catalog.documents("died IS NULL")}
 
 
 @pytest.mark.parametrize("unreadable", ["docs", "docs/sub"])
@@ -105,7 +102,7 @@ def test_an_encoder_that_breaks_its_promise_is_stopped_when_writing_and_when_ask
 def test_queries_that_are_no_unit_vectors_are_refused(kb, queries):
     kb.add([Document("one", "first words")])
     with pytest.raises(KnowledgeError, match="the encoder of the queries gave vectors"):
-        kb.search_vectors(queries.astype(np.float32), 3)
+        kb.search_dense(queries.astype(np.float32), 3)
 
 
 def test_add_says_what_it_left_out_or_stored_under_another_name(kb):
@@ -125,8 +122,8 @@ def fail(*_):
 
 
 def found(kb, query):
-    ((words, _),) = kb.search_text([query], 5)
-    ((near, _),) = kb.search_vectors(kb.encoder.encode_queries([query]), 5)
+    ((words, _),) = kb.search_bm25([query], 5)
+    ((near, _),) = kb.search_dense(kb.encoder.encode_queries([query]), 5)
     return {chunk.document for chunk in kb.chunks(words)}, {chunk.document for chunk in kb.chunks(near)}
 
 
@@ -178,9 +175,9 @@ def test_a_lexical_index_that_cannot_be_searched_is_made_anew(tmp_path):
             def search(self, *_, **__):
                 raise ValueError("Data corruption: Failed to open field 'body'")
 
-        kb.lexical._searcher = Broken()
+        kb.snapshot().lexical._searcher = Broken()
         assert BM25().retrieve(kb, ["apple"], 1)[0][0].chunk.document == "a"
-        assert kb.take_notes() == ["the lexical index was damaged and has been rebuilt from the catalogue"]
+        assert kb.take_notes() == ["the BM25 index was damaged and has been rebuilt from the catalogue"]
 
 
 def mounted(folder, *options):
@@ -219,8 +216,8 @@ def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path):
                 assert found(kb, "lantern")[0] == {"first"}
                 kb.delete(["first"])
                 kb.add([Document("first", "A lantern by the river.")])
-                assert verify(kb) == []
-                compact(kb)
+                assert kb.verify() == []
+                kb.compact()
         assert told
         assert len(held) > 2
     finally:
@@ -232,16 +229,16 @@ def test_on_a_disk_for_reading_only_the_words_are_verified_without_opening_them(
     monkeypatch.setattr("llmkit.knowledge.local.maintenance.verify.LexicalIndex", None)
     path = tmp_path / "kb"
     with KnowledgeBase.create(path, encoder=HashingEncoder()) as kb:
-        assert verify(kb) == []  # nothing was ever written
+        assert kb.verify() == []  # nothing was ever written
         kb.add([Document("one", "first words"), Document("two", "second words")])
         kb.delete(["one"])
-        kb.as_reader([]).search_text(["words"], 1)
-        assert verify(kb) == []
+        kb.as_reader([]).search_bm25(["words"], 1)
+        assert kb.verify() == []
         (view,) = (path / "lexical" / "views").iterdir()
         next(view.glob("*.term")).unlink()
-        assert [one.what for one in verify(kb)] == [f"the index of a reader's words, views/{view.name}, is damaged"]
+        assert [one.what for one in kb.verify()] == [f"the index of a reader's words, views/{view.name}, is damaged"]
         (path / "lexical" / "generation").write_text("1")
-        assert "the index is at generation 1, the catalogue at 2" in [one.what for one in verify(kb)]
+        assert "the index is at generation 1, the catalogue at 2" in [one.what for one in kb.verify()]
 
 
 @pytest.mark.slow
@@ -253,16 +250,16 @@ def test_a_disk_that_is_for_reading_only_is_read(tmp_path):
         with KnowledgeBase.open(tmp_path / "seen") as kb:
             assert found(kb, "second") == ({"two"}, {"one", "two"})
             assert found(kb, "first") == ({"one"}, {"one", "two"})
-            for write in (lambda: kb.add([Document("x", "y")]), lambda: kb.delete(["one"]), lambda: compact(kb)):
+            for write in (lambda: kb.add([Document("x", "y")]), lambda: kb.delete(["one"]), lambda: kb.compact()):
                 with pytest.raises(KnowledgeError, match=r"cannot be written: .*Read-only file system"):
                     write()
-            assert verify(kb) == []
+            assert kb.verify() == []
             part = next((tmp_path / "kb" / "lexical").glob("*.idx"))
             whole = part.read_bytes()
             part.write_bytes(bytes(1) + whole[1:] if whole[0] else b"x" + whole[1:])
-            assert [one.what for one in verify(kb)] == [f"{part.name} is not what was written: its checksum differs"]
+            assert [one.what for one in kb.verify()] == [f"{part.name} is not what was written: its checksum differs"]
             part.unlink()
-            assert [one.what for one in verify(kb)] == [f"{part.name} is not there"]
+            assert [one.what for one in kb.verify()] == [f"{part.name} is not there"]
             part.write_bytes(whole)
     finally:
         subprocess.run(["umount", "-l", str(tmp_path / "seen")], check=True)
@@ -284,15 +281,17 @@ FLIPS = int(os.environ.get("LLMKIT_FLIPS", "24"))
 def answers(path, words_best=3):
     """Everything that a reader may be told."""
     with KnowledgeBase.open(path) as kb:
-        texts = [document.text for document in kb.catalog.documents("died IS NULL ORDER BY id")]
-        near = kb.search_vectors(kb.encoder.encode_queries(texts), 3)
-        words = kb.search_text(texts, words_best)
+        texts = [document.text for document in kb.store.catalog.documents("died IS NULL ORDER BY id")]
+        near = kb.search_dense(kb.encoder.encode_queries(texts), 3)
+        words = kb.search_bm25(texts, words_best)
         if words_best == 1:  # a new index counts no words of the dead: the same passage, another score
             words = [(row, np.ones(1)) for row, _ in words]
-        rows = kb.catalog.live_rows(kb.generation)
+        rows = kb.live_rows()
         parts = [[(one.tolist(), np.round(score, 4).tolist()) for one, score in part] for part in (near, words)]
-        documents = [(one.id, one.text, one.title, one.metadata) for one in kb.catalog.documents("1 ORDER BY seq")]
-        return json.dumps([kb.chunks(rows), parts, documents, generations.log(kb), kb.dim, kb.identity], default=repr)
+        documents = [
+            (one.id, one.text, one.title, one.metadata) for one in kb.store.catalog.documents("1 ORDER BY seq")
+        ]
+        return json.dumps([kb.chunks(rows), parts, documents, kb.log(), kb.dim, kb.identity], default=repr)
 
 
 @pytest.mark.slow
@@ -302,7 +301,7 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
         kb.add([Document(f"d{n}", f"Fruit {n} of garden {n * 7}. " * 12, "Gardens", {"n": n}) for n in range(40)])
         kb.add([Document("d1", "Another fruit altogether."), Document("e", "A bridge of stone.")])
         kb.delete(["d2"])
-        kb.search_text(["fruit"], 1)
+        kb.search_bm25(["fruit"], 1)
     right, repaired = answers(whole), answers(whole, 1)
     chance, trial = random.Random(8), tmp_path / "trial"
     fates, silent = Counter(), []
@@ -318,7 +317,7 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
             (trial / file).write_bytes(data)
             try:
                 with KnowledgeBase.open(trial) as kb:
-                    told = verify(kb)
+                    told = kb.verify()
                 same = answers(trial) == right
             except KnowledgeError:
                 fates["refused"] += 1
@@ -331,8 +330,8 @@ def test_a_flipped_bit_anywhere_is_told_or_changes_no_answer(tmp_path):
                 silent.append(f"{file} byte {at}")
             if told and all(finding.repairable for finding in told):
                 with KnowledgeBase.open(trial) as kb:
-                    repair(kb)
-                    assert verify(kb) == []
+                    kb.repair()
+                    assert kb.verify() == []
                 assert answers(trial, 1) == repaired
                 fates["repaired"] += 1
     assert silent == [], fates
@@ -375,7 +374,7 @@ def test_files_that_may_not_grow_are_told_and_nothing_is_lost(tmp_path):
             held.discard(str(limit))
             kb.add([Document("again", f"Again {limit}.")])
             held.add("again")
-            assert verify(kb) == []
+            assert kb.verify() == []
     assert said[0] == "told"
     assert said[-1] == "added"
 

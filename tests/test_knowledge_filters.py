@@ -12,8 +12,10 @@ from pydantic import BaseModel
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import ConfigError
-from llmkit.knowledge.filters.expression import Compare, Every, Exists, Not, WhereField, parse
+from llmkit.knowledge.filters.expression import Compare, Every, Exists, Not
+from llmkit.knowledge.filters.where import WhereField, parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local.filter_sql import compile_filter
 from llmkit.types import Chunk, Document
 
 TAGGED = Chunk(
@@ -134,7 +136,7 @@ def by_sql(found, chunk: Chunk) -> bool:
         "INSERT INTO documents VALUES (?, ?, ?)", (chunk.document, json.dumps(chunk.metadata), json.dumps(chunk.access))
     )
     db.execute("INSERT INTO chunks VALUES (?, ?, ?)", (chunk.page, chunk.part, chunk.title))
-    condition, values = found.sql()
+    condition, values = compile_filter(found)
     return bool(db.execute(f"SELECT count(*) FROM chunks c, documents d WHERE {condition}", values).fetchone()[0])
 
 
@@ -142,7 +144,7 @@ def test_filters_that_look_alike_to_python_are_not_taken_for_one_another(tmp_pat
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         kb.add([Document("yes", "x", metadata={"ok": True}), Document("one", "x", metadata={"ok": 1})])
         for text, name in (("ok == true", "yes"), ("ok == 1", "one"), ("ok == 1.0", "one"), ("ok == true", "yes")):
-            assert [chunk.document for chunk in kb.chunks(kb.allowed(parse(text)))] == [name], text
+            assert [chunk.document for chunk in kb.chunks(kb.live_rows(parse(text)))] == [name], text
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, float("nan"), float("inf")])
@@ -157,7 +159,7 @@ def test_a_list_may_be_as_long_as_a_filter_may_be(tmp_path):
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         kb.add([Document(f"d{i}", "x") for i in range(3)])
         wanted = parse({"document": [f"d{i}" for i in range(1, 3000)], "not": {"document": "d1"}})
-        assert [chunk.document for chunk in kb.chunks(kb.allowed(wanted))] == ["d2"]
+        assert [chunk.document for chunk in kb.chunks(kb.live_rows(wanted))] == ["d2"]
 
 
 names = st.sampled_from(["a", "b", "b.c", "page", "part", "title", "document", "access"])

@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
-from llmkit.knowledge import generations
 from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.local import generations
 from llmkit.knowledge.local.lock import writer_lock
-from llmkit.knowledge.local.maintenance.purge import compact, forget
-from llmkit.knowledge.local.maintenance.rollback import rollback
-from llmkit.knowledge.local.maintenance.verify import repair, verify
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense
 from llmkit.types import Document
 
@@ -37,11 +34,7 @@ def kb(tmp_path):
 
 
 def contents(kb):
-    return {
-        document.id: document.text
-        for name in generations.live(kb.catalog, kb.generation)
-        for document in [kb.document(name)]
-    }
+    return {document.id: document.text for name in kb.versions() for document in [kb.document(name)]}
 
 
 def answers(kb):
@@ -55,11 +48,11 @@ def answers(kb):
 
 
 def test_every_generation_is_listed_with_what_came_and_went(kb):
-    assert [(one.id, one.added, one.removed, one.readable) for one in generations.log(kb)] == [
+    assert [(one.id, one.added, one.removed, one.readable) for one in kb.log()] == [
         (1, 2, 0, True), (2, 2, 1, True), (3, 0, 1, True)
     ]  # fmt: skip
-    assert generations.diff(kb, 1, 3) == generations.Diff(("c",), ("b",), ("a",))
-    assert generations.diff(kb, 3, 1) == generations.Diff(("b",), ("c",), ("a",))
+    assert kb.diff(1, 3) == generations.Diff(("c",), ("b",), ("a",))
+    assert kb.diff(3, 1) == generations.Diff(("b",), ("c",), ("a",))
 
 
 def test_an_older_generation_reads_as_it_was(kb):
@@ -70,20 +63,20 @@ def test_an_older_generation_reads_as_it_was(kb):
             assert answers(old) == answers(again)
         old.refresh()
         assert old.generation == 1
-        for write in (lambda: old.add([]), lambda: old.delete(["a"]), lambda: rollback(old, 1), lambda: compact(old)):
+        for write in (lambda: old.add([]), lambda: old.delete(["a"]), lambda: old.rollback(1), lambda: old.compact()):
             with pytest.raises(KnowledgeError, match="the past is for reading only"):
                 write()
 
 
 def test_a_date_names_the_last_generation_of_that_day(kb):
-    day = generations.log(kb)[0].at[:10]
-    assert generations.resolve(kb.catalog, day) == 3
+    day = kb.log()[0].at[:10]
+    assert generations.resolve(kb.store.catalog, day) == 3
     with pytest.raises(KnowledgeError, match="no generation at 1999-01-01"):
-        generations.resolve(kb.catalog, "1999-01-01")
+        generations.resolve(kb.store.catalog, "1999-01-01")
     with pytest.raises(KnowledgeError, match="neither a generation nor a date"):
-        generations.resolve(kb.catalog, "yesterday")
+        generations.resolve(kb.store.catalog, "yesterday")
     with pytest.raises(KnowledgeError, match="the last is 3"):
-        generations.resolve(kb.catalog, 9)
+        generations.resolve(kb.store.catalog, 9)
 
 
 def test_going_back_encodes_nothing_and_loses_nothing(kb, monkeypatch):
@@ -94,14 +87,14 @@ def test_going_back_encodes_nothing_and_loses_nothing(kb, monkeypatch):
         raise AssertionError("nothing is to be encoded")
 
     monkeypatch.setattr(HashingEncoder, "encode_passages", refuse)
-    assert rollback(kb, 1) == generations.Diff(("b",), ("c",), ("a",))
+    assert kb.rollback(1) == generations.Diff(("b",), ("c",), ("a",))
     monkeypatch.undo()
     assert contents(kb) == {"a": text("a1"), "b": text("b1")}
     assert answers(kb) == before
-    assert verify(kb) == []
+    assert kb.verify() == []
     with KnowledgeBase.open(kb.path, as_of=3) as past:
         assert set(contents(past)) == {"a", "c"}
-    assert rollback(kb, kb.generation) == generations.Diff((), (), ())
+    assert kb.rollback(kb.generation) == generations.Diff((), (), ())
 
 
 def test_files_that_were_rolled_back_are_read_again(tmp_path):
@@ -111,7 +104,7 @@ def test_files_that_were_rolled_back_are_read_again(tmp_path):
         kb.ingest([tmp_path / "docs"])
         (tmp_path / "docs" / "one.txt").write_text("The pump is blue.")
         kb.ingest([tmp_path / "docs"])
-        rollback(kb, 1)
+        kb.rollback(1)
         assert contents(kb) == {"docs/one.txt": "The pump is red."}
         assert kb.ingest([tmp_path / "docs"]).documents == 1
         assert contents(kb) == {"docs/one.txt": "The pump is blue."}
@@ -119,27 +112,30 @@ def test_files_that_were_rolled_back_are_read_again(tmp_path):
 
 def test_a_compaction_keeps_what_it_says_and_gives_space_back(kb):
     before = answers(kb)
-    gone = compact(kb, keep=2)
-    assert (gone.documents, generations.oldest(kb.catalog)) == (1, 2)  # the first version of a; b still lives in 2
+    gone = kb.compact(keep=2)
+    assert (gone.documents, generations.oldest(kb.store.catalog)) == (
+        1,
+        2,
+    )  # the first version of a; b still lives in 2
     assert answers(kb) == before
-    assert verify(kb) == []
+    assert kb.verify() == []
     with KnowledgeBase.open(kb.path, as_of=2) as past:
         assert set(contents(past)) == {"a", "b", "c"}
     with pytest.raises(KnowledgeError, match="it was compacted, the oldest kept is 2"):
         KnowledgeBase.open(kb.path, as_of=1)
-    compact(kb)
-    assert kb.catalog.rows("SELECT count(*) FROM documents WHERE died IS NOT NULL") == [(0,)]
+    kb.compact()
+    assert kb.store.catalog.rows("SELECT count(*) FROM documents WHERE died IS NOT NULL") == [(0,)]
     assert answers(kb) == before
-    assert not generations.log(kb)[0].readable
+    assert not kb.log()[0].readable
     kb.add([Document("d", text("d1"))])
-    assert verify(kb) == []
+    assert kb.verify() == []
 
 
 def test_rows_of_what_was_purged_are_not_given_again(kb):
-    used = {row for (row,) in kb.catalog.rows("SELECT row FROM chunks")}
-    forget(kb, ["a", "b", "c"])
+    used = {row for (row,) in kb.store.catalog.rows("SELECT row FROM chunks")}
+    kb.forget(["a", "b", "c"])
     kb.add([Document("new", text("new"))])
-    assert not used & {row for (row,) in kb.catalog.rows("SELECT row FROM chunks")}
+    assert not used & {row for (row,) in kb.store.catalog.rows("SELECT row FROM chunks")}
 
 
 def test_what_is_forgotten_is_in_no_file(tmp_path):
@@ -154,9 +150,9 @@ def test_what_is_forgotten_is_in_no_file(tmp_path):
         kb.ingest([tmp_path / "docs" / f"{secret}.txt"])
         BM25().retrieve(kb, [secret], 3)
         vector = kb.encoder.encode_passages([f"{secret}.txt\nChanged: {secret}."])[0].astype("<f4").tobytes()
-        assert forget(kb, [name]).documents == 2
+        assert kb.forget([name]).documents == 2
         assert list(contents(kb).values()) == ["The garden has a quince."]
-        assert verify(kb) == []
+        assert kb.verify() == []
         for as_of in range(1, kb.generation + 1):
             with KnowledgeBase.open(kb.path, as_of=as_of) as past:
                 assert not any(secret in one for one in contents(past).values())
@@ -169,18 +165,18 @@ def test_what_is_forgotten_is_in_no_file(tmp_path):
 
 def test_forgetting_what_never_was_forgets_nothing(kb):
     with pytest.raises(KnowledgeError, match=r"no document 'x' in any generation \(misspelt, or forgotten already\)"):
-        forget(kb, ["a", "x"])
+        kb.forget(["a", "x"])
     assert "a" in contents(kb)
     kb.add([Document("notes/a.md", "x")])
     with pytest.raises(KnowledgeError, match=r"did you mean 'notes/a\.md'\?; nothing was forgotten"):
-        forget(kb, ["a.md"])
+        kb.forget(["a.md"])
 
 
 def test_a_reader_keeps_its_generation_through_all_of_it(kb):
     with KnowledgeBase.open(kb.path) as reader:
         before = answers(reader)
         kb.add([Document("e", text("e1"))])
-        rollback(kb, 1)
+        kb.rollback(1)
         assert answers(reader)[::2] == before[::2]
         reader.refresh()
         assert set(contents(reader)) == {"a", "b"}
@@ -192,7 +188,7 @@ def test_a_reader_keeps_its_generation_through_all_of_it(kb):
 def test_what_is_damaged_is_found_and_mended(kb, fault):
     before = answers(kb)
     vectors = sorted((kb.path / "vectors").glob("*.npy"))
-    assert verify(kb) == []
+    assert kb.verify() == []
     kb.close()
     if fault == "vectors missing":
         vectors[0].unlink()
@@ -210,20 +206,20 @@ def test_what_is_damaged_is_found_and_mended(kb, fault):
     else:
         (kb.path / "vectors" / "99999999-1.npy").write_bytes(b"left by a crash")
     with KnowledgeBase.open(kb.path) as again:
-        found = verify(again)
+        found = again.verify()
         assert found
         assert all(one.repairable for one in found)
-        assert repair(again) == found
-        assert verify(again) == []
+        assert again.repair() == found
+        assert again.verify() == []
         assert answers(again) == before
 
 
 def test_a_damaged_catalogue_is_not_called_repairable(kb):
-    kb.catalog.rows("UPDATE chunks SET text = 'other' WHERE row = 1")
-    found = verify(kb)
+    kb.store.catalog.rows("UPDATE chunks SET text = 'other' WHERE row = 1")
+    found = kb.verify()
     assert {(one.part, one.repairable) for one in found} == {("catalogue", False)}
     with pytest.raises(KnowledgeError, match=r"cannot be repaired: .*the text of 1 chunks"):
-        repair(kb)
+        kb.repair()
 
 
 OPERATIONS = st.lists(
@@ -253,18 +249,18 @@ def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
                 kb.delete([name])
                 now.pop(name, None)
             elif what == "rollback":
-                target = max(generations.oldest(kb.catalog), kb.generation - number)
-                rollback(kb, target)
+                target = max(generations.oldest(kb.store.catalog), kb.generation - number)
+                kb.rollback(target)
                 now = dict(past[target])
             elif what == "compact":
-                compact(kb, keep=number)
-            elif kb.catalog.rows("SELECT 1 FROM documents WHERE id = ?", (name,)):
-                forget(kb, [name])
+                kb.compact(keep=number)
+            elif kb.store.catalog.rows("SELECT 1 FROM documents WHERE id = ?", (name,)):
+                kb.forget([name])
                 for known in (now, *past.values()):
                     known.pop(name, None)
             past[kb.generation] = now
-        assert verify(kb) == []
-        for generation in range(generations.oldest(kb.catalog), kb.generation + 1):
+        assert kb.verify() == []
+        for generation in range(generations.oldest(kb.store.catalog), kb.generation + 1):
             with KnowledgeBase.open(kb.path, as_of=generation) as old:
                 assert contents(old) == past[generation]
         with KnowledgeBase.create(folder / "again", encoder=HashingEncoder()) as again:
@@ -273,7 +269,7 @@ def test_any_history_equals_a_rebuild(operations, tmp_path_factory):
         assert scores(answers(kb)[::2]) == pytest.approx(scores(fresh[::2]), abs=1e-4)  # vectors
         with kb.as_reader("") as view, KnowledgeBase.open(folder / "again", reader="") as new:
             assert scores(answers(view)) == scores(answers(new))  # a reader's words count nothing that was deleted
-        compact(kb)  # until then BM25's statistics count what was deleted
+        kb.compact()  # until then BM25's statistics count what was deleted
         assert scores(answers(kb)) == pytest.approx(scores(fresh), abs=1e-4)
 
 
@@ -289,10 +285,10 @@ def test_what_is_forgotten_goes_under_its_older_names_too(tmp_path):
         kb.delete(["old"])
         kb.add([Document("new", "The Quetzal flies.")])
         asked = []
-        gone = forget(kb, ["new"], before=asked.append)
+        gone = kb.forget(["new"], before=asked.append)
         assert asked == [["new", "old"]]
         assert (gone.namesakes, gone.copies) == (("old",), ("twin",))
-        forget(kb, ["twin"])
+        kb.forget(["twin"])
     assert not any(b"Quetzal" in path.read_bytes() for path in (tmp_path / "kb").rglob("*") if path.is_file())
 
 
@@ -301,14 +297,14 @@ def test_where_forgetting_cannot_be_done_nothing_else_is_erased(tmp_path):
         kb.add([Document("a", "The Quetzal flies.")])
         asked = []
         with writer_lock(tmp_path / "kb", "test"), pytest.raises(KnowledgeError, match="is busy"):
-            forget(kb, ["a"], before=asked.append)
+            kb.forget(["a"], before=asked.append)
         with pytest.raises(KnowledgeError, match="no document 'nobody' in any"):
-            forget(kb, ["a", "nobody"], before=asked.append)
+            kb.forget(["a", "nobody"], before=asked.append)
         assert asked == []
 
         def fail(names):
             raise DataError("a run is being written")
 
         with pytest.raises(DataError):
-            forget(kb, ["a"], before=fail)
+            kb.forget(["a"], before=fail)
         assert kb.document("a").text == "The Quetzal flies."

@@ -20,8 +20,7 @@ from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import DataError, KnowledgeError
 from llmkit.knowledge.ingestion import writer
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import forget
-from llmkit.knowledge.status import files, status
+from llmkit.knowledge.local.lexical.index import LexicalIndex
 from llmkit.types import Document
 
 
@@ -66,15 +65,15 @@ def folder(tmp_path):
 
 
 def found(kb, query):
-    ((rows, _),) = kb.search_text([query], 5)
+    ((rows, _),) = kb.search_bm25([query], 5)
     return [chunk.document for chunk in kb.chunks(rows)]
 
 
 def check_in_step(kb):
     """Catalogue, vectors and terms say the same, and every vector is the one of its own chunk."""
-    live = kb.catalog.live_rows(kb.generation)
-    assert kb.index.ids().tolist() == live.tolist()
-    assert kb.lexical.generation == kb.generation
+    live = kb.live_rows()
+    assert kb.snapshot().index.ids().tolist() == live.tolist()
+    assert kb.snapshot().lexical.rows().tolist() == live.tolist()
     if len(live):
         chunks = kb.chunks(live)
         expected = kb.encoder.encode_queries([chunk.indexed_text for chunk in chunks])
@@ -142,7 +141,7 @@ def test_a_root_that_is_not_there_is_an_error_and_removes_nothing(kb, folder, tm
     kb.ingest([folder])
     with pytest.raises(DataError, match="nowhere"):
         kb.ingest([tmp_path / "nowhere"])
-    assert kb.count == status(kb).chunks > 0
+    assert kb.count == kb.status().chunks > 0
 
 
 def test_a_file_that_breaks_keeps_what_was_read_before(kb, folder):
@@ -152,7 +151,7 @@ def test_a_file_that_breaks_keeps_what_was_read_before(kb, folder):
     assert summary.failed == 1
     assert any("what was read from it before is kept" in reason for _, _, reason in summary.problems)
     assert found(kb, "alpha1")[0] == "notes/alpha.txt"
-    (broken,) = [file for file in files(kb) if file.status != "parsed"]
+    (broken,) = [file for file in kb.files() if file.status != "parsed"]
     assert broken.chunks > 0
     assert broken.reason
     check_in_step(kb)
@@ -216,13 +215,13 @@ def test_a_renamed_row_file_keeps_its_ids(kb, tmp_path):
     (folder / "a.jsonl").rename(folder / "z.jsonl")
     kb.ingest([folder])
     assert kb.document("x").text == "the only row"
-    assert status(kb).documents == 1
+    assert kb.status().documents == 1
 
 
 def test_add_and_delete_through_the_api(kb):
     kb.add([Document("one", "first words"), Document("two", "second words")])
     kb.add([Document("two", "other words"), Document("three", "third words")])
-    assert status(kb).documents == 3
+    assert kb.status().documents == 3
     assert kb.delete(["two", "never"]) == 1
     assert found(kb, "other") == []
     check_in_step(kb)
@@ -241,14 +240,14 @@ def test_an_interruption_leaves_the_last_commit_and_the_next_run_goes_on(kb, tmp
 
     with pytest.raises(KeyboardInterrupt):
         kb.ingest([folder], on_progress=stop)
-    kept = status(kb).documents
+    kept = kb.status().documents
     assert kept == 20
     check_in_step(kb)
     encoded()
     summary = kb.ingest([folder])
     assert (summary.unchanged, summary.documents) == (kept, 30 - kept)
     assert summary.encoded == len(encoded()) == 30 - kept
-    assert status(kb).documents == 30
+    assert kb.status().documents == 30
     check_in_step(kb)
 
 
@@ -259,7 +258,7 @@ def rows_interrupted_in_the_middle(kb, path, monkeypatch):
     write_rows(path, first)
     kb.ingest([path])
     write_rows(path, [{**row, "text": row["text"].replace("old", "new")} for row in first])
-    commit, stop = type(kb.catalog).commit, iter([False, False, True])
+    commit, stop = type(kb.store.catalog).commit, iter([False, False, True])
 
     def interrupted(self, note):
         if next(stop):
@@ -267,22 +266,22 @@ def rows_interrupted_in_the_middle(kb, path, monkeypatch):
         return commit(self, note)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(kb.catalog), "commit", interrupted)
+        patch.setattr(type(kb.store.catalog), "commit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             kb.ingest([path])
-    assert 0 < len([d for d in kb.catalog.documents("died IS NULL") if d.text.startswith("new")]) < 30
+    assert 0 < len([d for d in kb.store.catalog.documents("died IS NULL") if d.text.startswith("new")]) < 30
     return first
 
 
 def test_a_file_of_rows_that_was_interrupted_is_not_called_unchanged_when_it_is_put_back(kb, tmp_path, monkeypatch):
     path = tmp_path / "rows.jsonl"
     first = rows_interrupted_in_the_middle(kb, path, monkeypatch)
-    (file,) = files(kb)
+    (file,) = kb.files()
     assert (file.status, file.kind) == ("partial", "jsonl")
     write_rows(path, first)
     kb.ingest([path])
-    assert {document.text for document in kb.catalog.documents("died IS NULL")} == {row["text"] for row in first}
-    assert [file.status for file in files(kb)] == ["parsed"]
+    assert {document.text for document in kb.store.catalog.documents("died IS NULL")} == {row["text"] for row in first}
+    assert [file.status for file in kb.files()] == ["parsed"]
     check_in_step(kb)
 
 
@@ -299,11 +298,11 @@ def test_a_file_that_is_gone_after_an_interruption_is_taken_out(kb, tmp_path, mo
 
     with pytest.raises(KeyboardInterrupt):
         kb.ingest([folder], on_progress=stop)
-    assert {file.kind for file in files(kb)} == {"text"}
+    assert {file.kind for file in kb.files()} == {"text"}
     (folder / "09.txt").unlink()
     kb.ingest([folder])
-    assert status(kb).documents == 19
-    assert not any(document.id == "many/09.txt" for document in kb.catalog.documents("died IS NULL"))
+    assert kb.status().documents == 19
+    assert not any(document.id == "many/09.txt" for document in kb.store.catalog.documents("died IS NULL"))
 
 
 WRITER = """
@@ -311,7 +310,6 @@ import sys
 from pathlib import Path
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import forget
 from llmkit.types import Document
 path = Path(sys.argv[1])
 kb = KnowledgeBase.open(path) if path.exists() else KnowledgeBase.create(path, encoder=HashingEncoder(dim=32))
@@ -364,14 +362,15 @@ def test_a_reader_sees_one_generation_until_it_refreshes(kb):
 
 def test_a_crash_between_the_catalogue_and_the_lexical_index_is_caught_up(kb, monkeypatch):
     kb.add([Document("one", "first words")])
-    monkeypatch.setattr(type(kb.lexical), "update", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(LexicalIndex, "update", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         kb.add([Document("two", "second words"), Document("one", "changed")])
     monkeypatch.undo()
     with KnowledgeBase.open(kb.path) as again:
         assert found(again, "second") == ["two"]
         assert found(again, "first") == []
-        assert again.lexical.generation == again.generation == 2
+        assert again.generation == 2
+        assert again.snapshot().lexical.rows().tolist() == again.live_rows().tolist()
 
 
 def test_a_damaged_lexical_index_is_rebuilt_from_the_catalogue(kb):
@@ -379,7 +378,7 @@ def test_a_damaged_lexical_index_is_rebuilt_from_the_catalogue(kb):
     (kb.path / "lexical" / "meta.json").write_text("{broken")
     with KnowledgeBase.open(kb.path) as again:
         assert found(again, "first") == ["one"]
-        assert "rebuilt" in again.notes[0]
+        assert "rebuilt" in again.take_notes()[0]
 
 
 def test_vector_files_that_no_commit_names_are_dropped_and_missing_ones_named(kb):
@@ -391,16 +390,16 @@ def test_vector_files_that_no_commit_names_are_dropped_and_missing_ones_named(kb
     for path in (kb.path / "vectors").glob("*.npy"):
         path.unlink()
     with KnowledgeBase.open(kb.path) as again, pytest.raises(KnowledgeError, match=r"\.npy is missing"):
-        _ = again.index
+        _ = again.snapshot().index
 
 
 def test_a_chunk_without_a_vector_is_reported(kb):
     kb.add([Document(f"n{i}", f"many words {i}") for i in range(5)], source="whole")
     kb.add([Document("one", "first words")], source="lost")
-    kb.catalog.rows("DELETE FROM segments WHERE rows = 1")
+    kb.store.catalog.rows("DELETE FROM segments WHERE rows = 1")
     with KnowledgeBase.open(kb.path) as again:
-        counts = {file.name: (file.chunks, file.embedded) for file in files(again)}
-        total = status(again)
+        counts = {file.name: (file.chunks, file.embedded) for file in again.files()}
+        total = again.status()
     assert counts == {"whole": (5, 5), "lost": (1, 0)}
     assert (total.chunks, total.embedded) == (6, 5)
 
@@ -410,10 +409,10 @@ def test_another_encoder_is_refused_and_another_precision_is_not(kb, tmp_path):
     with KnowledgeBase.open(kb.path, encoder=HashingEncoder(dim=64)) as other:
         with pytest.raises(KnowledgeError, match="cannot be compared"):
             _ = other.encoder
-    kb.catalog.set_meta({"identity": kb.identity.replace("/f32", "/bf16")})
+    kb.store.catalog.set_meta({"identity": kb.identity.replace("/f32", "/bf16")})
     with KnowledgeBase.open(kb.path) as same:
         assert same.encoder.dim == 256
-        assert "bf16" in same.notes[0]
+        assert "bf16" in same.take_notes()[0]
 
 
 @pytest.mark.parametrize("kind", ["missing", "not ours", "file", "garbage"])
@@ -445,9 +444,9 @@ def test_many_small_commits_stay_few_files(kb):
 
 def test_the_ledger_accounts_for_every_character(kb, folder):
     kb.ingest([folder])
-    total = sum(len(document.text) for document in kb.catalog.documents("died IS NULL"))
-    assert sum(status(kb).characters.values()) == total
-    assert set(status(kb).characters) <= {"indexed", "dropped: white space"}
+    total = sum(len(document.text) for document in kb.store.catalog.documents("died IS NULL"))
+    assert sum(kb.status().characters.values()) == total
+    assert set(kb.status().characters) <= {"indexed", "dropped: white space"}
 
 
 texts = st.sampled_from(["red apple", "green pear", "blue plum pie", "red plum", "", "yellow " * 40])
@@ -479,7 +478,7 @@ def test_any_sequence_of_changes_equals_a_rebuild(tmp_path_factory, changes):
 
 
 def scored(kb, query):
-    ((rows, scores),) = kb.search_vectors(query, 50)
+    ((rows, scores),) = kb.search_dense(query, 50)
     return sorted(
         (chunk.id, chunk.text, round(float(score), 5)) for chunk, score in zip(kb.chunks(rows), scores, strict=True)
     )
@@ -492,11 +491,11 @@ def test_a_document_that_was_deleted_comes_back_with_its_file(tmp_path):
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder()) as kb:
         kb.ingest([tmp_path / "docs"])
         assert kb.delete(["a"]) == 1
-        assert [file.status for file in files(kb)] == ["partial"]
+        assert [file.status for file in kb.files()] == ["partial"]
         summary = kb.ingest([tmp_path / "docs"])
         assert (summary.documents, summary.unchanged, summary.encoded) == (1, 0, 0)
         assert kb.document("a").text == "The apple."
-        forget(kb, ["b"])
+        kb.forget(["b"])
         assert kb.ingest([tmp_path / "docs"]).documents == 1
         assert kb.document("b").text == "The pear."
         assert kb.ingest([tmp_path / "docs"]).unchanged == 1

@@ -18,7 +18,6 @@ from test_knowledge_crash import by_text, contents
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.catalog import Catalog
-from llmkit.knowledge.local.maintenance.verify import verify
 from llmkit.types import Document
 
 pytestmark = [
@@ -119,7 +118,7 @@ def check(path, told, held):
             assert contents(kb) == held[kb.generation]
             by_text(kb)
             kb.add([Document("after", "Written after the cut.")])
-            assert verify(kb) == []
+            assert kb.verify() == []
             assert contents(kb) == {**held[kb.generation - 1], "after": "Written after the cut."}
             by_text(kb)
         except Exception as error:

@@ -16,7 +16,6 @@ import pytest
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import compact
 from llmkit.knowledge.local.vectors import segments
 from llmkit.types import Document
 
@@ -26,14 +25,13 @@ WRITER = """
 import sys
 from pathlib import Path
 from llmkit.knowledge.knowledge_base import KnowledgeBase
-from llmkit.knowledge.local.maintenance.purge import compact
 from llmkit.types import Document
 kb, stop = KnowledgeBase.open(sys.argv[1]), Path(sys.argv[2])
 while not stop.exists():
     n = kb.generation + 1
     kb.add([Document(f"d{i}", f"Round {n}, place {i}, word w{n}x{i}.") for i in range(4)])
     if n % 7 == 0:
-        compact(kb, keep=1)
+        kb.compact(keep=1)
 print(kb.generation)
 """
 
@@ -47,10 +45,10 @@ with KnowledgeBase.open(sys.argv[1]) as kb:
     while not stop.exists():
         began = time.perf_counter()
         kb.refresh()
-        words, _ = kb.search_text(["place"], 9)[0]
-        near, _ = kb.search_vectors(question, 9)[0]
+        words, _ = kb.search_bm25(["place"], 9)[0]
+        near, _ = kb.search_dense(question, 9)[0]
         slowest = max(slowest, time.perf_counter() - began)
-        live = kb.catalog.live_rows(kb.generation).tolist()
+        live = kb.live_rows().tolist()
         if not live:
             continue  # compacted away since
         assert sorted(near.tolist()) == live, ("vectors", kb.generation, near, live)
@@ -79,7 +77,7 @@ def test_readers_see_one_generation_whole_and_wait_for_nobody(tmp_path):
     readers = [start(READER, tmp_path / "kb", stop) for _ in range(3)]
     with KnowledgeBase.open(tmp_path / "kb") as kb:
         until = time.monotonic() + 90
-        while kb.catalog.generation() < 25 and writer.poll() is None and time.monotonic() < until:
+        while kb.store.catalog.generation() < 25 and writer.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
     stop.touch()
     for reader in readers:
@@ -106,14 +104,14 @@ def test_a_compaction_while_the_vectors_are_opened_mixes_nothing(tmp_path, monke
             found = real(*arguments)
             if not calls:
                 calls.append(1)
-                compact(writer)
+                writer.compact()
             return found
 
         monkeypatch.setattr("llmkit.knowledge.local.vectors.load.segments.read", slow)
-        near, _ = reader.search_vectors(encoder.encode_queries(["place"]), 9)[0]
+        near, _ = reader.search_dense(encoder.encode_queries(["place"]), 9)[0]
         assert calls
         assert len(near) == 4
-        assert sorted(near.tolist()) == reader.catalog.live_rows(reader.generation).tolist()
+        assert sorted(near.tolist()) == reader.live_rows().tolist()
         reader.close()
 
 
@@ -138,10 +136,10 @@ def test_a_second_writer_is_told_who_writes_since_when_and_what(tmp_path):
                 match=rf"is busy: it is being written by process {holder.pid} on {host} since 20\S+ \(ingest notes\)",
             ):
                 kb.add([Document("a", "text")])
-            assert kb.search_vectors(kb.encoder.encode_queries(["text"]), 1)[0][0].tolist() == []
+            assert kb.search_dense(kb.encoder.encode_queries(["text"]), 1)[0][0].tolist() == []
         finally:
             holder.send_signal(signal.SIGKILL)
             holder.communicate()
         kb.add([Document("a", "text")])  # the system freed what the dead one held
-        assert np.array_equal(kb.catalog.live_rows(1), [1])
+        assert np.array_equal(kb.store.catalog.live_rows(1), [1])
         assert not (tmp_path / "kb" / "writer.json").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.lexical.index import LexicalIndex
 from llmkit.retrieval.dense_and_bm25 import BM25, Dense, encoded
@@ -55,10 +55,10 @@ def kb(tmp_path_factory):
 )
 def test_filtered_search_equals_brute_force(kb, where, share):
     wanted = parse(where)
-    rows = kb.allowed(wanted)
+    rows = kb.live_rows(wanted)
     assert len(rows) == pytest.approx(share * ROWS, abs=1)
     vectors, queries = kb.vectors(rows), encoded(kb, QUERIES)
-    everything = kb.search_text(QUERIES, ROWS)
+    everything = kb.search_bm25(QUERIES, ROWS)
     near, words = [], []
     for query, (found, scores) in zip(queries, everything, strict=True):
         similar = vectors @ query

@@ -9,24 +9,18 @@ from hypothesis import strategies as st
 
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import generations
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.local.ann import faiss_build
 from llmkit.knowledge.local.ann.ann_index import CodedIndex
 from llmkit.knowledge.local.ann.autotune import Questions, choose
-from llmkit.knowledge.local.ann.index_policy import build_index
-from llmkit.knowledge.local.maintenance.purge import compact, forget
-from llmkit.knowledge.local.maintenance.rollback import rollback
-from llmkit.knowledge.local.maintenance.verify import repair, verify
 from llmkit.knowledge.local.vectors import index_file
 from llmkit.knowledge.local.vectors.bitmap import Bitmap
 from llmkit.knowledge.local.vectors.flat_index import FlatIndex, half_precision
-from llmkit.knowledge.local.vectors.head_and_tail import IndexedVectors
 from llmkit.knowledge.local.vectors.id_ranges import Runs
 from llmkit.knowledge.local.vectors.row_store import StoredRows
+from llmkit.knowledge.local.vectors.vector_set import VectorSet
 from llmkit.knowledge.recall_bound import Certificate, lower_bound
-from llmkit.knowledge.status import status
-from llmkit.knowledge.vector_settings import VectorSettings, written
+from llmkit.knowledge.vector_settings import VectorSettings
 from llmkit.retrieval.dense_and_bm25 import Dense
 from llmkit.testing.vector_index_suite import VectorIndexSuite, unit
 from llmkit.types import Document
@@ -41,7 +35,7 @@ class Sealed:
 
     def add(self, ids, vectors):
         if self.inner is not None:
-            self.inner.add(ids, vectors)
+            self.inner = self.inner.appended(ids, vectors)
             return
         rows = StoredRows(self.dim)
         rows.append(ids, vectors)
@@ -58,9 +52,11 @@ class Sealed:
         file = index_file.write(self.folder, index, rows.runs.size, rows.runs.last, 1, certificate)
         found = faiss_build.mapped(self.folder / file.file, certificate.structure)
         flat = certificate.structure == "flat"
-        self.inner = IndexedVectors(
-            FlatIndex(self.dim, rows, found) if flat else CodedIndex(rows, found, certificate), certificate
-        )
+        head = FlatIndex(self.dim, rows, found) if flat else CodedIndex(rows, found, certificate)
+        self.inner = VectorSet(self.dim, [head], certificate)
+
+    def remove(self, ids):
+        self.inner = self.inner.without(ids)
 
     def __len__(self):
         return len(self.inner)
@@ -214,26 +210,26 @@ def kb(tmp_path):
     settings = VectorSettings(recall=0.5)
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder(dim=64), vectors=settings) as kb:
         kb.add(documents(0, 300))
-        build_index(kb)
+        kb.build_index()
         yield kb
 
 
 def structure(kb):
-    return getattr(kb.index, "certificate", None) and kb.index.certificate.structure
+    return getattr(kb.snapshot().index, "certificate", None) and kb.snapshot().index.certificate.structure
 
 
 def agrees(kb):
     """The index finds its rows, alive, at the scores of brute force, about as many as it promises."""
-    live = kb.catalog.live_rows(kb.generation)
+    live = kb.live_rows()
     vectors = kb.vectors(live)
     asked = vectors[::7]
-    scores, ids = kb.index.search(asked, 5)
+    scores, ids = kb.snapshot().index.search(asked, 5)
     assert set(ids.ravel().tolist()) <= set(live.tolist())
     np.testing.assert_allclose(
         scores, np.einsum("qkd,qd->qk", kb.vectors(ids.ravel()).reshape(*ids.shape, -1), asked), atol=1e-6
     )
     assert (scores[:, 0] >= 1 - 1e-5).mean() > 0.9  # each finds itself, or its equal
-    exact = kb.index.search(asked, 5, exact=True)
+    exact = kb.snapshot().index.search(asked, 5, exact=True)
     np.testing.assert_allclose(exact[0], -np.sort(-(asked @ vectors.T), axis=1)[:, :5], atol=1e-5)
 
 
@@ -245,8 +241,8 @@ def test_rows_since_the_index_and_rows_that_died_are_searched_as_they_should(kb)
         assert structure(opened) == "ivf"
         assert opened.count == 253
         agrees(opened)
-    assert verify(kb) == []
-    told = status(kb)
+    assert kb.verify() == []
+    told = kb.status()
     assert "recall@10" in told.vectors
     assert "80 newer ones exactly" in told.vectors
     assert told.index["queries"] > 50
@@ -255,22 +251,22 @@ def test_rows_since_the_index_and_rows_that_died_are_searched_as_they_should(kb)
 
 def test_an_older_generation_is_searched_through_an_index_that_knows_more(kb):
     kb.add(documents(300, 360))
-    build_index(kb)
+    kb.build_index()
     with KnowledgeBase.open(kb.path, as_of=1) as old:
         assert structure(old) == "ivf"
-        assert len(old.index) == 300
+        assert len(old.snapshot().index) == 300
         agrees(old)
 
 
 def test_going_back_and_compacting_leave_an_index_that_is_right(kb):
     kb.delete([f"d{n}" for n in range(100)])
-    rollback(kb, 1)
+    kb.rollback(1)
     agrees(kb)
-    compact(kb)
+    kb.compact()
     assert structure(kb) == "ivf"
-    assert index_file.named(kb.catalog).rows == 300
+    assert index_file.named(kb.store.catalog).rows == 300
     agrees(kb)
-    assert verify(kb) == []
+    assert kb.verify() == []
     assert "a vector index was made" in " ".join(kb.take_notes())
 
 
@@ -279,12 +275,12 @@ def test_codes_of_what_is_forgotten_are_in_no_file(tmp_path):
     settings = VectorSettings(recall=1)
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder(dim=64), vectors=settings) as kb:
         kb.add(documents(0, 40))
-        build_index(kb)
-        (row,) = [row for row in kb.catalog.live_rows(1) if kb.chunks([row])[0].document == "d7"]
+        kb.build_index()
+        (row,) = [row for row in kb.store.catalog.live_rows(1) if kb.chunks([row])[0].document == "d7"]
         needle = kb.vectors([row])[0].astype("<f2").tobytes()
         before = {path.name for path in (kb.path / "index").iterdir() if needle in path.read_bytes()}
         assert before
-        forget(kb, ["d7"])
+        kb.forget(["d7"])
         assert structure(kb) == "flat"
         assert not [path for path in kb.path.rglob("*") if path.is_file() and needle in path.read_bytes()]
         agrees(kb)
@@ -309,10 +305,10 @@ def test_an_index_that_is_damaged_is_done_without_told_and_mended(kb, fault):
         if fault in ("missing", "torn"):
             assert structure(again) is None
             assert "searched exactly: llmkit kb repair makes it anew" in " ".join(again.take_notes())
-        findings = verify(again)
+        findings = again.verify()
         assert [one.part for one in findings] == (["index"] if fault != "none" else [])
-        assert repair(again) == findings
-        assert verify(again) == []
+        assert again.repair() == findings
+        assert again.verify() == []
         assert structure(again) == "ivf"
         agrees(again)
 
@@ -327,14 +323,14 @@ def test_an_index_is_made_when_it_is_due_and_not_before(tmp_path):
         (told,) = kb.take_notes()
         assert told.startswith("a vector index was made: searched through ivf/rabitq")
         kb.add(documents(101, 201))
-        assert index_file.named(kb.catalog).rows == 101
+        assert index_file.named(kb.store.catalog).rows == 101
         with KnowledgeBase.open(kb.path) as reader:
-            _ = reader.index
+            _ = reader.snapshot().index
             kb.add(documents(201, 202))
-            assert index_file.named(kb.catalog).rows == 202
+            assert index_file.named(kb.store.catalog).rows == 202
             assert len(list((kb.path / "index").iterdir())) == 1
-            assert len(reader.index.search(unit(1, 64), 3)[1]) == 1  # its own file is gone, and still mapped
-        assert [one.id for one in generations.log(kb)] == [1, 2, 3, 4]  # an index is no generation
+            assert len(reader.snapshot().index.search(unit(1, 64), 3)[1]) == 1  # its own file is gone, and still mapped
+        assert [one.id for one in kb.log()] == [1, 2, 3, 4]  # an index is no generation
 
 
 def test_an_index_that_cannot_be_made_is_told_and_stops_nothing(tmp_path, monkeypatch):
@@ -353,21 +349,21 @@ def test_settings_that_cannot_be_are_refused_and_not_passed_over(kb):
         with pytest.raises(ValueError, match=r"no codes|graph|greater than 0"):
             VectorSettings(**wrong)
     with pytest.raises(KnowledgeError, match="4096 of them; these are 300 of 64"):
-        build_index(kb, VectorSettings(recall=0.5, codes="pq"))
-    assert (structure(kb), written(kb.catalog).codes) == ("ivf", None)  # those that were there
-    build_index(kb, VectorSettings(recall=0.4, codes="sq8"))
-    assert (kb.index.certificate.codes, written(kb.catalog).recall) == ("sq8", 0.4)
+        kb.build_index(VectorSettings(recall=0.5, codes="pq"))
+    assert (structure(kb), kb.vector_settings.codes) == ("ivf", None)  # those that were there
+    kb.build_index(VectorSettings(recall=0.4, codes="sq8"))
+    assert (kb.snapshot().index.certificate.codes, kb.vector_settings.recall) == ("sq8", 0.4)
 
 
 def test_one_chunk_and_none_are_no_reason_to_fail(tmp_path):
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder(dim=64)) as kb:
         with pytest.raises(KnowledgeError, match="holds no vectors"):
-            build_index(kb)
+            kb.build_index()
         kb.add([Document("one", "A sentence that is long enough to be asked.")])
-        assert build_index(kb)[0].structure == "flat"
-        assert kb.index.search(kb.vectors([1]), 3)[1].tolist() == [[1, -1, -1]]
+        assert kb.build_index()[0].structure == "flat"
+        assert kb.snapshot().index.search(kb.vectors([1]), 3)[1].tolist() == [[1, -1, -1]]
         kb.delete(["one"])
-        assert (kb.index.search(unit(1, 64), 3)[1] == -1).all()
+        assert (kb.snapshot().index.search(unit(1, 64), 3)[1] == -1).all()
 
 
 def test_a_recall_of_one_is_exact_and_opens_without_reading_the_vectors(tmp_path):
@@ -375,5 +371,5 @@ def test_a_recall_of_one_is_exact_and_opens_without_reading_the_vectors(tmp_path
     with KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder(dim=64), vectors=settings) as kb:
         kb.add(documents(0, 60))
         assert structure(kb) == "flat"
-        assert isinstance(kb.index.head, FlatIndex)
+        assert isinstance(kb.snapshot().index.parts[0], FlatIndex)
         agrees(kb)

@@ -255,7 +255,7 @@ def test_overrides_reach_into_steps():
 
 
 def test_what_the_user_should_know_of_a_knowledge_base_is_noted_once(kb):
-    kb.catalog.set_meta({"identity": kb.identity.replace("/f32", "/bf16")})
+    kb.store.catalog.set_meta({"identity": kb.identity.replace("/f32", "/bf16")})
     with KnowledgeBase.open(kb.path) as base:
         pipeline = Pipeline(name="x", steps=["retrieve", {"type": "extract", "threshold": 0}]).with_knowledge(base)
         first, second = pipeline.batch(["What does the warranty exclude?", "Is Bern there?"])

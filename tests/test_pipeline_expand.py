@@ -39,7 +39,7 @@ def kb(tmp_path_factory):
 
 
 def chunks(kb, name="a.md"):
-    rows = kb.catalog.rows("SELECT c.row FROM chunks c JOIN documents d ON d.seq = c.document ORDER BY c.row")
+    rows = kb.store.catalog.rows("SELECT c.row FROM chunks c JOIN documents d ON d.seq = c.document ORDER BY c.row")
     found = kb.chunks([row for (row,) in rows])
     return [chunk for chunk in found if chunk.document.endswith(name)]
 

@@ -23,7 +23,7 @@ MANY = re.compile(
 )
 ONE = re.compile(r"(^|\| )(str|DocumentLike)( \||$)")
 
-CONSTRUCTED_HERE = {"Chunk", "Answer", "Standing", "Hit", "State", "Message", "Event"}
+CONSTRUCTED_HERE = {"Chunk", "Answer", "Standing", "Hit", "State", "Message", "Event", "Reply", "Asked", "Example"}
 """Results: made by llmkit, not by its users."""
 OUTPUTS = {"ChatSession.history(notes)"}
 """Lists that are filled for the caller."""

@@ -9,7 +9,7 @@ import pytest
 
 from llmkit import KnowledgeBase
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.ingestion.ingest import ingest
 from llmkit.retrieval.dense_and_bm25 import Dense
 from llmkit.text.formats.markup.front_matter import find

@@ -83,7 +83,7 @@ class Llmkit:
         return self.kb.count
 
     def ask(self, name):
-        ((rows, _),) = self.kb.search_vectors(vector(name)[None], 1)
+        ((rows, _),) = self.kb.search_dense(vector(name)[None], 1)
         return self.kb.chunks(rows)[0].text
 
 

@@ -244,10 +244,10 @@ class Llmkit:
         self.kb = self.kind.open(self.folder)
 
     def search(self, vector, where, setting):
-        from llmkit.knowledge.filters.expression import parse
+        from llmkit.knowledge.filters.where import parse
 
         only = parse(f"{where[0]} == {where[1]}") if where else None
-        rows, _ = self.kb.search_vectors(vector[None], K, only)[0]
+        rows, _ = self.kb.search_dense(vector[None], K, only)[0]
         return [chunk.metadata["row"] for chunk in self.kb.chunks(rows)]
 
     def delete(self, rows):

@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from llmkit.errors import DataError
-from llmkit.knowledge.local.catalog import Catalog
 from llmkit.types import Document
 
 _LABEL = re.compile(r"\w[\w.:@/+-]{0,99}")
 KEY = "access"
+
+
+class LabelStore(Protocol):
+    """The part of a store that keeps the labels of roots."""
+
+    def root_labels(self) -> Mapping[str, tuple[str, ...]]:
+        """Access labels by the root they were set for."""
+        ...
+
+    def set_root_labels(self, labels: Mapping[str, tuple[str, ...]]) -> None:
+        """Write labels of roots down."""
+        ...
 
 
 def labels(value: object) -> tuple[str, ...]:
@@ -69,20 +81,20 @@ def settled(document: Document, limit: tuple[str, ...] = ()) -> Document:
 
 
 class RootLabels:
-    """Who may read what is in a root, as some ingest said; it holds for later ones."""
+    """Who may read what is in a root. Labels that an ingest sets for a root hold for later ingests."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
-        said = catalog.rows("SELECT substr(key, 8), value FROM meta WHERE substr(key, 1, 7) = 'access:'")
-        self._of: dict[str, tuple[str, ...]] = {root: tuple(json.loads(value)) for root, value in said}
+    def __init__(self, store: LabelStore) -> None:
+        """Read the labels that were set before."""
+        self._store = store
+        self._of = dict(store.root_labels())
 
-    def say(self, roots: Sequence[Path], access: tuple[str, ...]) -> None:
-        """Note it; before anything is read, so that a crash lets nobody in."""
-        said = {str(root.expanduser().resolve()): access for root in roots}
-        self.catalog.set_meta({f"access:{root}": written(access) for root in said})
-        self._of |= said
+    def set(self, roots: Sequence[Path], access: tuple[str, ...]) -> None:
+        """Set labels of roots; before anything is read, so that a crash lets nobody in."""
+        given = {str(root.expanduser().resolve()): access for root in roots}
+        self._store.set_root_labels(given)
+        self._of |= given
 
     def of(self, uri: str) -> tuple[str, ...]:
-        """Labels of the innermost root around a file for which some were said."""
+        """Labels of the innermost root around a file for which some were set."""
         around = [root for root in self._of if Path(uri).is_relative_to(root)]
         return self._of[max(around, key=len)] if around else ()

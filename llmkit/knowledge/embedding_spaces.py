@@ -1,36 +1,29 @@
 """Which encoder the vectors of a generation were made with.
 
-A knowledge base begins with the encoder it was made with. Each adoption (or rollback over one) adds a space: from its
-generation on, chunks have rows from `first_row` up, whose vectors are of its encoder. Rows below it belong to the
-spaces before, and older generations go on being asked with theirs.
+A knowledge base begins with the encoder it was made with. Each re-encoding with another encoder, and each rollback over
+one, begins a new embedding space: from its generation on, chunks have rows from `first_row` up, whose vectors are of
+the new encoder. Rows below it belong to earlier spaces, and older generations are searched with the encoders of those.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-from collections.abc import Sequence
+import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmkit.encoders.identity import same_space
 from llmkit.errors import KnowledgeError, UnsupportedPrecision
-from llmkit.knowledge.local.catalog import Catalog
-from llmkit.knowledge.local.vectors import segments
-from llmkit.knowledge.local.vectors.segments import Segment
+from llmkit.knowledge.notes import Notes
 from llmkit.part import Part
 from llmkit.protocols import Encoder
 from llmkit.registry import one_of
 from llmkit.types import Chunk
 
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
-
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class EmbeddingSpace:
     """Vectors that may be compared: those of one encoder."""
 
     born: int
@@ -42,42 +35,55 @@ class Space:
     dim: int
 
     @classmethod
-    def of_encoder(cls, born: int, first_row: int, encoder: Encoder) -> Space:
-        """The space that an encoder opens."""
+    def of_encoder(cls, born: int, first_row: int, encoder: Encoder) -> EmbeddingSpace:
+        """The space that an encoder begins."""
         config: dict[str, Any] = encoder.config() if isinstance(encoder, Part) else {}
         return cls(born, first_row, json.dumps(config), encoder.identity, encoder.dim)
 
 
-def every(catalog: Catalog) -> list[Space]:
-    """All of them, oldest first."""
-    meta = catalog.meta()
-    first = Space(0, 0, meta["encoder"], meta["identity"], int(meta["dim"]))
-    more = catalog.rows("SELECT born, first_row, encoder, identity, dim FROM spaces ORDER BY born")
-    return [first, *(Space(*row) for row in more)]
+class Encoders:
+    """The encoder of each embedding space, loaded once and checked against the identity that was written down."""
+
+    def __init__(self, location: str, given: Encoder | None = None) -> None:
+        """Name the knowledge base for messages; `given` replaces the first one that is written down."""
+        self._location = location
+        self._given = given
+        self._lock = threading.RLock()
+        self._loaded: dict[EmbeddingSpace, tuple[Encoder, str]] = {}
+        self._first: EmbeddingSpace | None = None
+
+    def expect(self, space: EmbeddingSpace) -> None:
+        """Let the encoder that was given be the one of this space; only the first call counts."""
+        self._first = self._first or space
+
+    def of(self, space: EmbeddingSpace, notes: Notes | None = None) -> Encoder:
+        """The encoder of a space; what the user should know of it is added to `notes` when it is loaded.
+
+        Raises:
+            KnowledgeError: it is not the model that the vectors were made with.
+        """
+        with self._lock:
+            if space not in self._loaded:
+                given = self._given if self._first in (None, space) else self._same(space)
+                self._loaded[space] = encoder_of(space, given, self._location)
+                if notes is not None and self._loaded[space][1]:
+                    notes.add(self._loaded[space][1])
+            return self._loaded[space][0]
+
+    def put(self, space: EmbeddingSpace, encoder: Encoder) -> None:
+        """Use this encoder for a space that was just begun with it."""
+        with self._lock:
+            self._loaded[space] = encoder, ""
+
+    def _same(self, space: EmbeddingSpace) -> Encoder | None:
+        """An encoder loaded for another space of the same configuration."""
+        for known, (encoder, _) in self._loaded.items():
+            if (known.encoder, known.identity) == (space.encoder, space.identity):
+                return encoder
+        return None
 
 
-def at(catalog: Catalog, generation: int) -> Space:
-    """That of a generation."""
-    return [space for space in every(catalog) if space.born <= generation][-1]
-
-
-def of_segment(spaces: Sequence[Space], segment: Segment) -> Space:
-    """That of a vector file: no file holds rows of two."""
-    return of_row(spaces, segment.runs.last)
-
-
-def of_row(spaces: Sequence[Space], row: int) -> Space:
-    """That of a chunk's row."""
-    return [space for space in spaces if space.first_row <= row][-1]
-
-
-def listed(catalog: Catalog, space: Space) -> list[Segment]:
-    """The vector files of one space, in order of their rows."""
-    known = every(catalog)
-    return [segment for segment in segments.listed(catalog) if of_segment(known, segment) == space]
-
-
-def encoder_of(space: Space, given: Encoder | None, path: Path) -> tuple[Encoder, str]:
+def encoder_of(space: EmbeddingSpace, given: Encoder | None, location: str) -> tuple[Encoder, str]:
     """The encoder given, or the one that is written down, and what the user should know of it.
 
     A knowledge base may record a precision that this machine does not compute in. Its own encoder then runs in another
@@ -106,29 +112,14 @@ def encoder_of(space: Space, given: Encoder | None, path: Path) -> tuple[Encoder
             f", unless a dictionary has changed since ({', '.join(words)}): bring it back as it was" if words else ""
         )
         raise KnowledgeError(
-            f"{path} was made with the encoder {space.identity}, this one is {encoder.identity}: their "
+            f"{location} was made with the encoder {space.identity}, this one is {encoder.identity}: their "
             f"vectors cannot be compared. Use the same model, or ingest into a new knowledge base{changed}"
         )
     notes.append(f"vectors were made by {space.identity}, questions are encoded by {identity}")
     return encoder, "; ".join(notes)
 
 
-def moved(kb: KnowledgeBase, generation: int, encoder: Encoder | None) -> None:
-    """Let `kb` show a generation that was committed with another encoder; None: the one that is written down."""
-    kb.generation, kb.given_encoder = generation, encoder
-    kb.__dict__.pop("encoder", None)
-    kb.reread()
-
-
 def passage_key(identity: str, chunk: Chunk) -> bytes:
-    """Under what a vector is found again: the encoder but for its precision, and the text."""
+    """The key under which a chunk's vector is found again: a digest of the encoder, but its precision, and the text."""
     space = identity.rpartition("/")[0]
     return hashlib.blake2b(f"{space}\n{chunk.indexed_text}".encode(), digest_size=16).digest()
-
-
-def record(db: sqlite3.Connection, space: Space) -> None:
-    """Begin a space in the open transaction."""
-    db.execute(
-        "INSERT INTO spaces (born, first_row, encoder, identity, dim) VALUES (?, ?, ?, ?, ?)",
-        (space.born, space.first_row, space.encoder, space.identity, space.dim),
-    )

@@ -1,23 +1,12 @@
-"""The knowledge base: a folder with documents in, evidence out.
-
-::
-
-    catalog.sqlite     the truth: sources, documents, chunks, generations
-    vectors/*.npy      derived, named by the catalogue
-    index/*.faiss      derived from the vectors, once there are many
-    lexical/           derived, caught up from the catalogue
-
-A knowledge base that is open shows one generation, whole, until `refresh`; another process may write meanwhile.
-"""
+"""The knowledge base: documents in, passages and answers out."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,62 +14,59 @@ from numpy.typing import NDArray
 from llmkit.arguments import many_texts, one_or_many, one_or_many_texts
 from llmkit.encoders.load import load_encoder
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import embedding_spaces, generations
+from llmkit.knowledge.access_labels import labels
 from llmkit.knowledge.analyzers import AUTO
 from llmkit.knowledge.documents import DocumentLike, as_documents
-from llmkit.knowledge.filters.expression import Where, as_filter
+from llmkit.knowledge.embedding_spaces import EmbeddingSpace
+from llmkit.knowledge.ingestion.ingest import add, ingest
+from llmkit.knowledge.ingestion.progress import IngestSummary, Progress
 from llmkit.knowledge.ingestion.progress_line import ProgressLine, both
-from llmkit.knowledge.local import create as founding
-from llmkit.knowledge.local.catalog import Catalog
-from llmkit.knowledge.local.filter_cache import Permitted
-from llmkit.knowledge.local.lexical.catch_up import open_level, open_past, renewed
-from llmkit.knowledge.local.lexical.index import Found, LexicalIndex
-from llmkit.knowledge.local.lock import writer_lock
-from llmkit.knowledge.local.reads import GenerationReads
-from llmkit.knowledge.local.vectors.load import Vectors, open_vectors
+from llmkit.knowledge.ingestion.writer import Writer
+from llmkit.knowledge.local.store import LocalStore
+from llmkit.knowledge.notes import Notes
 from llmkit.knowledge.questions import answerer, ask, search
-from llmkit.knowledge.settings import language as words_in
+from llmkit.knowledge.recall_bound import Certificate
 from llmkit.knowledge.settings import near_duplicates, settings
 from llmkit.knowledge.settings_from_specs import check_same, splitter_from_spec, vectors_from_spec
-from llmkit.knowledge.store import SourceRow
-from llmkit.knowledge.validate_vectors import unit_vectors
-from llmkit.knowledge.vector_settings import VectorSettings, written
-from llmkit.protocols import Encoder, QuestionAnswerer, Retriever
+from llmkit.knowledge.status import FileStatus, Status
+from llmkit.knowledge.store import Diff, Erased, Finding, Generation, Reencoded, Snapshot, SourceRow, Store
+from llmkit.knowledge.vector_settings import VectorSettings, written_settings
+from llmkit.knowledge.verbatim_search import Quotes, quotes_of
+from llmkit.protocols import Encoder, QuestionAnswerer, Ranking, Retriever, Where
 from llmkit.registry import one_of
+from llmkit.text.loading.load import Limits
 from llmkit.text.splitter import StructureSplitter
 from llmkit.types import Answer, Chunk, Document, Hits
 
-if TYPE_CHECKING:
-    from llmkit.knowledge.filters.expression import Filter
-    from llmkit.knowledge.ingestion.progress import IngestSummary, Progress
-    from llmkit.knowledge.local.maintenance.purge import Purged
-    from llmkit.knowledge.status import Status
-    from llmkit.text.loading.load import Limits
+Changed = TypeVar("Changed")
 
 
 class KnowledgeBase:
-    """Open one with :meth:`open`, make one with :meth:`create`; close it, or use it in a ``with`` block."""
+    """A store, an encoder, a splitter, and the snapshot that is shown.
 
-    reader: tuple[str, ...] | None = None
-    """Labels of the reader to whom this is shown; None: the owner, who sees all."""
-    exact = False
-    """Whether vectors are searched exactly however many there are."""
+    Open one with :meth:`open`, make one with :meth:`create`; close it, or use it in a ``with`` block. An open knowledge
+    base shows a fixed snapshot: what other processes commit is shown after :meth:`refresh`, what is written through
+    this object at once. It may be shared between threads; each search takes the current snapshot once and uses it to
+    its end.
+    """
 
-    def __init__(self, path: Path, catalog: Catalog, encoder: Encoder | None = None, as_of: int | None = None) -> None:
-        self.path = path
-        self.catalog = catalog
+    def __init__(
+        self, store: Store, *, as_of: int | None = None, reader: Sequence[str] | None = None, owned: bool = True
+    ) -> None:
+        """Show a store.
+
+        Args:
+            store: where the knowledge base lives.
+            as_of: an older generation, for reading only; None: the last one.
+            reader: labels of the reader to whom it is shown; None: the owner, who sees everything.
+            owned: close the store with this.
+        """
+        self._reader = None if reader is None else tuple(many_texts(reader, "reader"))
+        self.store = store
         self.as_of = as_of
-        """The older generation that is shown, for reading only; None: the last one."""
-        self.generation = catalog.generation() if as_of is None else as_of
-        self.notes: list[str] = []
-        """What the user should know: an encoder of another precision, a lexical index that was rebuilt."""
-        self._told = 0
-        self.given_encoder = encoder
-        """Instead of the encoder that is written down."""
-        self._meta = catalog.meta()
-        self._lock = threading.RLock()
-        self._permitted = Permitted(catalog)
-        self._space: tuple[int, embedding_spaces.Space] | None = None
+        self._owned = owned
+        self._notes = store.notes if reader is None else Notes()
+        self._snapshot = self._newest()
         self._pipelines: dict[str, QuestionAnswerer] = {}
 
     @classmethod
@@ -118,7 +104,7 @@ class KnowledgeBase:
         made_with = settings(
             chosen, splitter_from_spec(splitter), language, near_duplicates, vectors_from_spec(vectors)
         )
-        return cls(path, founding.made(path, made_with), chosen)
+        return cls(LocalStore.create(path, made_with, chosen))
 
     @classmethod
     def open_or_create(
@@ -130,7 +116,7 @@ class KnowledgeBase:
         language: str = AUTO,
         near_duplicates: float | None = None,
         vectors: VectorSettings | str | Mapping[str, Any] | None = None,
-    ) -> KnowledgeBase:
+    ) -> Self:
         """Open the knowledge base at `path`, or make it if there is none; the arguments are those of :meth:`create`.
 
         Raises:
@@ -143,7 +129,7 @@ class KnowledgeBase:
             return cls.create(path, language=language, near_duplicates=near_duplicates, **how)
         kb = cls.open(path)
         try:
-            check_same(path, kb.catalog.meta(), language=language, near_duplicates=near_duplicates, **how)
+            check_same(path, kb.store.meta(), language=language, near_duplicates=near_duplicates, **how)
         except BaseException:
             kb.close()
             raise
@@ -157,7 +143,7 @@ class KnowledgeBase:
         encoder: Encoder | None = None,
         as_of: int | str | None = None,
         reader: str | Iterable[str] | None = None,
-    ) -> KnowledgeBase:
+    ) -> Self:
         """Open a knowledge base at its last generation, or at an older one, for reading only.
 
         Args:
@@ -170,21 +156,33 @@ class KnowledgeBase:
             KnowledgeError: it is not there, or not one.
             DataError: what is no label.
         """
-        catalog = founding.opened(Path(path).expanduser())
-        opened = cls(
-            catalog.path.parent, catalog, encoder, None if as_of is None else generations.resolve(catalog, as_of)
-        )
-        return opened if reader is None else opened.as_reader(reader, owned=True)
+        store = LocalStore.open(Path(path).expanduser(), encoder)
+        generation = None if as_of is None else store.resolve(as_of)
+        return cls(store, as_of=generation, reader=None if reader is None else labels(reader or None))
+
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Whether a folder holds a knowledge base."""
+        return LocalStore.exists(Path(path).expanduser())
 
     def as_reader(self, reader: str | Iterable[str], *, owned: bool = False) -> KnowledgeBase:
-        """What a holder of these labels may read, and nothing else; `owned`: close this with the view."""
-        from llmkit.knowledge.local.reader_view import ReaderView
+        """What a holder of these labels may read, and nothing else; of a reader's view: what both may read.
 
-        return ReaderView(self, reader, owned=owned)
+        Args:
+            reader: access labels; none: what everybody may read.
+            owned: close the store with the view.
+        """
+        wanted = labels(reader or None)
+        if self.reader is not None:
+            wanted = tuple(sorted(set(wanted) & set(self.reader)))
+        return KnowledgeBase(self.store, as_of=self.as_of, reader=wanted, owned=owned)
 
     def close(self) -> None:
-        """Close the files."""
-        self.catalog.close()
+        """Close the files. Snapshots taken from here can be searched no more."""
+        if self.reader is not None:
+            self._snapshot.close()
+        if self._owned:
+            self.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -192,51 +190,98 @@ class KnowledgeBase:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def snapshot(self) -> Snapshot:
+        """The snapshot that is shown: one generation, immutable, safe to share between threads."""
+        return self._snapshot
+
+    def refresh(self) -> None:
+        """Show the last generation, if another process has written since."""
+        if self.as_of is None and self.store.head() != self.generation:
+            self._show(self._newest())
+
     @property
-    def space(self) -> embedding_spaces.Space:
-        """The encoder of the generation that is shown; an adoption changes it from its generation on."""
-        if self._space is None or self._space[0] != self.generation:
-            self._space = self.generation, embedding_spaces.at(self.catalog, self.generation)
-        return self._space[1]
+    def is_current(self) -> bool:
+        """Whether the generation that is shown is the last one that was committed."""
+        return self.store.head() == self.generation
+
+    def take_notes(self) -> list[str]:
+        """What the user should know and was not told yet: each note is returned once."""
+        return self._notes.take()
+
+    def add_note(self, text: str) -> None:
+        """Add a note for the user."""
+        self._notes.add(text)
+
+    def load(self) -> None:
+        """Load the encoder, the vectors and the BM25 index now instead of at the first search."""
+        self._snapshot.load()
+
+    @property
+    def path(self) -> Path:
+        """Where the knowledge base is."""
+        return Path(self.store.location)
+
+    @property
+    def reader(self) -> tuple[str, ...] | None:
+        """Labels of the reader to whom this is shown; None: the owner, who sees everything."""
+        return self._reader
+
+    @property
+    def generation(self) -> int:
+        """The generation that is shown."""
+        return self._snapshot.generation
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """The embedding space of the generation that is shown."""
+        return self._snapshot.space
 
     @property
     def identity(self) -> str:
         """Identity of the encoder the vectors were made with."""
-        return self.space.identity
+        return self._snapshot.space.identity
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self.space.dim
+        return self._snapshot.space.dim
 
-    @cached_property
+    @property
     def encoder(self) -> Encoder:
-        """The encoder the knowledge base was made with, checked when first used.
+        """The encoder of the generation that is shown, checked when first used.
 
         Raises:
-            KnowledgeError: it is not the same model any more.
+            KnowledgeError: it is not the model that the vectors were made with.
         """
-        encoder, note = embedding_spaces.encoder_of(self.space, self.given_encoder, self.path)
-        self.notes += [note] if note else []
-        return encoder
+        return self._snapshot.encoder
 
     @cached_property
     def splitter(self) -> StructureSplitter:
         """The splitter the knowledge base was made with."""
-        return one_of("splitter").parse(json.loads(self._meta["splitter"]))  # type: ignore[return-value]
+        return one_of("splitter").parse(json.loads(self.store.meta()["splitter"]))  # type: ignore[return-value]
 
     @property
     def language(self) -> str:
         """ISO 639-1 code of the language words are stemmed in."""
-        return words_in(self.catalog.meta())
+        return self._snapshot.language
+
+    @property
+    def vector_settings(self) -> VectorSettings:
+        """How vectors are searched."""
+        return written_settings(self.store.meta())
+
+    @property
+    def near_duplicates(self) -> float | None:
+        """Jaccard similarity from which on a document is a near duplicate; None where every document is indexed."""
+        return near_duplicates(self.store.meta())
 
     @property
     def count(self) -> int:
         """Live chunks."""
-        return len(self.index)
+        return self._snapshot.count
 
     def __len__(self) -> int:
-        """Number of documents in the generation that is open."""
+        """Number of documents in the generation that is shown."""
         return len(self.versions())
 
     def __bool__(self) -> bool:
@@ -284,7 +329,7 @@ class KnowledgeBase:
             DataError: an empty question, or k below 1.
             ConfigError: an unknown mode, or a filter that cannot be read.
         """
-        return search(self, query, k, as_filter(where), mode)
+        return search(self, query, k, where, mode)
 
     def ask(
         self,
@@ -314,52 +359,100 @@ class KnowledgeBase:
         chosen = answerer(self._pipelines, pipeline, overrides).with_knowledge(self)
         return ask(chosen if where is None else chosen.with_filter(where), question, options)
 
-    @staticmethod
-    def exists(path: str | Path) -> bool:
-        """Whether a folder holds a knowledge base."""
-        return (Path(path).expanduser() / "catalog.sqlite").is_file()
+    def search_dense(
+        self, queries: NDArray[np.float32], k: int, where: Where = None, *, exact: bool = False
+    ) -> list[Ranking]:
+        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`.
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the generation that is shown is the last one that was committed."""
-        return self.catalog.generation() == self.generation
+        Raises:
+            KnowledgeError: queries that are not unit vectors of this knowledge base's length.
+        """
+        return self._snapshot.search_dense(queries, k, where, exact=exact)
 
-    @property
-    def vector_settings(self) -> VectorSettings:
-        """How vectors are searched."""
-        return written(self.catalog)
+    def search_bm25(self, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
+        """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
+        many_texts(queries, "queries")
+        return self._snapshot.search_bm25(queries, k, where)
 
-    @property
-    def near_duplicates(self) -> float | None:
-        """Jaccard similarity from which on a document is a near duplicate; None where every document is indexed."""
-        return near_duplicates(self.catalog.meta())
+    def chunks(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Chunk]:
+        """Chunks by row, in the order given."""
+        return self._snapshot.chunks(rows)
 
-    def load(self) -> None:
-        """Load the encoder, the vectors and the BM25 index now instead of at the first search."""
-        _ = self.encoder, self.index, self.lexical
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors by row, (n, dim), in the order given."""
+        return self._snapshot.vectors(rows)
 
-    def add_note(self, text: str) -> None:
-        """Add a note for the user."""
-        self.notes.append(text)
+    def whole_document(self, row: int) -> tuple[str, tuple[Chunk, ...]]:
+        """Text and all chunks, in order, of the version of a document that a chunk belongs to."""
+        return self._snapshot.whole_document(row)
 
-    def take_notes(self) -> list[str]:
-        """The notes since the last call."""
-        with self._lock:
-            before, self._told = self._told, len(self.notes)
-        return self.notes[before : self._told]
+    def document(self, name: str, version: str | None = None) -> Document:
+        """A document by id: its live version, or the version named.
 
-    def refresh(self) -> None:
-        """Show the last generation, if another process has written."""
-        with self._lock:
-            before = self.generation
-            self.refresh_generation()
-            if self.generation != before:
-                self.reread()
+        Raises:
+            KnowledgeError: it is not there.
+        """
+        found = self._snapshot.document(name, version)
+        if found is None:
+            raise KnowledgeError(f"{self.path} has no document {name!r}{f' of version {version}' if version else ''}")
+        return found
 
-    def reread(self) -> None:
-        """Drop vectors and terms from memory; they are read again, level with the catalogue, when next asked for."""
-        self.__dict__.pop("index", None)
-        self.__dict__.pop("lexical", None)
+    def documents(self, ids: Sequence[str] | None = None) -> Iterator[Document]:
+        """Live documents, without their structure blocks: all of them, or those of `ids` that exist, by id."""
+        if ids is not None:
+            many_texts(ids, "ids")
+        return self._snapshot.documents(ids)
+
+    def document_ids(self, source: str | None = None) -> list[str]:
+        """Ids of the live documents, of all sources or of one, in the order they were added."""
+        return self._snapshot.document_ids(source)
+
+    def documents_by_source(self) -> dict[str, list[str]]:
+        """Ids of the live documents by source, in the order they were added."""
+        return self._snapshot.documents_by_source()
+
+    def versions(self) -> dict[str, str]:
+        """Version of every live document by its id, in the order of the ids."""
+        return self._snapshot.versions()
+
+    def live_rows(self, where: Where = None) -> NDArray[np.int64]:
+        """Rows of the live chunks, of those that pass `where`, ascending, shape (n,)."""
+        return self._snapshot.live_rows(where)
+
+    def rows_of(self, ids: Sequence[str]) -> list[int]:
+        """Rows of the chunks of these documents, in the order of the ids and of the text; unknown ids have none."""
+        many_texts(ids, "ids")
+        return self._snapshot.rows_of(ids)
+
+    def sources(self, *, name: str | None = None, root: str | None = None) -> list[SourceRow]:
+        """Files that were read, by name; only those of a name or of a root where one is given."""
+        return self._snapshot.sources(name=name, root=root)
+
+    def source_of(self, name: str) -> str | None:
+        """The source of a document, live or of an older generation; None where there never was one."""
+        return self._snapshot.source_of(name)
+
+    def every_version(self) -> Iterator[tuple[Document, str]]:
+        """Every kept version of every document, of any generation, with its source."""
+        return self._snapshot.every_version()
+
+    def quotes(self, ids: Sequence[str]) -> Quotes:
+        """What only these documents say, in any generation: to find where they were quoted. For the owner only.
+
+        Raises:
+            KnowledgeError: a document that is in no generation, or this is a reader's view.
+        """
+        ids = many_texts(ids, "ids")
+        self._check_owner()
+        return quotes_of(self._snapshot, self.store.location, ids, self.store.id_ending)
+
+    def status(self) -> Status:
+        """Counts of documents, chunks, files and characters, and what the user should know."""
+        return self._snapshot.status()
+
+    def files(self) -> Iterator[FileStatus]:
+        """What became of every source, by name."""
+        return self._snapshot.files()
 
     def ingest(
         self,
@@ -387,30 +480,32 @@ class KnowledgeBase:
             DataError: a root does not exist.
             KnowledgeError: another process is writing.
         """
-        from llmkit.knowledge.ingestion.ingest import ingest
-
-        self.check_writable()
         paths = [Path(root).expanduser() for root in one_or_many(roots, "roots")]
         how: dict[str, Any] = {"limits": limits, "workers": workers, "reparse": reparse, "access": access}
+        writer = self._writer(f"ingest {' '.join(path.name for path in paths)}")
         with ProgressLine(show=progress) as line:
-            return ingest(self, paths, on_progress=both(on_progress, line.update if line.shown else None), **how)
+            return ingest(writer, paths, on_progress=both(on_progress, line.update if line.shown else None), **how)
 
-    def add(self, documents: DocumentLike | Iterable[DocumentLike], *, source: str = "api") -> IngestSummary:
+    def add(
+        self,
+        documents: DocumentLike | Iterable[DocumentLike],
+        *,
+        source: str = "api",
+        vectors: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> IngestSummary:
         """Add or replace documents by id; what has not changed is left alone.
 
         Args:
             documents: one document or many; a mapping with ``id`` and ``text`` (and ``title``, ``metadata``,
                 ``access``) is a document, too.
             source: the name under which they are listed and counted.
+            vectors: (dim,) of passages that need not be encoded, by their indexed text; unit length.
 
         Raises:
             DataError: something is not a document; says what to write instead.
             KnowledgeError: another process is writing.
         """
-        from llmkit.knowledge.ingestion.ingest import add
-
-        self.check_writable()
-        return add(self, as_documents(documents), source=source)
+        return add(self._writer(f"add from {source}", vectors), as_documents(documents), source=source)
 
     def delete(self, ids: str | Iterable[str]) -> int:
         """Take documents out, one id or many; returns how many were there.
@@ -418,167 +513,104 @@ class KnowledgeBase:
         Older generations still hold them (:meth:`forget` removes them from those, too). A document of a file comes back
         when the file is ingested again.
         """
-        from llmkit.knowledge.ingestion.writer import Writer
-
-        self.check_writable()
-        ids = one_or_many_texts(ids, "ids")
-        note = f"delete {len(ids)} documents"
-        with writer_lock(self.path, note), Writer(self, note) as writer:
-            return sum(writer.remove_document(name) for name in ids)
-
-    def log(self) -> list[generations.Generation]:
-        """Every generation, oldest first."""
-        return generations.log(self)
-
-    def diff(self, a: int | str, b: int | str) -> generations.Diff:
-        """Ids of the documents that were added, removed and changed from generation `a` to `b` (numbers or dates)."""
-        return generations.diff(self, a, b)
-
-    def status(self) -> Status:
-        """Counts of documents, chunks, files and characters, and what the user should know."""
-        from llmkit.knowledge.status import status
-
-        return status(self)
-
-    def rollback(self, to: int | str) -> generations.Diff:
-        """Commit a new generation that equals the generation `to`; nothing is encoded."""
-        from llmkit.knowledge.local.maintenance.rollback import rollback
-
-        return rollback(self, to)
-
-    def forget(self, ids: str | Iterable[str]) -> Purged:
-        """Remove documents, one id or many, from every generation; no byte search of the folder finds them.
-
-        Raises:
-            KnowledgeError: a document that is in no generation.
-        """
-        from llmkit.knowledge.local.maintenance.purge import forget
-
-        return forget(self, one_or_many_texts(ids, "ids"))
+        names = one_or_many_texts(ids, "ids")
+        with self._writer(f"delete {len(names)} documents") as writer:
+            return sum(writer.remove_document(name) for name in names)
 
     def delete_source(self, uri: str) -> int:
         """Delete a file's documents and its entry; returns how many documents it had. The file itself stays."""
-        from llmkit.knowledge.ingestion.writer import Writer
-
-        self.check_writable()
-        note = "delete a file"
-        with writer_lock(self.path, note), Writer(self, note) as writer:
+        with self._writer("delete a file") as writer:
             return writer.remove_source(uri)
 
-    def check_writable(self) -> None:
-        """Refuse to write to the past.
+    def log(self) -> list[Generation]:
+        """Every generation, oldest first."""
+        return self._snapshot.log()
+
+    def diff(self, a: int | str, b: int | str) -> Diff:
+        """Ids of the documents that were added, removed and changed from generation `a` to `b` (numbers or dates)."""
+        return self._snapshot.diff(a, b)
+
+    def rollback(self, to: int | str) -> Diff:
+        """Commit a new generation that equals the generation `to`; nothing is encoded.
+
+        Returns:
+            What came, went and changed; empty where nothing had to.
+        """
+        return self._change("rollback", lambda: self.store.rollback(to))
+
+    def compact(self, keep: int = 1) -> Erased:
+        """Drop what only generations older than the last `keep` can show, and give the space back."""
+        return self._change("compact", lambda: self.store.compact(keep))
+
+    def forget(
+        self, ids: str | Iterable[str], *, before: Callable[[Sequence[str]], None] = lambda names: None
+    ) -> Erased:
+        """Remove documents, one id or many, from every generation; no byte search of the folder finds them.
+
+        A file that is still in a folder comes back with the next ingest of that folder. Evaluations that were shown the
+        documents lie elsewhere: :func:`llmkit.evaluation.runs.erase.forget_in_runs` erases those.
+
+        Args:
+            ids: of the documents.
+            before: called with every id, older names of the same text included, once it is sure that they can be
+                forgotten. Where it fails, nothing is forgotten.
 
         Raises:
-            KnowledgeError: an older generation is open.
+            KnowledgeError: a document that is in no generation, or another process holds on to old pages.
         """
+        return self._change("forget", lambda: self.store.erase(one_or_many_texts(ids, "ids"), before))
+
+    def adopt(self, encoder: Encoder, on_progress: Callable[[int, int], None] | None = None) -> Reencoded:
+        """Take another encoder into use: every passage is encoded anew, as one new generation."""
+        return self._change("adopt", lambda: self.store.reencode(encoder, on_progress))
+
+    def build_index(
+        self, settings: VectorSettings | None = None, tell: Callable[[str], None] = lambda text: None
+    ) -> tuple[Certificate, list[Certificate]]:
+        """Make the vector index now; returns what was chosen and all that was tried."""
+        return self._change("index", lambda: self.store.build_index(settings, tell))
+
+    def verify(self) -> list[Finding]:
+        """Compare everything derived with the catalogue, and change nothing."""
+        self._check_owner()
+        return self.store.verify()
+
+    def repair(self) -> list[Finding]:
+        """Make anew what is damaged and derived; returns what was found."""
+        self._check_writable()
+        try:
+            return self.store.repair()
+        finally:
+            self._show(self._newest())
+
+    def _newest(self) -> Snapshot:
+        return self.store.snapshot(self.as_of, self.reader, self._notes)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def _change(self, note: str, change: Callable[[], Changed]) -> Changed:
+        """Let the store change. Near duplicates that have lost their original by it are indexed in its place."""
+        with self._writer(note) as writer:
+            done = change()
+            writer.snapshot = self.store.snapshot()
+        return done
+
+    def _writer(self, note: str, vectors: Mapping[str, NDArray[np.float32]] | None = None) -> Writer:
+        self._check_writable()
+        return Writer(self.store, self.splitter, note, vectors, self._show)
+
+    def _check_writable(self) -> None:
+        """Refuse to write to the past, or as a reader.
+
+        Raises:
+            KnowledgeError: an older generation is open, or a reader's view.
+        """
+        self._check_owner()
         if self.as_of is not None:
             raise KnowledgeError(f"{self.path} is open as of generation {self.as_of}: the past is for reading only")
 
-    def check_owner(self) -> None:
-        """Refuse what only the owner may see; the owner may."""
-
-    def search_vectors(self, queries: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Found]:
-        """Rows and inner products of the k nearest chunks for each query (n, dim), of those that pass `where`.
-
-        Raises:
-            KnowledgeError: queries that are not unit vectors of this knowledge base's length.
-        """
-        unit_vectors(queries, len(queries), self.dim, "the encoder of the queries")
-        scores, ids = self.index.search(queries, k, self.allowed(where), exact=self.exact)
-        return [(row[row >= 0], score[row >= 0]) for row, score in zip(ids, scores, strict=True)]
-
-    def search_text(self, queries: Sequence[str], k: int, where: Filter | None = None) -> list[Found]:
-        """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
-        many_texts(queries, "queries")
-        try:
-            return self.lexical.search(queries, k, self.allowed(where))
-        except KnowledgeError:
-            self.__dict__["lexical"] = renewed(self)
-            return self.lexical.search(queries, k, self.allowed(where))
-
-    def chunks(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Chunk]:
-        """Chunks by row, in the order given."""
-        return self.catalog.chunks([int(row) for row in rows])
-
-    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors by row, (n, dim), in the order given."""
-        return self.index.vectors(np.asarray(rows, dtype=np.int64))
-
-    def allowed(self, where: Where) -> NDArray[np.int64] | None:
-        """Live rows that pass the filter, ascending; None where there is no filter."""
-        where = as_filter(where)
-        return None if where is None else self._permitted.rows(self.generation, where)
-
-    def document(self, name: str, version: str | None = None) -> Document:
-        """A document by id: its live version, or the version named.
-
-        Raises:
-            KnowledgeError: it is not there.
-        """
-        found = self.catalog.document(name, version, self.generation)
-        if found is None:
-            raise KnowledgeError(f"{self.path} has no document {name!r}{f' of version {version}' if version else ''}")
-        return found
-
-    @property
-    def _reads(self) -> GenerationReads:
-        return GenerationReads(self.catalog, self.generation)
-
-    def live_rows(self) -> NDArray[np.int64]:
-        """Rows of the live chunks, ascending, shape (n,)."""
-        return self._reads.live_rows()
-
-    def rows_of(self, ids: Sequence[str]) -> list[int]:
-        """Rows of the chunks of these documents, in the order of the ids and of the text; unknown ids have none."""
-        many_texts(ids, "ids")
-        return self._reads.rows_of(ids)
-
-    def documents(self, ids: Sequence[str] | None = None) -> Iterator[Document]:
-        """Live documents, without their structure blocks: all of them, or those of `ids` that exist, by id."""
-        if ids is not None:
-            many_texts(ids, "ids")
-        return self._reads.documents(ids)
-
-    def versions(self) -> dict[str, str]:
-        """Version of every live document by its id, in the order of the ids."""
-        return self._reads.versions()
-
-    def document_ids(self, source: str | None = None) -> list[str]:
-        """Ids of the live documents, of all sources or of one, in the order they were added."""
-        return self._reads.document_ids(source)
-
-    def documents_by_source(self) -> dict[str, list[str]]:
-        """Ids of the live documents by source, in the order they were added."""
-        return self._reads.documents_by_source()
-
-    def sources(self, *, name: str | None = None, root: str | None = None) -> list[SourceRow]:
-        """Files that were read, by name; only those of a name or of a root where one is given."""
-        return self._reads.sources(name=name, root=root)
-
-    def source_of(self, name: str) -> str | None:
-        """The source of a document, live or of an older generation; None where there never was one."""
-        return self._reads.source_of(name)
-
-    def every_version(self) -> Iterator[tuple[Document, str]]:
-        """Every version of every document that some generation still shows, with its source."""
-        return self._reads.every_version()
-
-    @cached_property
-    def index(self) -> Vectors:
-        """Vectors of the generation that is open."""
-        return open_vectors(self)
-
-    @cached_property
-    def lexical(self) -> LexicalIndex:
-        """Terms of the generation that is open, caught up if a writer was killed before it could."""
-        return open_level(self) if self.as_of is None else open_past(self)
-
-    def refresh_generation(self) -> None:
-        """Move on to the last generation, so that text and vectors stay in step."""
-        if self.as_of is None and self.catalog.generation() != self.generation:
-            before = self.space
-            self.generation = self.catalog.generation()
-            self.__dict__.pop("index", None)
-            if self.space != before:  # another process adopted an encoder
-                self.given_encoder = None
-                self.__dict__.pop("encoder", None)
+    def _check_owner(self) -> None:
+        if self.reader is not None:
+            shown = ", ".join(self.reader) or "everybody"
+            raise KnowledgeError(f"{self.path} is open for reading as {shown}: only its owner can do this")

@@ -79,3 +79,16 @@ def lower_bound(values: NDArray[np.float64], error: float = 1 - CONFIDENCE) -> f
         else:
             high = m
     return low
+
+
+def describe(certificate: Certificate) -> str:
+    """One line for people."""
+    one = certificate
+    if one.structure == "flat":
+        return f"searched exactly: a scan of half-precision codes, {one.bytes_per_vector:.0f} bytes each"
+    where = f"{one.probes} of {one.lists} lists" if one.structure == "ivf" else f"a beam of {one.probes}"
+    return (
+        f"searched through {one.structure}/{one.codes}, {one.bytes_per_vector:.0f} bytes each: recall@10 "
+        f"{one.recall:.4f}, at least {one.lower:.4f} with 95 % confidence, on {one.queries} {one.source} that had no "
+        f"part in making it ({where}, {one.depth} scored again)"
+    )

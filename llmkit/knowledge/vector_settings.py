@@ -1,18 +1,14 @@
-"""What a knowledge base was told about its vectors."""
+"""How a knowledge base searches its vectors."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from llmkit.part import Part
-
-if TYPE_CHECKING:
-    import sqlite3
-
-    from llmkit.knowledge.local.catalog import Catalog
 
 
 class VectorSettings(Part):
@@ -39,11 +35,6 @@ class VectorSettings(Part):
         return self
 
 
-def written(catalog: Catalog) -> VectorSettings:
-    """How the vectors of a knowledge base are to be searched."""
-    return VectorSettings.model_validate(json.loads(catalog.meta().get("vectors", "{}")))
-
-
-def write_down(db: sqlite3.Connection, settings: VectorSettings) -> None:
-    """Change it in the open transaction."""
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('vectors', ?)", (json.dumps(settings.config()),))
+def written_settings(meta: Mapping[str, str]) -> VectorSettings:
+    """How the vectors of a knowledge base are to be searched, as it was written down."""
+    return VectorSettings.model_validate(json.loads(meta.get("vectors", "{}")))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmkit.errors import KnowledgeError
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.knowledge.store import Snapshot
 
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\\W_]+")
 _RUN = 5  # words in a row that no other document has, from which on a text quotes
@@ -50,21 +48,26 @@ class Quotes:
             yield from runs_of(found, length)
 
 
-def quotes_of(kb: KnowledgeBase, ids: Sequence[str]) -> Quotes:
+def quotes_of(view: Snapshot, location: str, ids: Sequence[str], similar: Callable[[str], str | None]) -> Quotes:
     """What only these documents say, in any version that is kept. Reads the whole knowledge base.
+
+    Args:
+        view: any snapshot of the owner.
+        location: where the knowledge base is.
+        ids: of the documents.
+        similar: names an id that resembles one that is not there.
 
     Raises:
         KnowledgeError: a document that is in no generation.
     """
-    kb.check_owner()
     texts: dict[str, None] = {}
     names = set(ids)
     for name in ids:
-        found = kb.catalog.rows("SELECT source, title, text FROM documents WHERE id = ?", (name,))
+        found = list(view.every_version([name]))
         if not found:
-            raise not_here(kb, name)
-        for source, title, text in found:
-            texts |= {title: None, text: None}
+            raise no_such_document(location, name, similar(name))
+        for document, source in found:
+            texts |= {document.title: None, document.text: None}
             names.add(source)
     mine = {*ids}
     runs: set[tuple[str, ...]] = set()
@@ -74,23 +77,22 @@ def quotes_of(kb: KnowledgeBase, ids: Sequence[str]) -> Quotes:
         runs |= set(runs_of(found_words, min(_RUN, len(found_words) or _RUN)))
         words |= {word for word in found_words if len(word) >= _CODE and any(c.isdigit() for c in word)}
     lengths = {len(run) for run in runs}
-    for name, source, text in kb.catalog.each("SELECT id, source, title || char(10) || text FROM documents", size=50):
-        if name in mine:
+    for document, source in view.every_version():
+        if document.id in mine:
             continue
         names.discard(source)
-        other = words_of(text)
+        other = words_of(f"{document.title}\n{document.text}")
         words.difference_update(other)
         for length in lengths:
             runs.difference_update(runs_of(other, length))
-    return Quotes(kb.path.resolve(), frozenset(names), tuple(filter(None, texts)), frozenset(runs), frozenset(words))
+    kept = tuple(filter(None, texts))
+    return Quotes(Path(location).resolve(), frozenset(names), kept, frozenset(runs), frozenset(words))
 
 
-def not_here(kb: KnowledgeBase, name: str) -> KnowledgeError:
-    """Nothing is forgotten, since no generation has that document; names one whose id ends so."""
-    end = f"/{name}"
-    near = kb.catalog.rows("SELECT id FROM documents WHERE substr(id, -length(?)) = ? LIMIT 1", (end, end))
-    hint = f"; did you mean {near[0][0]!r}?" if near else " (misspelt, or forgotten already)"
-    return KnowledgeError(f"{kb.path} has no document {name!r} in any generation{hint}; nothing was forgotten")
+def no_such_document(location: str, name: str, similar: str | None) -> KnowledgeError:
+    """The error that nothing is forgotten, because no generation has that document."""
+    hint = f"; did you mean {similar!r}?" if similar else " (misspelt, or forgotten already)"
+    return KnowledgeError(f"{location} has no document {name!r} in any generation{hint}; nothing was forgotten")
 
 
 def words_of(text: str) -> list[str]:

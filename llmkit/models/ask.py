@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
+from llmkit.arguments import many_texts
 from llmkit.errors import EmptyReply, LlmkitError
 from llmkit.models.chat import translate
 from llmkit.replies.characters import CharacterJoiner
@@ -49,6 +50,7 @@ def ask_model(
         ModelError: the model or its server failed.
         Cancelled: a listener stopped the call.
     """
+    tools = many_texts(tools, "tools")
     turns = [(one.role, one.content) if isinstance(one, Message) else one for one in messages]
     try:
         if on_token is None and on_reasoning is None:

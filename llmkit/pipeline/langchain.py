@@ -26,7 +26,8 @@ from llmkit import config
 from llmkit.arguments import many, many_texts
 from llmkit.errors import ConfigError, DataError
 from llmkit.knowledge.access_labels import settled
-from llmkit.knowledge.filters.expression import Filter, parse
+from llmkit.knowledge.filters.expression import Filter
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.pipeline.pipeline import Pipeline
 from llmkit.protocols import Encoder, Retriever
@@ -175,7 +176,7 @@ class KnowledgeVectorStore(VectorStore):
         if k < 1:
             return []
         query = np.asarray([embedding], dtype=np.float32)
-        rows, _ = self.kb.search_vectors(query, k, _filter(filter))[0]
+        rows, _ = self.kb.search_dense(query, k, _filter(filter))[0]
         return [self._document(chunk) for chunk in self.kb.chunks(rows)]
 
     def max_marginal_relevance_search(

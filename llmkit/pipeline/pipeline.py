@@ -16,12 +16,12 @@ from llmkit import assets, config
 from llmkit.approval import ApprovalNeeded, Caller, Decision
 from llmkit.arguments import many, many_texts
 from llmkit.errors import Cancelled, ConfigError, DataError
-from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.models.chat import ChatModelSpec, load_chat
 from llmkit.part import Part
 from llmkit.pipeline.run_context import Listener, RunContext
 from llmkit.pipeline.telemetry import spans
-from llmkit.protocols import Step
+from llmkit.protocols import Knowledge, Step
 from llmkit.registry import one_of
 from llmkit.types import Event, Message, Metadata, State
 
@@ -229,7 +229,7 @@ class Pipeline(Part):
                 self._identities[steps] = digest_of_steps(first, configs)
             return self._identities[steps]
 
-    def with_knowledge(self, kb: KnowledgeBase) -> Pipeline:
+    def with_knowledge(self, kb: Knowledge) -> Pipeline:
         """The same pipeline over a knowledge base that is already open."""
         return self._changed({"knowledge": str(kb.path)}, _knowledge=kb)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from llmkit.arguments import many_texts
 from llmkit.errors import ModelError
 from llmkit.replies.characters import join_halves
 from llmkit.replies.finish_reason import FAILED, finish_reason
@@ -28,6 +29,7 @@ def read_message(message: Any, tools: Collection[str] = ()) -> Reply:
     Raises:
         ModelError: the provider says in the reply that the model failed.
     """
+    tools = many_texts(tools, "tools")
     metadata: Mapping[str, Any] = message.response_metadata or {}
     extra: Mapping[str, Any] = message.additional_kwargs or {}
     reason, strange = finish_reason(metadata)

@@ -6,30 +6,15 @@ chunk of the document is in two passages.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from llmkit.types import Hit
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
+from llmkit.protocols import Searchable
+from llmkit.types import Chunk, Hit
 
 Reach = Literal["window", "section", "document"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A chunk of a document, as far as it matters for growing."""
-
-    start: int
-    end: int
-    tokens: int
-    heading: tuple[str, ...]
-    page: int | None
-    part: str | None
 
 
 @dataclass
@@ -52,7 +37,7 @@ class Expanded:
     """Passages that would have gone on, had the budget allowed."""
 
 
-def expand(kb: KnowledgeBase, hits: Sequence[Hit], reach: Reach, window: int, budget: int) -> Expanded:
+def expand(kb: Searchable, hits: Sequence[Hit], reach: Reach, window: int, budget: int) -> Expanded:
     """Grow every hit, the best first.
 
     Args:
@@ -63,14 +48,18 @@ def expand(kb: KnowledgeBase, hits: Sequence[Hit], reach: Reach, window: int, bu
         window: chunks on either side.
         budget: most tokens of a passage, as the encoder counts its chunks; a chunk that is larger stays as it is.
     """
-    documents: dict[int, list[_Piece]] = {}
-    grown: dict[int, list[_Passage]] = {}
-    order: list[tuple[int, _Passage]] = []
+    view = kb.snapshot()
+    documents: dict[tuple[str, str], tuple[str, tuple[Chunk, ...]]] = {}
+    grown: dict[tuple[str, str], list[_Passage]] = {}
+    order: list[tuple[tuple[str, str], _Passage]] = []
     merged = cut = 0
     for hit in hits:
-        seq, pieces = _pieces(kb, hit, documents)
+        document = hit.chunk.document, hit.chunk.version
+        if document not in documents:
+            documents[document] = view.whole_document(hit.chunk.row)
+        pieces = documents[document][1]
         at = hit.chunk.ordinal
-        others = grown.setdefault(seq, [])
+        others = grown.setdefault(document, [])
         if any(other.first <= at <= other.last for other in others):
             merged += 1
             continue
@@ -84,28 +73,11 @@ def expand(kb: KnowledgeBase, hits: Sequence[Hit], reach: Reach, window: int, bu
             merged += 1
             continue
         others.append(passage)
-        order.append((seq, passage))
-    texts = {
-        seq: kb.catalog.rows("SELECT text FROM documents WHERE seq = ?", (seq,))[0][0] for seq in {s for s, _ in order}
-    }
-    return Expanded([_hit(passage, documents[seq], texts[seq]) for seq, passage in order], merged, cut)
+        order.append((document, passage))
+    return Expanded([_hit(passage, *documents[document]) for document, passage in order], merged, cut)
 
 
-def _pieces(kb: KnowledgeBase, hit: Hit, known: dict[int, list[_Piece]]) -> tuple[int, list[_Piece]]:
-    """The document's seq, and its chunks by ordinal."""
-    seq = kb.catalog.rows("SELECT document FROM chunks WHERE row = ?", (hit.chunk.row,))[0][0]
-    if seq not in known:
-        rows = kb.catalog.rows(
-            "SELECT start, end, tokens, heading, page, part FROM chunks WHERE document = ? ORDER BY ordinal", (seq,)
-        )
-        known[seq] = [
-            _Piece(start, end, tokens, tuple(json.loads(heading)), page, part)
-            for start, end, tokens, heading, page, part in rows
-        ]
-    return seq, known[seq]
-
-
-def _reach(pieces: Sequence[_Piece], at: int, reach: Reach, window: int) -> tuple[int, int]:
+def _reach(pieces: Sequence[Chunk], at: int, reach: Reach, window: int) -> tuple[int, int]:
     """First and last ordinal that belong to the surroundings."""
     if reach == "document":
         return 0, len(pieces) - 1
@@ -113,7 +85,7 @@ def _reach(pieces: Sequence[_Piece], at: int, reach: Reach, window: int) -> tupl
         return max(0, at - window), min(len(pieces) - 1, at + window)
     heading, part = pieces[at].heading, pieces[at].part
 
-    def inside(piece: _Piece) -> bool:
+    def inside(piece: Chunk) -> bool:
         return piece.part == part and piece.heading[: len(heading)] == heading
 
     low = high = at
@@ -124,7 +96,7 @@ def _reach(pieces: Sequence[_Piece], at: int, reach: Reach, window: int) -> tupl
     return low, high
 
 
-def _within(pieces: Sequence[_Piece], at: int, low: int, high: int, budget: int) -> tuple[int, int]:
+def _within(pieces: Sequence[Chunk], at: int, low: int, high: int, budget: int) -> tuple[int, int]:
     """As much of low..high around `at` as the budget holds: what follows and what precedes, in turn."""
     first = last = at
     used = pieces[at].tokens
@@ -143,7 +115,7 @@ def _within(pieces: Sequence[_Piece], at: int, low: int, high: int, budget: int)
     return first, last
 
 
-def _swallowed(passage: _Passage, others: Sequence[_Passage], pieces: Sequence[_Piece], budget: int) -> bool:
+def _swallowed(passage: _Passage, others: Sequence[_Passage], pieces: Sequence[Chunk], budget: int) -> bool:
     """Whether a better passage that touches this one has grown over it: where both together keep the budget."""
     for other in others:
         if passage.first == other.last + 1 or other.first == passage.last + 1:
@@ -154,7 +126,7 @@ def _swallowed(passage: _Passage, others: Sequence[_Passage], pieces: Sequence[_
     return False
 
 
-def _hit(passage: _Passage, pieces: Sequence[_Piece], text: str) -> Hit:
+def _hit(passage: _Passage, text: str, pieces: Sequence[Chunk]) -> Hit:
     inside = pieces[passage.first : passage.last + 1]
     start, end = min(piece.start for piece in inside), max(piece.end for piece in inside)
     levels = zip(*(piece.heading for piece in inside), strict=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from llmkit.arguments import many_texts
 from llmkit.encoders.fit_query import fit_query
 from llmkit.errors import DataError
-from llmkit.knowledge.filters.expression import Where, as_filter
-from llmkit.knowledge.local.lexical.index import Found
 from llmkit.knowledge.validate_vectors import unit_vectors
 from llmkit.part import Part
+from llmkit.protocols import Ranking, Searchable, Where
+from llmkit.retrieval.one_snapshot import on_one_snapshot
 from llmkit.types import Hit
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 
 class Dense(Part):
@@ -27,16 +24,17 @@ class Dense(Part):
     family: ClassVar[str] = "retriever"
     type: ClassVar[str] = "dense"
 
-    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
+    def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first. A query longer than the encoder reads is cut at its limit."""
         many_texts(queries, "queries")
-        return hits(kb, "dense", self.rank(kb, queries, k, where))
+        return on_one_snapshot(kb, lambda view: hits(view, "dense", self.rank(view, queries, k, where)))
 
-    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
+    def rank(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
         """Rows and cosines."""
         many_texts(queries, "queries")
         check(queries, k)
-        return kb.search_vectors(encoded(kb, queries), k, as_filter(where))
+        view = kb.snapshot()
+        return view.search_dense(encoded(view, queries), k, where)
 
 
 class BM25(Part):
@@ -45,19 +43,19 @@ class BM25(Part):
     family: ClassVar[str] = "retriever"
     type: ClassVar[str] = "bm25"
 
-    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
+    def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first; only chunks that share a word with it."""
         many_texts(queries, "queries")
-        return hits(kb, "bm25", self.rank(kb, queries, k, where))
+        return on_one_snapshot(kb, lambda view: hits(view, "bm25", self.rank(view, queries, k, where)))
 
-    def rank(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[Found]:
+    def rank(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
         """Rows and BM25 scores."""
         many_texts(queries, "queries")
         check(queries, k)
-        return kb.search_text(queries, k, as_filter(where))
+        return kb.search_bm25(queries, k, where)
 
 
-def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]]:
+def hits(kb: Searchable, name: str, found: Sequence[Ranking]) -> list[list[Hit]]:
     """Rankings of one retriever as hits, with one look at the catalogue for all."""
     rows = sorted({row for ranking, _ in found for row in ranking.tolist()})
     chunks = dict(zip(rows, kb.chunks(rows), strict=True))
@@ -67,14 +65,14 @@ def hits(kb: KnowledgeBase, name: str, found: Sequence[Found]) -> list[list[Hit]
     ]
 
 
-def encoded(kb: KnowledgeBase, queries: Sequence[str]) -> NDArray[np.float32]:
+def encoded(kb: Searchable, queries: Sequence[str]) -> NDArray[np.float32]:
     """Queries as unit vectors (n, dim), each cut at the encoder's limit.
 
     Raises:
         KnowledgeError: the encoder gave something else.
     """
     vectors = kb.encoder.encode_queries([fit_query(kb.encoder, query)[0] for query in queries])
-    return unit_vectors(vectors, len(queries), kb.dim, f"the encoder {kb.encoder.identity}")
+    return unit_vectors(vectors, len(queries), kb.encoder.dim, f"the encoder {kb.encoder.identity}")
 
 
 def check(queries: Sequence[str], k: int) -> None:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from llmkit.arguments import many_texts
-from llmkit.knowledge.filters.expression import Where, as_filter
-from llmkit.knowledge.local.lexical.index import Found
 from llmkit.part import Part
-from llmkit.protocols import RanksRows, Retriever
+from llmkit.protocols import Ranking, RanksRows, Retriever, Searchable, Where
 from llmkit.registry import one_of
+from llmkit.retrieval.dense_and_bm25 import check
 from llmkit.retrieval.fusion import ordered, reciprocal_rank, weighted
+from llmkit.retrieval.one_snapshot import on_one_snapshot
 from llmkit.retrieval.vocabulary_coverage import dense_weight
 from llmkit.types import Hit
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 
 class Hybrid(Part):
@@ -51,12 +48,13 @@ class Hybrid(Part):
             raise ValueError(f"{len(self.parts)} parts need {len(self.parts)} weights of 0 or more")
         return self
 
-    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
+    def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, best first."""
         many_texts(queries, "queries")
-        from llmkit.retrieval.dense_and_bm25 import check
-
         check(queries, k)
+        return on_one_snapshot(kb, lambda view: self._retrieve(view, queries, k, where))
+
+    def _retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where) -> list[list[Hit]]:
         names = [getattr(part, "type", type(part).__name__) for part in self.parts]
         weights = self.weights or self._usual(names)
         depth = max(k, self.depth)
@@ -80,8 +78,8 @@ class Hybrid(Part):
 
 
 def _readable(
-    kb: KnowledgeBase, query: str, names: Sequence[str], weights: Sequence[float], rankings: Sequence[Found]
-) -> tuple[list[Found], list[float]]:
+    kb: Searchable, query: str, names: Sequence[str], weights: Sequence[float], rankings: Sequence[Ranking]
+) -> tuple[list[Ranking], list[float]]:
     """Rankings and weights, dense search weighing less the less the encoder can read.
 
     A ranking without any weight is left out, so that it adds no hits either; alone, or where nothing else found
@@ -97,20 +95,20 @@ def _readable(
     return [rankings[i] for i in kept], [scaled[i] for i in kept]
 
 
-def _rank(part: Retriever, kb: KnowledgeBase, queries: Sequence[str], depth: int, where: Where) -> list[Found]:
+def _rank(part: Retriever, kb: Searchable, queries: Sequence[str], depth: int, where: Where) -> list[Ranking]:
     """Rows and scores of a part: asked for directly where it can tell them without fetching any text."""
     if isinstance(part, RanksRows):
-        return list(part.rank(kb, queries, depth, as_filter(where)))
+        return list(part.rank(kb, queries, depth, where))
     return [
         (
             np.array([hit.chunk.row for hit in hits], dtype=np.int64),
             np.array([hit.score for hit in hits], dtype=np.float32),
         )
-        for hits in part.retrieve(kb, queries, depth, as_filter(where))
+        for hits in part.retrieve(kb, queries, depth, where)
     ]
 
 
-def _scores(row: int, names: Sequence[str], rankings: Sequence[Found]) -> dict[str, float]:
+def _scores(row: int, names: Sequence[str], rankings: Sequence[Ranking]) -> dict[str, float]:
     """What each part gave the row, where it had it."""
     found = {}
     for name, (rows, scores) in zip(names, rankings, strict=True):

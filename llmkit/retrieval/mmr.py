@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from llmkit.arguments import many_texts
-from llmkit.knowledge.filters.expression import Where, as_filter
 from llmkit.part import Part
-from llmkit.protocols import Retriever
+from llmkit.protocols import Retriever, Searchable, Where
 from llmkit.registry import one_of
+from llmkit.retrieval.dense_and_bm25 import check, encoded
+from llmkit.retrieval.one_snapshot import on_one_snapshot
 from llmkit.types import Hit
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 
 class MaximalMarginalRelevance(Part):
@@ -36,16 +34,17 @@ class MaximalMarginalRelevance(Part):
     fetch: int = Field(default=50, ge=1)
     """How many hits are picked from; never fewer than k."""
 
-    def retrieve(self, kb: KnowledgeBase, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
+    def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
         """For each query at most k hits, in the order picked."""
         many_texts(queries, "queries")
-        from llmkit.retrieval.dense_and_bm25 import check, encoded
-
         check(queries, k)
-        candidates = self.of.retrieve(kb, queries, max(k, self.fetch), as_filter(where))
+        return on_one_snapshot(kb, lambda view: self._retrieve(view, queries, k, where))
+
+    def _retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where) -> list[list[Hit]]:
+        candidates = self.of.retrieve(kb, queries, max(k, self.fetch), where)
         return [self._pick(kb, query, hits, k) for query, hits in zip(encoded(kb, queries), candidates, strict=True)]
 
-    def _pick(self, kb: KnowledgeBase, query: np.ndarray, hits: list[Hit], k: int) -> list[Hit]:
+    def _pick(self, kb: Searchable, query: np.ndarray, hits: list[Hit], k: int) -> list[Hit]:
         if not hits:
             return []
         vectors = kb.vectors([hit.chunk.row for hit in hits])

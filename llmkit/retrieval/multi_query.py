@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmkit.encoders.fit_query import fit_query
-from llmkit.knowledge.filters.expression import Filter
-from llmkit.knowledge.local.lexical.index import Found
-from llmkit.protocols import Retriever, Rewritten
+from llmkit.protocols import Ranking, Retriever, Rewritten, Searchable, Where
 from llmkit.retrieval.dense_and_bm25 import encoded, hits
 from llmkit.retrieval.fusion import ordered, reciprocal_rank
+from llmkit.retrieval.one_snapshot import on_one_snapshot
 from llmkit.types import Hit
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 HYPOTHETICAL = "hypothetical"
 """Name of the ranking that hypothetical passages make, in the scores of a hit."""
@@ -33,12 +28,12 @@ class Ranked:
 
 
 def search(
-    kb: KnowledgeBase,
+    kb: Searchable,
     retriever: Retriever,
     question: str,
     more: Rewritten,
     k: int,
-    where: Filter | None = None,
+    where: Where = None,
     constant: float = 60.0,
 ) -> tuple[list[Hit], list[Ranked]]:
     """The k best hits for a question and its rewritings, and what each query found.
@@ -48,6 +43,12 @@ def search(
     one more ranking (HyDE: Gao et al. 2022). ``scores`` keeps what the retriever gave a hit for the query that ranked
     it first.
     """
+    return on_one_snapshot(kb, lambda view: _search(view, retriever, question, more, k, where, constant))
+
+
+def _search(
+    kb: Searchable, retriever: Retriever, question: str, more: Rewritten, k: int, where: Where, constant: float
+) -> tuple[list[Hit], list[Ranked]]:
     queries = list(dict.fromkeys([question, *(fit_query(kb.encoder, query)[0] for query in more.queries)]))
     found = [Ranked(*one) for one in zip(queries, retriever.retrieve(kb, queries, k, where), strict=True)]
     if more.passages:
@@ -63,7 +64,7 @@ def search(
     return [Hit(best[row][1].chunk, score, best[row][1].scores) for row, score in ordered(fused, k)], found
 
 
-def _like(kb: KnowledgeBase, question: str, passages: Sequence[str], k: int, where: Filter | None) -> list[Hit]:
+def _like(kb: Searchable, question: str, passages: Sequence[str], k: int, where: Where) -> list[Hit]:
     """The chunks nearest to the mean of the question and passages that would answer it."""
     fitting = [fit_query(kb.encoder, passage)[0] for passage in passages]
     vectors = np.concatenate([encoded(kb, [question]), kb.encoder.encode_passages(fitting)])
@@ -71,9 +72,9 @@ def _like(kb: KnowledgeBase, question: str, passages: Sequence[str], k: int, whe
     length = float(np.linalg.norm(mean))
     if length < 1e-6:  # they cancel each other out
         return []
-    return hits(kb, HYPOTHETICAL, kb.search_vectors((mean / length).astype(np.float32), k, where))[0]
+    return hits(kb, HYPOTHETICAL, kb.search_dense((mean / length).astype(np.float32), k, where))[0]
 
 
-def _ranking(found: Sequence[Hit]) -> Found:
+def _ranking(found: Sequence[Hit]) -> Ranking:
     rows = np.array([hit.chunk.row for hit in found], dtype=np.int64)
     return rows, np.array([hit.score for hit in found], dtype=np.float32)

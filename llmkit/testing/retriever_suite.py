@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from llmkit.knowledge.filters.expression import parse
+from llmkit.knowledge.filters.where import parse
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.protocols import Retriever
 from llmkit.types import Document

@@ -18,9 +18,8 @@ from llmkit.cli.common.render import print_json, print_notes
 from llmkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmkit.knowledge.generations import Diff
     from llmkit.knowledge.knowledge_base import KnowledgeBase
-    from llmkit.knowledge.local.maintenance.purge import Purged
+    from llmkit.knowledge.store import Diff, Erased
 
 
 @click.group("kb")
@@ -33,10 +32,8 @@ def command() -> None:
 @json_option
 def log(kb: str, as_json: bool) -> None:
     """Every generation: when, what for, documents that came and went."""
-    from llmkit.knowledge import generations
-
     with _open(kb) as base:
-        found = generations.log(base)
+        found = base.log()
     if as_json:
         print_json([asdict(one) for one in found])
         return
@@ -54,10 +51,8 @@ def log(kb: str, as_json: bool) -> None:
 @json_option
 def diff(a: str, b: str, kb: str, as_json: bool) -> None:
     """Documents that differ between two generations or dates."""
-    from llmkit.knowledge import generations
-
     with _open(kb) as base:
-        found = generations.diff(base, a, b)
+        found = base.diff(a, b)
     _tell(found, as_json)
 
 
@@ -67,10 +62,8 @@ def diff(a: str, b: str, kb: str, as_json: bool) -> None:
 @json_option
 def rollback(to: str, kb: str, as_json: bool) -> None:
     """Make a new generation that holds what an older one (or a date) held. Nothing is encoded, nothing is lost."""
-    from llmkit.knowledge.local.maintenance.rollback import rollback
-
     with _open(kb) as base:
-        found = rollback(base, to)
+        found = base.rollback(to)
         print_notes(base.take_notes())
     _tell(found, as_json)
 
@@ -81,10 +74,8 @@ def rollback(to: str, kb: str, as_json: bool) -> None:
 @json_option
 def compact(keep: int, kb: str, as_json: bool) -> None:
     """Drop what only older generations show, and give the space back."""
-    from llmkit.knowledge.local.maintenance.purge import compact
-
     with _open(kb) as base:
-        gone = compact(base, keep)
+        gone = base.compact(keep)
     _gone(gone, as_json)
 
 
@@ -118,14 +109,12 @@ def forget(
         if named and missing:  # nobody knows afterwards what quotes the documents: it cannot be made good later
             raise ConfigError(f"--{option}: there is no {', '.join(missing)}; nothing was forgotten")
     from llmkit.evaluation.runs.erase import forget_in_runs
-    from llmkit.knowledge.local.maintenance.purge import forget
-    from llmkit.knowledge.verbatim_search import quotes_of
     from llmkit.pipeline.chat.session_store import SessionStore
 
     done: dict[str, Any] = {"turns": 0, "memories": 0}
 
     def erase(names: Sequence[str]) -> None:
-        quotes = quotes_of(base, names)
+        quotes = base.quotes(names)
         done["runs"] = forget_in_runs(Path(runs), quotes)
         if Path(sessions).is_file():
             with SessionStore(Path(sessions)) as store:
@@ -136,7 +125,7 @@ def forget(
             done["memories"] += erase_memory(file, quotes)
 
     with _open(kb) as base:
-        gone = forget(base, documents, before=erase)
+        gone = base.forget(documents, before=erase)
     erased, turns = done["runs"], done["turns"]
     if as_json:
         print_json({**asdict(gone), "runs": asdict(erased), "turns": turns, "memories": done["memories"]})
@@ -164,10 +153,8 @@ def forget(
 @json_option
 def verify(kb: str, as_json: bool) -> None:
     """Read everything and compare it: checksums, words, offsets. Exit 1 where something is wrong."""
-    from llmkit.knowledge.local.maintenance.verify import verify
-
     with _open(kb) as base:
-        found = verify(base)
+        found = base.verify()
     if as_json:
         print_json([asdict(one) for one in found])
     else:
@@ -194,13 +181,13 @@ def verify(kb: str, as_json: bool) -> None:
 @json_option
 def index(recall: float | None, codes: str | None, structure: str | None, kb: str, as_json: bool) -> None:
     """Make the vector index now, and show every one that was tried with the recall it is certain to have."""
-    from llmkit.knowledge.local.ann.index_policy import build_index, describe
+    from llmkit.knowledge.recall_bound import describe
 
     given = {"recall": recall, "codes": codes, "structure": structure}
     changes = {name: None if value == "any" else value for name, value in given.items() if value is not None}
     with _open(kb) as base:
         settings = base.vector_settings.replace(**changes) if changes else None
-        chosen, tried = build_index(base, settings, lambda text: click.echo(text, err=True))
+        chosen, tried = base.build_index(settings, lambda text: click.echo(text, err=True))
         print_notes(base.take_notes())
     if as_json:
         print_json({"chosen": asdict(chosen), "tried": [asdict(one) for one in tried]})
@@ -226,10 +213,8 @@ def index(recall: float | None, codes: str | None, structure: str | None, kb: st
 @json_option
 def repair(kb: str, as_json: bool) -> None:
     """Make vectors and words anew from the catalogue where they are damaged."""
-    from llmkit.knowledge.local.maintenance.verify import repair
-
     with _open(kb) as base:
-        found = repair(base)
+        found = base.repair()
     if as_json:
         print_json([asdict(one) for one in found])
         return
@@ -292,7 +277,7 @@ def _tell(found: Diff, as_json: bool) -> None:
     click.echo(f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed", err=True)
 
 
-def _gone(gone: Purged, as_json: bool) -> None:
+def _gone(gone: Erased, as_json: bool) -> None:
     if as_json:
         print_json(asdict(gone))
     else:

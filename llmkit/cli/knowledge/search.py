@@ -52,7 +52,7 @@ def command(
     if query is not None and file is not None:
         raise click.UsageError(f"both a QUERY and --queries {file} were given: leave one of them out")
     from llmkit import config
-    from llmkit.knowledge.filters.expression import parse
+    from llmkit.knowledge.filters.where import parse
     from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.retrieval.vocabulary_coverage import unread
 

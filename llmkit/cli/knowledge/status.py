@@ -17,12 +17,10 @@ from llmkit.cli.common.render import print_json, print_notes
 def command(kb: str, per_file: bool, as_json: bool) -> None:
     """What a knowledge base holds: documents, chunks, and what became of every character."""
     from llmkit.knowledge.knowledge_base import KnowledgeBase
-    from llmkit.knowledge.local.vectors.segments import RECOVER
-    from llmkit.knowledge.status import files, status
 
     with KnowledgeBase.open(kb) as base:
-        total = status(base)
-        listed = list(files(base)) if per_file else []
+        total = base.status()
+        listed = list(base.files()) if per_file else []
     if as_json:
         print_json({**asdict(total), **({"per_file": [asdict(file) for file in listed]} if per_file else {})})
         return
@@ -33,7 +31,7 @@ def command(kb: str, per_file: bool, as_json: bool) -> None:
     if total.duplicates:
         click.echo(f"duplicates  {total.duplicates} documents are near duplicates of others and not indexed")
     if total.embedded < total.chunks:
-        click.echo(f"NO VECTOR   {total.chunks - total.embedded} chunks: {RECOVER}")
+        click.echo(f"NO VECTOR   {total.chunks - total.embedded} chunks: llmkit kb repair encodes them")
     click.echo(f"vectors     {total.vectors}")
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(total.files.items())) or "none"
     click.echo(f"files       {by_status}")

@@ -31,7 +31,6 @@ def command(candidate: str, kb: str, questions: str, tried: int, dry_run: bool, 
     """
     from llmkit import config
     from llmkit.knowledge.knowledge_base import KnowledgeBase
-    from llmkit.knowledge.local.maintenance.reencode import adopt
     from llmkit.training.data.load import read
     from llmkit.training.retriever.compare_encoders import trial
 
@@ -48,7 +47,7 @@ def command(candidate: str, kb: str, questions: str, tried: int, dry_run: bool, 
         told = [*held_out.notes(), *(f"{count} {reason}" for reason, count in judged.left.items())]
         if judged.verdict.adopted and not dry_run:
             with ProgressBar("passages", quiet=as_json) as bar:
-                done = adopt(base, encoder, lambda seen, of: bar.show(seen, of, "into the knowledge base"))  # type: ignore[arg-type]
+                done = base.adopt(encoder, lambda seen, of: bar.show(seen, of, "into the knowledge base"))  # type: ignore[arg-type]
         told += base.take_notes()
     if as_json:
         verdict = {**asdict(judged.verdict), "said": str(judged.verdict)}

@@ -1,9 +1,9 @@
 """One small language to say which passages may be found.
 
-Written as text ``type == "pdf" and page >= 3 and not (lang in ["en", "de"])`` or as a mapping
-``{type: pdf, page: {">=": 3}, not: {lang: [en, de]}}``, parsed once into frozen values, and run by SQLite inside the
-search. Two-valued logic: a comparison with a field that is missing, or of another kind, is false, and `not` of it is
-true. A list in the metadata equals a value that it holds.
+A filter is written as text ``type == "pdf" and page >= 3 and not (lang in ["en", "de"])`` or as a mapping
+``{type: pdf, page: {">=": 3}, not: {lang: [en, de]}}``. It is parsed once into frozen values; the store compiles these
+and runs them inside the search. Logic has two values: a comparison with a field that is missing, or of another kind, is
+false, and `not` of it is true. A list in the metadata equals a value that it holds.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
-
-from pydantic import BeforeValidator, PlainSerializer, SkipValidation, WithJsonSchema
+from typing import Any, Literal, TypeAlias
 
 from llmkit.errors import ConfigError, unknown
 from llmkit.types import Chunk, Json
@@ -22,9 +20,9 @@ from llmkit.types import Chunk, Json
 SYNONYMS = {"prefix": "startswith", "and": "all", "or": "any"}
 Operator = Literal["==", "<", "<=", ">", ">=", "startswith"]
 Scalar: TypeAlias = str | int | float | bool
-Sql = tuple[str, list[Any]]
 
-_COLUMNS = {"page": "c.page", "part": "c.part", "title": "c.title", "document": "d.id"}
+CHUNK_FIELDS = ("page", "part", "title", "document")
+"""Fields of every chunk; other names are looked up in the metadata."""
 MAX_DEPTH = 40
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "startswith", "prefix")
 
@@ -36,18 +34,6 @@ class Compare:
     field: str
     operator: Operator
     value: Scalar
-
-    def sql(self) -> Sql:
-        """A condition over c (chunks) and d (documents)."""
-        kinds = _kinds(self.value)
-        if self.operator == "startswith":
-            test, values = "substr(v.value, 1, ?) = ?", [len(str(self.value)), self.value]
-        else:
-            test, values = f"v.value {'=' if self.operator == '==' else self.operator} ?", [self.value]
-        source, parameters = _source(self.field)
-        plain, path = _plain(self.field)
-        condition = f"{plain} AND EXISTS (SELECT 1 FROM {source} AS v WHERE v.type IN ({kinds}) AND {test})"  # noqa: S608
-        return f"coalesce({condition}, 0)", [*path, *parameters, *values]
 
     def matches(self, chunk: Chunk) -> bool:
         """Whether the chunk passes."""
@@ -63,13 +49,6 @@ class Exists:
 
     field: str
 
-    def sql(self) -> Sql:
-        """A condition over c (chunks) and d (documents)."""
-        source, parameters = _source(self.field)
-        plain, path = _plain(self.field)
-        some = f"EXISTS (SELECT 1 FROM {source} AS v WHERE v.type != 'null')"  # noqa: S608
-        return f"(coalesce(NOT ({plain}), 0) OR {some})", [*path, *parameters]
-
     def matches(self, chunk: Chunk) -> bool:
         """Whether the chunk passes."""
         return any(found is not None for found in _values(chunk, self.field))
@@ -83,11 +62,6 @@ class Not:
     """What the inner filter refuses."""
 
     inner: Filter
-
-    def sql(self) -> Sql:
-        """A condition over c (chunks) and d (documents)."""
-        condition, parameters = self.inner.sql()
-        return f"NOT ({condition})", parameters
 
     def matches(self, chunk: Chunk) -> bool:
         """Whether the chunk passes."""
@@ -104,14 +78,6 @@ class Every:
     inner: tuple[Filter, ...]
     any: bool = False
 
-    def sql(self) -> Sql:
-        """A condition over c (chunks) and d (documents)."""
-        if not self.inner:
-            return ("0" if self.any else "1"), []
-        parts = [item.sql() for item in self.inner]
-        joined = _joined([f"({condition})" for condition, _ in parts], " OR " if self.any else " AND ")
-        return joined, [value for _, some in parts for value in some]
-
     def matches(self, chunk: Chunk) -> bool:
         """Whether the chunk passes."""
         passed = (item.matches(chunk) for item in self.inner)
@@ -122,77 +88,6 @@ class Every:
 
 
 Filter: TypeAlias = Compare | Exists | Not | Every
-Where: TypeAlias = "Filter | str | Mapping[str, Any] | None"
-"""What a caller may give for a filter; :func:`as_filter` reads it."""
-
-
-def parse(value: str | Mapping[str, Any]) -> Filter:
-    """A filter from its text or its mapping.
-
-    Raises:
-        ConfigError: says where, and what was expected.
-    """
-    if isinstance(value, str):
-        from llmkit.knowledge.filters.parser import parse_text
-
-        return parse_text(value)
-    if isinstance(value, Mapping):
-        return _from_mapping(value, 0)
-    raise ConfigError(f"a filter is text or a mapping, not {type(value).__name__}")
-
-
-def as_filter(where: Where) -> Filter | None:
-    """A filter from any form a caller may write: text, a mapping, a filter; None and empty text mean no filter.
-
-    Raises:
-        ConfigError: says where the text is wrong, and what was expected.
-    """
-    if where is None or isinstance(where, Compare | Exists | Not | Every):
-        return where
-    if isinstance(where, str) and not where.strip():
-        return None
-    return parse(where)
-
-
-def _validated(value: object) -> Filter:
-    if isinstance(value, Compare | Exists | Not | Every):
-        return value
-    try:
-        return parse(value)  # type: ignore[arg-type]
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
-
-
-WhereField = Annotated[
-    SkipValidation[Filter],
-    BeforeValidator(_validated),
-    PlainSerializer(str),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]}),
-]
-"""A pydantic field that holds a filter, written as text or as a mapping."""
-
-
-def _from_mapping(mapping: Mapping[str, Any], depth: int) -> Filter:
-    if depth > MAX_DEPTH:
-        raise ConfigError(f"the filter is nested deeper than {MAX_DEPTH} levels")
-    parts: list[Filter] = []
-    for given, value in mapping.items():
-        key = SYNONYMS.get(given, given) if isinstance(value, list) else given
-        if key in ("all", "any"):
-            if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-                raise ConfigError(f"{key!r} takes a list of mappings")
-            parts.append(Every(tuple(_from_mapping(item, depth + 1) for item in value), any=key == "any"))
-        elif key == "not":
-            if not isinstance(value, Mapping):
-                raise ConfigError("'not' takes a mapping")
-            parts.append(Not(_from_mapping(value, depth + 1)))
-        elif key == "exists":
-            parts += [Exists(name) for name in ([value] if isinstance(value, str) else list(value))]
-        elif isinstance(value, Mapping):
-            parts += [operation(key, operator, operand) for operator, operand in value.items()]
-        else:
-            parts.append(operation(key, "in" if isinstance(value, list) else "==", value))
-    return parts[0] if len(parts) == 1 else Every(tuple(parts))
 
 
 def operation(field: str, operator: str, value: Any) -> Filter:
@@ -225,14 +120,6 @@ def operation(field: str, operator: str, value: Any) -> Filter:
     return Compare(field, operator, value)  # type: ignore[arg-type]
 
 
-def _joined(conditions: list[str], word: str) -> str:
-    """Joined as a balanced tree: SQLite refuses one that is a thousand levels deep."""
-    if len(conditions) <= 100:
-        return word.join(conditions)
-    middle = len(conditions) // 2
-    return f"({_joined(conditions[:middle], word)}){word}({_joined(conditions[middle:], word)})"
-
-
 def _within(field: str, operator: str, period: str) -> Filter:
     """A comparison with a year, a month or a day, each of which holds all the dates in it."""
     inside = Compare(field, "startswith", period)
@@ -245,35 +132,8 @@ def _within(field: str, operator: str, period: str) -> Filter:
     return Compare(field, operator, period)  # type: ignore[arg-type]
 
 
-def _source(field: str) -> Sql:
-    """The values of a field as a table of (value, type): one row, or one for each item of a list."""
-    if field == "access":
-        return "json_each(d.access)", []
-    column = _COLUMNS.get(field)
-    if column is not None:
-        return f"(SELECT {column} AS value, typeof({column}) AS type)", []
-    return "json_each(d.metadata, ?)", [_path(field)]
-
-
-def _plain(field: str) -> Sql:
-    """True where the field is not an object: its members are not its values."""
-    if field in _COLUMNS or field == "access":
-        return "1", []
-    return "json_type(d.metadata, ?) != 'object'", [_path(field)]
-
-
-def _path(field: str) -> str:
-    return "$" + "".join(f'."{key}"' for key in field.split("."))
-
-
-def _kinds(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "'true', 'false'"
-    return "'text'" if isinstance(value, str) else "'integer', 'real'"
-
-
 def _values(chunk: Chunk, field: str) -> list[Json]:
-    if field in _COLUMNS:
+    if field in CHUNK_FIELDS:
         return [chunk.document if field == "document" else getattr(chunk, field)]
     if field == "access":
         return list(chunk.access)

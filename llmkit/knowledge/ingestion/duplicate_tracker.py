@@ -2,66 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from llmkit.knowledge.ingestion.near_duplicates import NearDuplicates, Twin, with_blocks
+from llmkit.knowledge.ingestion.batch import Batch
+from llmkit.knowledge.ingestion.near_duplicates import NearDuplicates
+from llmkit.knowledge.store import NearDuplicate, Snapshot, Store
 from llmkit.types import Document
 
-if TYPE_CHECKING:
-    from llmkit.knowledge.ingestion.writer import Writer
 
+class DuplicateTracker:
+    """Compares documents with those that are indexed now or will be with the batch."""
 
-class Twins:
-    """Compares the documents of a writer's batch with what is indexed or will be."""
+    def __init__(self, store: Store, threshold: float) -> None:
+        """Read the signatures of the documents that are there; `threshold`: least Jaccard similarity."""
+        self._store = store
+        self.near = NearDuplicates(store.signatures(), threshold)
 
-    def __init__(self, writer: Writer, threshold: float) -> None:
-        self.writer, self.catalog = writer, writer.kb.catalog
-        self.near = NearDuplicates(self.catalog, threshold)
-
-    def of(self, document: Document) -> Twin | None:
-        """What the document is a near duplicate of; a document that is none is noted, to be compared with."""
+    def original_of(self, document: Document, batch: Batch, snapshot: Snapshot) -> NearDuplicate | None:
+        """What the document is a near duplicate of; one that is none is noted, to be compared with."""
         self.near.remove(document.id)
         for name in self.near.candidates(document):
-            original = self._indexed(name)
-            twin = self.near.twin(document, original) if original else None
-            if twin:
-                return twin
+            original = self._indexed(name, batch, snapshot)
+            found = self.near.compare(document, original) if original else None
+            if found:
+                return found
         self.near.add(document)
         return None
 
-    def compare_again(self) -> None:
-        """Compare those whose original is gone, goes, or changes with the batch; the batch is changed where need be."""
-        batch = self.writer.batch
-        sql = """SELECT t.document, d.source, t.blocks FROM duplicates t
-                 JOIN documents d ON d.seq = t.document AND d.died IS NULL """
-        lost = self.catalog.rows(
-            f"""{sql} LEFT JOIN documents o ON o.id = t.original AND o.version = t.version AND o.died IS NULL
-                AND o.seq NOT IN (SELECT document FROM duplicates) WHERE o.seq IS NULL"""  # noqa: S608
-        )
-        for seq in list(batch.dead_documents):
-            lost += self.catalog.rows(f"{sql} JOIN documents o ON o.id = t.original WHERE o.seq = ?", (seq,))
-        for seq, source, blocks in sorted(set(lost)):
-            if seq not in batch.dead_documents:
-                (document,) = self.catalog.documents("seq = ?", (seq,))
-                self.writer.take(source, with_blocks(document, blocks), seq)
-        if batch.dead_documents:
-            self._within_batch()
+    def lost(self, batch: Batch) -> list[tuple[str, Document]]:
+        """Near duplicates, with their sources, whose original is gone, goes, or changes with the batch."""
+        return self._store.lost_duplicates(batch.removed)
 
-    def _within_batch(self) -> None:
-        """Those of the batch itself, whose originals it took out afterwards."""
-        batch = self.writer.batch
-        for at, (source, document, _) in enumerate(batch.documents):
-            twin = batch.twins.get(document.id)
-            original = self._indexed(twin.original) if twin else None
-            if twin and (original is None or original.version != twin.version):
-                batch.documents[at] = (source, document, self.writer.chunks_of(document))
+    def without_original(self, batch: Batch, snapshot: Snapshot) -> list[int]:
+        """Positions of the batch's own near duplicates whose originals it took out afterwards."""
+        found = []
+        for position, (_, document, _) in enumerate(batch.documents):
+            known = batch.duplicates.get(document.id)
+            original = self._indexed(known.original, batch, snapshot) if known else None
+            if known and (original is None or original.version != known.version):
+                found.append(position)
+        return found
 
-    def _indexed(self, name: str) -> Document | None:
+    def _indexed(self, name: str, batch: Batch, snapshot: Snapshot) -> Document | None:
         """A document that has chunks now, or will have them with this batch."""
-        batch = self.writer.batch
-        if name in batch.given:
-            return None if name in batch.twins else batch.given[name]
-        known = self.writer.live(name)
-        if known is None or self.catalog.rows("SELECT 1 FROM duplicates WHERE document = ?", (known[0],)):
+        if name in batch.by_id:
+            return None if name in batch.duplicates else batch.by_id[name][1]
+        known = snapshot.find(name)
+        if known is None or known.is_duplicate or name in batch.removed:
             return None
-        return next(iter(self.catalog.documents("seq = ?", (known[0],))))
+        return snapshot.document(name)

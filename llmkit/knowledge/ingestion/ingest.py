@@ -1,32 +1,25 @@
-"""Files into a knowledge base, a second time at the price of reading them."""
+"""Ingestion: files and folders become documents; unchanged files are read but not encoded again."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from llmkit.errors import DataError
-from llmkit.knowledge.access_labels import RootLabels, labels, settled, written
+from llmkit.knowledge.access_labels import RootLabels, labels, settled
 from llmkit.knowledge.ingestion.progress import IngestSummary, Progress
 from llmkit.knowledge.ingestion.writer import Writer
-from llmkit.knowledge.local.lock import writer_lock
+from llmkit.knowledge.store import SourceRow
 from llmkit.text.loading.load import Limits, Loaded, load_all
 from llmkit.text.loading.scan_files import Skipped, Source, digest, scan
 from llmkit.types import Document
 
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
-
 
 def ingest(
-    kb: KnowledgeBase,
+    writer: Writer,
     roots: Sequence[Path],
     *,
     limits: Limits | None = None,
@@ -42,7 +35,7 @@ def ingest(
     ingest goes on from there.
 
     Args:
-        kb: where to.
+        writer: of the knowledge base, not yet entered.
         roots: files and folders.
         limits: of size, time and memory for one file.
         on_progress: called after every file.
@@ -55,11 +48,10 @@ def ingest(
         KnowledgeError: another process is writing.
     """
     started = time.perf_counter()
-    note = f"ingest {' '.join(root.name for root in roots)}"
-    with writer_lock(kb.path, note), Writer(kb, note) as writer:
-        work = _Ingest(kb, writer, on_progress)
+    with writer:
+        work = _Ingest(writer, on_progress)
         if access is not None:
-            work.limits.say(roots, labels(access) if access else ())
+            work.limits.set(roots, labels(access) if access else ())
         work.find(roots)
         for loaded in load_all(work.changed(reparse), limits or Limits(), workers):
             work.take(loaded)
@@ -69,26 +61,19 @@ def ingest(
     return work.finish(started)
 
 
-def add(
-    kb: KnowledgeBase,
-    documents: Iterable[Document],
-    *,
-    source: str,
-    vectors: Mapping[str, NDArray[np.float32]] | None = None,
-) -> IngestSummary:
+def add(writer: Writer, documents: Iterable[Document], *, source: str) -> IngestSummary:
     """Add or replace documents by id; those of the same version are left alone.
 
     `problems` of the summary say where an id was given twice, or is another source's.
 
     Args:
-        kb: where to.
+        writer: of the knowledge base, not yet entered.
         documents: what to add.
         source: whose they are.
-        vectors: (dim,) of passages that the encoder need not be asked for, by their indexed text; unit length.
     """
     started = time.perf_counter()
-    with writer_lock(kb.path, f"add from {source}"), Writer(kb, f"add from {source}", vectors) as writer:
-        work = _Ingest(kb, writer, None)
+    with writer:
+        work = _Ingest(writer, None)
         for note in work.documents(documents, source, ""):
             work.problem(source, "parsed", note)
         writer.flush()
@@ -96,20 +81,18 @@ def add(
 
 
 class _Ingest:
-    def __init__(self, kb: KnowledgeBase, writer: Writer, on_progress: Callable[[Progress], None] | None) -> None:
-        self.kb, self.writer, self.on_progress = kb, writer, on_progress
+    def __init__(self, writer: Writer, on_progress: Callable[[Progress], None] | None) -> None:
+        self.writer, self.on_progress = writer, on_progress
         self.summary = IngestSummary()
         self.statuses: Counter[str] = Counter()
         self.total = 0
         self.hashes: dict[str, str] = {}
         """SHA-256 of the files on their way through the parsers."""
-        self.limits = RootLabels(kb.catalog)
+        self.limits = RootLabels(writer.store)
 
     def find(self, roots: Sequence[Path]) -> None:
         """Look at everything once: note what is there, take out what is gone."""
-        db = self.kb.catalog
-        db.rows("CREATE TEMP TABLE IF NOT EXISTS seen (uri TEXT PRIMARY KEY, root TEXT, name TEXT) WITHOUT ROWID")
-        db.rows("DELETE FROM seen")
+        seen: set[str] = set()
         self.roots = [root.expanduser().resolve() for root in roots]
         lost = []
         for item in self.scan(roots):
@@ -119,18 +102,15 @@ class _Ingest:
                 self.problem(str(item.path), "skipped", item.reason + kept)
                 lost += [item.path] if item.lost else []
                 # it is there: what was read from it before, while it could be, stays
-                db.rows("INSERT OR REPLACE INTO seen VALUES (?, '', '')", (str(item.path),))
+                seen.add(str(item.path))
                 continue
-            db.rows("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (str(item.path), str(item.root), item.id))
+            seen.add(str(item.path))
             self.total += 1
         gone = [
-            uri
+            row.uri
             for root in self.roots
-            for (uri,) in db.rows(
-                """SELECT uri FROM sources WHERE died IS NULL AND (uri = ? OR substr(uri, 1, ?) = ?)
-                   AND uri NOT IN (SELECT uri FROM seen)""",
-                (str(root), len(str(root)) + 1, f"{root}/"),
-            )
+            for row in self.writer.snapshot.sources(under=str(root))
+            if row.uri not in seen
         ]
         for uri in dict.fromkeys(gone):
             if any(Path(uri).is_relative_to(folder) for folder in lost):
@@ -140,14 +120,15 @@ class _Ingest:
 
     def drop_unlimited(self) -> None:
         """Take out what could not be read again and is open to others than it was said now."""
-        for uri, name, access in self.kb.catalog.rows("SELECT uri, name, access FROM sources WHERE died IS NULL"):
-            if access != written(self.limits.of(uri)) and any(Path(uri).is_relative_to(root) for root in self.roots):
-                self.summary.removed += self.writer.remove_source(uri)
-                self.problem(name, "skipped", "it could not be read again for its new readers and was taken out")
+        for row in self.writer.snapshot.sources():
+            inside = any(Path(row.uri).is_relative_to(root) for root in self.roots)
+            if inside and set(row.access) != set(self.limits.of(row.uri)):
+                self.summary.removed += self.writer.remove_source(row.uri)
+                self.problem(row.name, "skipped", "it could not be read again for its new readers and was taken out")
 
     def scan(self, roots: Sequence[Path]) -> Iterator[Source | Skipped]:
         """Everything below the roots but this knowledge base itself."""
-        own = self.kb.path.resolve()
+        own = Path(self.writer.store.location).resolve()
         for item in scan(roots):
             if not item.path.is_relative_to(own):
                 yield item
@@ -162,12 +143,14 @@ class _Ingest:
                 content = digest(item.path)
             except OSError:
                 content = ""  # the loader will say why
-            known = self.kb.catalog.rows(
-                """SELECT sha256 FROM sources WHERE uri = ? AND name = ? AND access = ?
-                   AND status IN ('parsed', 'empty') AND died IS NULL""",
-                (uri, item.id, written(self.limits.of(uri))),
+            known = self.writer.snapshot.source(uri)
+            same = (
+                known is not None
+                and (known.name, known.sha256) == (item.id, content)
+                and known.status in ("parsed", "empty")
+                and set(known.access) == set(self.limits.of(uri))
             )
-            if not reparse and content and known and known[0][0] == content:
+            if not reparse and content and same:
                 self.summary.unchanged += 1
                 self.done(item.id, "unchanged")
                 continue
@@ -183,7 +166,7 @@ class _Ingest:
         limit = self.limits.of(uri)
         if loaded.status in ("parsed", "empty"):
             why = "an ingest was interrupted in the middle of it; the next one reads it again"
-            self.writer.begin_source((*about, "", source.size, "partial", why, written(limit)))
+            self.writer.begin_source(SourceRow(*about, "", source.size, "partial", why, limit))
             notes = self.documents(loaded.documents, uri, source.id, limit)
             rejected = getattr(loaded.documents, "rejected_count", 0)
             if rejected:
@@ -192,18 +175,16 @@ class _Ingest:
             reason = "; ".join(filter(None, [reason, *notes]))
         else:
             self.summary.failed += 1
-            kept = self.kb.catalog.rows("SELECT count(*) FROM documents WHERE source = ? AND died IS NULL", (uri,))[0][
-                0
-            ]
-            noted = self.kb.catalog.rows("SELECT access FROM sources WHERE uri = ? AND died IS NULL", (uri,))
-            if kept and noted and noted[0][0] != written(limit):
+            kept = len(self.writer.snapshot.document_ids(uri))
+            noted = self.writer.snapshot.source(uri)
+            if kept and noted and set(noted.access) != set(limit):
                 self.summary.removed += self.writer.remove_source(uri)
                 reason += f" (what was read from it before was for other readers and is taken out: {kept} documents)"
             elif kept:
                 reason += f" (what was read from it before is kept: {kept} documents)"
         if reason:
             self.problem(source.id, loaded.status, reason)
-        self.writer.put_source((*about, content, source.size, loaded.status, reason, written(limit)))
+        self.writer.put_source(SourceRow(*about, content, source.size, loaded.status, reason, limit))
         self.done(source.id, loaded.status)
 
     def documents(
@@ -211,8 +192,7 @@ class _Ingest:
     ) -> list[str]:
         """Put documents in; those the source had before and has no more are taken out. Returns what to tell."""
         mine = source if name else ""  # what is added through the API is added to, never taken out by what is not named
-        live = self.kb.catalog.rows("SELECT seq FROM documents WHERE source = ? AND died IS NULL", (mine,))
-        before = {seq for (seq,) in live}
+        before = dict.fromkeys(self.writer.snapshot.document_ids(mine))
         taken: dict[str, int] = {}
         renamed = 0
         refused: list[str] = []
@@ -223,23 +203,20 @@ class _Ingest:
                 refused.append(f"{given.id}: {error}")
                 continue
             known = self.writer.live(document.id)
-            if known is not None and known[1] != source:
+            if known is not None and known[0] != source:
                 document = replace(document, id=f"{name or source}:{document.id}")
                 renamed += 1
                 known = self.writer.live(document.id)
             taken[document.id] = taken.get(document.id, 0) + 1
             if taken[document.id] > 1:
                 continue
-            if known is None:
-                self.writer.put(source, document, None)
-            else:
-                before.discard(known[0])
-                if known[2] == document.version:
-                    continue
-                self.writer.put(source, document, known[0] if known[0] >= 0 else None)
+            before.pop(document.id, None)
+            if known is not None and known[1] == document.version:
+                continue
+            self.writer.put(source, document)
             self.summary.documents += 1
-        for seq in before:
-            self.writer.remove_seq(seq)
+        for id_before in before:
+            self.writer.remove(id_before)
             self.summary.removed += 1
         twice = sum(count - 1 for count in taken.values())
         notes = []
@@ -269,7 +246,7 @@ class _Ingest:
         summary, writer = self.summary, self.writer
         summary.chunks, summary.encoded, summary.reused = writer.chunks, writer.encoded, writer.reused
         summary.duplicates = writer.duplicates
-        summary.given, summary.generation = writer.given, self.kb.generation
+        summary.given, summary.generation = writer.given, writer.snapshot.generation
         summary.statuses = dict(self.statuses)
         summary.seconds = time.perf_counter() - started
         return summary

@@ -12,39 +12,26 @@ different readers may read are never compared.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmkit.extras import optional
+from llmkit.knowledge.store import NearDuplicate
 from llmkit.text.words import words
-from llmkit.types import Block, Document
+from llmkit.types import Document
 
 if TYPE_CHECKING:
     from datasketch import MinHash
 
-    from llmkit.knowledge.local.catalog import Catalog
 
 _GRAM = 5  # words
 _PERMUTATIONS = 128
 _SCHEME = "affine32"
 _TOP = 0.95  # bands for more than this are too few to be built
 _MISS = 0.9  # of the error that is minimised, the share of pairs that are missed: candidates are checked anyway
-
-
-@dataclass(frozen=True, slots=True)
-class Twin:
-    """What a document is a near duplicate of."""
-
-    original: str
-    """Id of the document."""
-    version: str
-    similarity: float
-    """Jaccard similarity of their word 5-grams, exact."""
 
 
 @lru_cache(maxsize=64)
@@ -65,7 +52,8 @@ def jaccard(one: str, other: str) -> float:
 class NearDuplicates:
     """The signatures of the documents that are indexed, in memory while a writer works."""
 
-    def __init__(self, catalog: Catalog, threshold: float) -> None:
+    def __init__(self, signatures: Iterable[tuple[str, bytes]], threshold: float) -> None:
+        """Index the (id, MinHash) of the documents that are there; `threshold`: least Jaccard similarity."""
         with optional():
             from datasketch import MinHashLSH
 
@@ -73,28 +61,26 @@ class NearDuplicates:
         self._lsh: Any = MinHashLSH(threshold=min(threshold, _TOP), num_perm=_PERMUTATIONS, weights=(1 - _MISS, _MISS))
         self.signatures: dict[str, bytes] = {}
         """Of the documents added since this was opened, by id."""
-        for name, stored in catalog.each(
-            "SELECT d.id, s.minhash FROM signatures s JOIN documents d ON d.seq = s.document WHERE d.died IS NULL"
-        ):
-            self._lsh.insert(name, _signature(np.frombuffer(stored, dtype=np.uint32)))
+        for name, stored in signatures:
+            self._lsh.insert(name, _from_values(np.frombuffer(stored, dtype=np.uint32)))
 
     def candidates(self, document: Document) -> Iterator[str]:
         """Ids of documents that may be near duplicates, in order."""
         if grams(document.text):
-            yield from sorted(name for name in self._lsh.query(_made(document.text)) if name != document.id)
+            yield from sorted(name for name in self._lsh.query(_signature_of(document.text)) if name != document.id)
 
-    def twin(self, document: Document, original: Document) -> Twin | None:
-        """The document's original, if this is one."""
+    def compare(self, document: Document, original: Document) -> NearDuplicate | None:
+        """The original with its similarity, if the document is a near duplicate of it."""
         if document.access != original.access:
             return None
         similarity = jaccard(document.text, original.text)
-        return Twin(original.id, original.version, similarity) if similarity >= self.threshold else None
+        return NearDuplicate(original.id, original.version, similarity) if similarity >= self.threshold else None
 
     def add(self, document: Document) -> None:
         """Note a document that will be indexed, instead of an earlier version of it."""
         self.remove(document.id)
         if grams(document.text):
-            made = _made(document.text)
+            made = _signature_of(document.text)
             self._lsh.insert(document.id, made)
             self.signatures[document.id] = np.asarray(made.hashvalues, dtype=np.uint32).tobytes()
 
@@ -105,18 +91,7 @@ class NearDuplicates:
             self._lsh.remove(name)
 
 
-def blocks_as_json(document: Document) -> str:
-    """The structure of a document, so that it can be split again as if it had just been read."""
-    return json.dumps([asdict(block) for block in document.blocks], ensure_ascii=False)
-
-
-def with_blocks(document: Document, stored: str) -> Document:
-    """The document with its structure."""
-    blocks = (Block(**{**block, "heading": tuple(block["heading"])}) for block in json.loads(stored))
-    return replace(document, blocks=tuple(blocks))
-
-
-def _made(text: str) -> MinHash:
+def _signature_of(text: str) -> MinHash:
     with optional():
         from datasketch import MinHash
 
@@ -125,7 +100,7 @@ def _made(text: str) -> MinHash:
     return made
 
 
-def _signature(values: np.ndarray) -> MinHash:
+def _from_values(values: np.ndarray) -> MinHash:
     with optional():
         from datasketch import MinHash
 

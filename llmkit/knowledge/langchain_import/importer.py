@@ -11,18 +11,16 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
+from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.knowledge.langchain_import.faiss_file import FlatFile, read_flat
 from llmkit.knowledge.langchain_import.safe_pickle import Thing, read_pickle
 from llmkit.types import Document
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 SOURCE = "langchain"
 """Where the documents come from, as the catalogue notes it; the same as for those that the bridge adds."""
@@ -98,10 +96,7 @@ def _add(
     vectors: Mapping[str, NDArray[np.float32]],
     summary: ImportSummary,
 ) -> None:
-    from llmkit.knowledge.ingestion.ingest import add
-
-    kb.check_writable()
-    done = add(kb, documents.values(), source=SOURCE, vectors=vectors)
+    done = kb.add(documents.values(), source=SOURCE, vectors=vectors)
     summary.documents, summary.unchanged = done.documents, len(documents) - done.documents
     summary.kept, summary.encoded, summary.generation = done.given, done.encoded, done.generation
     summary.notes += [reason for _, _, reason in done.problems]

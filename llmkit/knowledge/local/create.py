@@ -10,7 +10,7 @@ from llmkit.knowledge.local.catalog import Catalog
 from llmkit.knowledge.local.vectors.segments import sync_folder
 
 
-def made(path: Path, made_with: Mapping[str, str]) -> Catalog:
+def create_catalog(path: Path, made_with: Mapping[str, str]) -> Catalog:
     """The catalogue of a new knowledge base, with what it is made with.
 
     Raises:
@@ -31,7 +31,7 @@ def made(path: Path, made_with: Mapping[str, str]) -> Catalog:
     return catalog
 
 
-def opened(path: Path) -> Catalog:
+def open_catalog(path: Path) -> Catalog:
     """The catalogue of a knowledge base that is there.
 
     Raises:

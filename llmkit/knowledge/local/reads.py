@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmkit.knowledge.filters.where import as_filter
+from llmkit.knowledge.local import generations
 from llmkit.knowledge.local.catalog import Catalog
-from llmkit.knowledge.store import SourceRow
-from llmkit.types import Document
+from llmkit.knowledge.local.filter_sql import compile_filter
+from llmkit.knowledge.notes import Notes
+from llmkit.knowledge.store import Diff, Generation, LiveDocument, SourceRow
+from llmkit.protocols import Where
+from llmkit.types import Chunk, Document
 
 _ALIVE = "born <= ? AND (died IS NULL OR died > ?)"
 _SOURCE = "uri, root, name, kind, sha256, size, status, reason, access"
@@ -20,13 +26,20 @@ _SOURCE = "uri, root, name, kind, sha256, size, status, reason, access"
 class GenerationReads:
     """Read-only queries on the documents, chunks and sources of one generation."""
 
-    def __init__(self, catalog: Catalog, generation: int) -> None:
+    def __init__(self, catalog: Catalog, generation: int, language: str, notes: Notes) -> None:
+        """Read `generation` from `catalog`; `language` is the one in which words are stemmed."""
+        self.path: Path = catalog.path.parent
         self.catalog = catalog
         self.generation = generation
+        self.language = language
+        self.notes = notes
 
-    def live_rows(self) -> NDArray[np.int64]:
-        """Rows of the live chunks, ascending, shape (n,)."""
-        return self.catalog.live_rows(self.generation)
+    def live_rows(self, where: Where = None) -> NDArray[np.int64]:
+        """Rows of the live chunks, of those that pass `where`, ascending, shape (n,)."""
+        if where is None:
+            return self.catalog.live_rows(self.generation)
+        condition, parameters = compile_filter(as_filter(where))
+        return self.catalog.live_rows(self.generation, condition, parameters)
 
     def rows_of(self, ids: Sequence[str]) -> list[int]:
         """Rows of the chunks of these documents, in the order of the ids and of the text; unknown ids have none."""
@@ -42,6 +55,42 @@ class GenerationReads:
             for name, row in rows:
                 found.setdefault(name, []).append(row)
         return [row for name in ids for row in found.get(name, ())]
+
+    def log(self) -> list[Generation]:
+        """Every generation, oldest first."""
+        return generations.log(self.catalog)
+
+    def diff(self, a: int | str, b: int | str) -> Diff:
+        """Documents that differ between two generations (numbers or dates)."""
+        return generations.diff(self.catalog, a, b)
+
+    def whole_document(self, row: int) -> tuple[str, tuple[Chunk, ...]]:
+        """Text and all chunks, in order, of the version of a document that a chunk belongs to.
+
+        Raises:
+            KnowledgeError: there is no such chunk.
+        """
+        rows = self.catalog.rows(
+            """SELECT c.row FROM chunks c WHERE c.document = (SELECT document FROM chunks WHERE row = ?)
+               ORDER BY c.ordinal""",
+            (int(row),),
+        )
+        text = self.catalog.rows(
+            "SELECT d.text FROM documents d JOIN chunks c ON c.document = d.seq WHERE c.row = ?", (int(row),)
+        )
+        chunks = self.catalog.chunks([one for (one,) in rows] or [int(row)])
+        return text[0][0], tuple(chunks)
+
+    def find(self, name: str) -> LiveDocument | None:
+        """A live document without its text; None where there is none."""
+        found = self.catalog.rows(
+            f"""SELECT id, source, version, EXISTS (SELECT 1 FROM duplicates t WHERE t.document = seq)
+                FROM documents WHERE id = ? AND {_ALIVE}""",  # noqa: S608
+            (name, self.generation, self.generation),
+        )
+        for document, source, version, duplicate in found:
+            return LiveDocument(document, source, version, bool(duplicate))
+        return None
 
     def document(self, name: str, version: str | None = None) -> Document | None:
         """The live version of a document, or the version named, in whatever generation; None where there is none."""
@@ -76,22 +125,33 @@ class GenerationReads:
             found.setdefault(source, []).append(name)
         return found
 
-    def sources(self, *, name: str | None = None, root: str | None = None) -> list[SourceRow]:
-        """Files that were read, by name; only those of a name or of a root where one is given."""
+    def sources(self, *, name: str | None = None, root: str | None = None, under: str | None = None) -> list[SourceRow]:
+        """Sources, by name; only those of a name, of a root, or at and below a path, where one is given."""
         sql = f"""SELECT {_SOURCE} FROM sources WHERE {_ALIVE} AND (? IS NULL OR name = ?) AND (? IS NULL OR root = ?)
-                  ORDER BY name"""  # noqa: S608
-        rows = self.catalog.rows(sql, (self.generation, self.generation, name, name, root, root))
+                  AND (? IS NULL OR uri = ? OR substr(uri, 1, ?) = ?) ORDER BY name"""  # noqa: S608
+        below = under, under, len(under or "") + 1, f"{under}/"
+        rows = self.catalog.rows(sql, (self.generation, self.generation, name, name, root, root, *below))
         return [source_row(row) for row in rows]
+
+    def source(self, uri: str) -> SourceRow | None:
+        """The source of a URI; None where there is none."""
+        sql = f"SELECT {_SOURCE} FROM sources WHERE uri = ? AND {_ALIVE}"  # noqa: S608
+        found = self.catalog.rows(sql, (uri, self.generation, self.generation))
+        return source_row(found[0]) if found else None
 
     def source_of(self, name: str) -> str | None:
         """The source of a document, live or of an older generation; None where there never was one."""
         found = self.catalog.rows("SELECT source FROM documents WHERE id = ? ORDER BY seq DESC LIMIT 1", (name,))
         return str(found[0][0]) if found else None
 
-    def every_version(self) -> Iterator[tuple[Document, str]]:
-        """Every version of every document that some generation still shows, with its source."""
-        sql = "SELECT id, text, title, metadata, access, source FROM documents ORDER BY seq"
-        for name, text, title, metadata, access, source in self.catalog.each(sql, size=50):
+    def every_version(self, ids: Sequence[str] | None = None) -> Iterator[tuple[Document, str]]:
+        """Every kept version of every document, or of those of `ids`, of any generation, with its source."""
+        fields = "SELECT id, text, title, metadata, access, source FROM documents"
+        if ids is None:
+            rows = self.catalog.each(f"{fields} ORDER BY seq", size=50)
+        else:
+            rows = (row for name in ids for row in self.catalog.rows(f"{fields} WHERE id = ? ORDER BY seq", (name,)))
+        for name, text, title, metadata, access, source in rows:
             yield Document(name, text, title, json.loads(metadata), access=tuple(json.loads(access))), source
 
 

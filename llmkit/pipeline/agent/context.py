@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from llmkit.agents.budget import BudgetTracker
 from llmkit.approval import Caller
-from llmkit.protocols import Context
+from llmkit.protocols import Context, Knowledge
 from llmkit.types import Event, Usage
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
     from llmkit.prompts import Prompt
 
 
@@ -23,7 +22,7 @@ class ToolContext:
         self._ctx, self._tracker = ctx, tracker
 
     @property
-    def knowledge(self) -> KnowledgeBase:
+    def knowledge(self) -> Knowledge:
         """The pipeline's knowledge base."""
         return self._ctx.knowledge
 

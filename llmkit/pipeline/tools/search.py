@@ -9,7 +9,7 @@ from pydantic import Field
 
 from llmkit.agents.tool import Arguments, Output, Tool
 from llmkit.encoders.fit_query import fit_query
-from llmkit.knowledge.filters.expression import WhereField
+from llmkit.knowledge.filters.where import WhereField
 from llmkit.part import Part
 from llmkit.protocols import Context, Retriever
 from llmkit.registry import one_of

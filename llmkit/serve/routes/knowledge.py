@@ -12,9 +12,7 @@ from starlette.requests import Request
 from llmkit import config
 from llmkit.errors import KnowledgeError
 from llmkit.knowledge.access_labels import labels
-from llmkit.knowledge.filters.expression import parse
-from llmkit.knowledge.local.maintenance.purge import forget as forget_documents
-from llmkit.knowledge.verbatim_search import quotes_of
+from llmkit.knowledge.filters.where import parse
 from llmkit.serve.errors import HttpError
 from llmkit.serve.routes.dependencies import caller_of, service_of
 from llmkit.serve.routes.files import FileRow, find_file, list_files, source_of
@@ -87,11 +85,11 @@ def forget(request: Request, body: Forget) -> dict[str, Any]:
     erased: dict[str, int] = {}
 
     def erase_quotes(ids: Sequence[str]) -> None:
-        erased.update(service.stores.erase(quotes_of(kb, ids), caller))
+        erased.update(service.stores.erase(kb.quotes(ids), caller))
 
     with service.upload_reader.open_for_writing() as kb:
         paths = [path for document in body.documents if (path := source_of(service, document)) is not None]
-        summary = forget_documents(kb, body.documents, before=erase_quotes)
+        summary = kb.forget(body.documents, before=erase_quotes)
         for path in paths:
             service.uploads.remove(path)
     row: dict[str, Any] = {"versions": summary.documents, "chunks": summary.chunks, **erased}

@@ -42,6 +42,10 @@ class CodedIndex:
         """Leave rows out of every later search; unknown ids are ignored. Costs what is removed."""
         self.rows.bury(ids)
 
+    def without(self, ids: NDArray[np.int64]) -> CodedIndex:
+        """The same index with rows left out of every search; everything but the bitmap is shared."""
+        return CodedIndex(self.rows.without(ids), self._index, self.certificate)
+
     def search(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None, *, exact: bool = False
     ) -> Hits:

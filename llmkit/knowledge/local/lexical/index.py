@@ -1,7 +1,7 @@
 """BM25 over the chunks, in a tantivy index that follows the catalogue.
 
-The index holds no text, only terms and rows. ``generation`` beside it names the generation it has reached; what a
-crash left behind is caught up from the catalogue, which changes nothing where it had been written already.
+The index holds terms and rows, no text. The file ``generation`` beside it names the generation that the index has
+reached. After a crash the index is brought up to date from the catalogue; applying a change twice has no effect.
 """
 
 from __future__ import annotations
@@ -30,84 +30,20 @@ _HEAP = 64 << 20
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-class LexicalIndex:
-    """Terms of the chunks, made by the analyzer of one language; see :mod:`llmkit.knowledge.analyzers`."""
+class LexicalSearcher:
+    """The BM25 index as one commit left it. Safe to share between threads: later commits do not change it."""
 
-    def __init__(self, folder: Path | None, language: str = ENGLISH) -> None:
-        """Open or make the index in a folder; without one, in memory.
-
-        Args:
-            folder: where it lies.
-            language: ISO 639-1 code; the one the index was made with.
-        """
-        import tantivy
-
-        self.folder = folder
+    def __init__(self, searcher: Any, schema: Any, analyzer: Any, language: str, folder: Path | None) -> None:
         self.language = language
-        self._reached = 0
-        builder = tantivy.SchemaBuilder()
-        builder.add_integer_field("row", stored=False, indexed=True, fast=True)
-        builder.add_text_field("body", stored=False, tokenizer_name=_ANALYZER, index_option="freq")
-        self._schema = builder.build()
-        self._analyzer = word_analyzer(language)
-        with _told(folder, "cannot be read, delete that folder and it will be rebuilt"):
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-            self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
-            self._index.register_tokenizer(_ANALYZER, self._analyzer)
-            self._index.config_reader("Manual")
-        self.reload()
-
-    @property
-    def generation(self) -> int:
-        """The generation of the catalogue this index has reached; 0 for a new one."""
-        return self._reached if self.folder is None else reached(self.folder)
-
-    def update(
-        self, generation: int, died: Iterable[int], born: Iterable[tuple[int, str]], *, heap: int = _HEAP
-    ) -> None:
-        """Take rows out, put (row, text) in, and name the generation reached. Doing it twice changes nothing.
-
-        Raises:
-            KnowledgeError: the index cannot be written; what a killed writer left in its way is one reason.
-        """
-        import tantivy
-
-        with _told(self.folder, "cannot be written"):
-            writer = self._index.writer(heap, 1)
-            try:
-                for row in died:
-                    writer.delete_documents_by_term("row", row)
-                for row, text in born:
-                    writer.delete_documents_by_term("row", row)
-                    document = tantivy.Document()
-                    document.add_integer("row", row)
-                    document.add_text("body", prepared(text, self.language))
-                    writer.add_document(document)
-                writer.commit()
-            finally:
-                writer.wait_merging_threads()
-        self._reached = generation
-        if self.folder is not None:
-            _mark(self.folder, generation)
-        self.reload()
-
-    def reload(self) -> None:
-        """See what was committed last.
-
-        Raises:
-            KnowledgeError: it cannot be read; a writer that makes the index anew is one reason.
-        """
-        with _told(self.folder, "cannot be read"):
-            self._index.reload()
-            self._searcher = self._index.searcher()
-            self._total = max(1, self._searcher.num_docs)
+        self._folder = folder
+        self._searcher, self._schema, self._analyzer = searcher, schema, analyzer
+        self._total = max(1, searcher.num_docs)
 
     def rows(self) -> NDArray[np.int64]:
         """Every row in the index, ascending."""
         import tantivy
 
-        with _told(self.folder, "is damaged"):
+        with _reported(self._folder, "is damaged"):
             hits = self._searcher.search(tantivy.Query.all_query(), max(1, self._searcher.num_docs), count=False).hits
             return np.sort(self._rows([address for _, address in hits]))
 
@@ -126,7 +62,7 @@ class LexicalIndex:
         if allowed is not None and (allowed[1:] < allowed[:-1]).any():
             permitted = np.sort(allowed)
         named = cache(lambda: self._named(permitted))  # made once, and only if some query needs it
-        with _told(self.folder, "is damaged"):
+        with _reported(self._folder, "is damaged"):
             return [self._one(query, k, permitted, named) for query in queries]
 
     def _named(self, rows: NDArray[np.int64] | None) -> Any:
@@ -185,8 +121,91 @@ class LexicalIndex:
         return np.asarray(values, dtype=np.int64)
 
 
+class LexicalIndex:
+    """The BM25 index in a folder, to write to; one language's analyzer makes its terms."""
+
+    def __init__(self, folder: Path | None, language: str = ENGLISH) -> None:
+        """Open or make the index in a folder; without one, in memory.
+
+        Args:
+            folder: where it lies.
+            language: ISO 639-1 code; the one the index was made with.
+        """
+        import tantivy
+
+        self.folder = folder
+        self.language = language
+        self._reached = 0
+        builder = tantivy.SchemaBuilder()
+        builder.add_integer_field("row", stored=False, indexed=True, fast=True)
+        builder.add_text_field("body", stored=False, tokenizer_name=_ANALYZER, index_option="freq")
+        self._schema = builder.build()
+        self._analyzer = word_analyzer(language)
+        with _reported(folder, "cannot be read, delete that folder and it will be rebuilt"):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._index = tantivy.Index(self._schema, path=str(folder) if folder else None)
+            self._index.register_tokenizer(_ANALYZER, self._analyzer)
+            self._index.config_reader("Manual")
+        self.reload()
+
+    @property
+    def generation(self) -> int:
+        """The generation of the catalogue this index has reached; 0 for a new one."""
+        return self._reached if self.folder is None else reached(self.folder)
+
+    def update(
+        self, generation: int, died: Iterable[int], born: Iterable[tuple[int, str]], *, heap: int = _HEAP
+    ) -> None:
+        """Take rows out, put (row, text) in, and name the generation reached. Doing it twice changes nothing.
+
+        Raises:
+            KnowledgeError: the index cannot be written; what a killed writer left in its way is one reason.
+        """
+        import tantivy
+
+        with _reported(self.folder, "cannot be written"):
+            writer = self._index.writer(heap, 1)
+            try:
+                for row in died:
+                    writer.delete_documents_by_term("row", row)
+                for row, text in born:
+                    writer.delete_documents_by_term("row", row)
+                    document = tantivy.Document()
+                    document.add_integer("row", row)
+                    document.add_text("body", prepared(text, self.language))
+                    writer.add_document(document)
+                writer.commit()
+            finally:
+                writer.wait_merging_threads()
+        self._reached = generation
+        if self.folder is not None:
+            _mark(self.folder, generation)
+        self.reload()
+
+    def reload(self) -> None:
+        """Let :attr:`searcher` be of what was committed last.
+
+        Raises:
+            KnowledgeError: it cannot be read; a writer that makes the index anew is one reason.
+        """
+        with _reported(self.folder, "cannot be read"):
+            self._index.reload()
+            self.searcher = LexicalSearcher(
+                self._index.searcher(), self._schema, self._analyzer, self.language, self.folder
+            )
+
+    def rows(self) -> NDArray[np.int64]:
+        """Every row in the index, ascending."""
+        return self.searcher.rows()
+
+    def search(self, queries: Sequence[str], k: int, allowed: NDArray[np.int64] | None = None) -> list[Found]:
+        """Rows and BM25 scores; see :meth:`LexicalSearcher.search`."""
+        return self.searcher.search(queries, k, allowed)
+
+
 @contextmanager
-def _told(folder: Path | None, what: str) -> Iterator[None]:
+def _reported(folder: Path | None, what: str) -> Iterator[None]:
     """What tantivy says of files it cannot read or write, a panic of Rust's included, as an error of ours."""
     try:
         yield

@@ -1,10 +1,10 @@
-"""Lexical indexes of what some readers may see, one for each set of passages that occurs.
+"""BM25 indexes for readers with access labels, one for each set of passages that some reader may see.
 
-BM25 weighs words by how many passages of an index have them, and a tantivy index counts deleted ones too. So a reader
-who may not see everything has an index of exactly the passages that are visible: ``lexical/views/NAME``, NAME being the
-digest of their rows. Rows are never given twice and their text never changes, so an index of that name is right or is
-not there; it is made in one pass and never updated. Which generation is shown does not matter, nor does a commit that
-changes nothing this reader can see.
+BM25 weighs a word by how many passages of the index contain it, and tantivy counts deleted passages too. A reader who
+may not see everything therefore gets an index of exactly the passages that this reader may see. It lies in
+``lexical/views/NAME``; NAME is the digest of the rows. A row number is never used twice and its text never changes, so
+an index of that name is either right or absent. Such an index is built in one pass and never updated. It serves every
+generation, and every reader, with the same visible passages.
 """
 
 from __future__ import annotations
@@ -15,19 +15,16 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge.local.lexical.catch_up import texts
-from llmkit.knowledge.local.lexical.index import LexicalIndex
+from llmkit.knowledge.local.lexical.catch_up import FOLDER, texts
+from llmkit.knowledge.local.lexical.index import LexicalIndex, LexicalSearcher
+from llmkit.knowledge.local.reads import GenerationReads
 
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
-
-MOST = 8  # indexes that are kept; the one not used for the longest time goes first
+MAX_INDEXES = 8  # indexes that are kept; the one not used for the longest time goes first
 _HEAP = 256 << 20  # so that an index of a million passages is not merged in the background, in an order of the moment
 _STALE = 3600.0  # seconds after which an unfinished index is nobody's
 
@@ -37,33 +34,33 @@ def view_name(rows: NDArray[np.int64], language: str) -> str:
     return hashlib.sha256(language.encode() + rows.astype("<i8").tobytes()).hexdigest()[:24]
 
 
-def open_view(kb: KnowledgeBase, rows: NDArray[np.int64], *, anew: bool = False) -> LexicalIndex:
+def open_reader_index(view: GenerationReads, rows: NDArray[np.int64], *, anew: bool = False) -> LexicalSearcher:
     """The index of exactly these rows, made if it is not there; in memory where the folder cannot be written.
 
     Args:
-        kb: shows these rows.
+        view: the generation as the reader sees it.
         rows: ascending.
         anew: even if it is there.
     """
-    folder = kb.path / "lexical" / "views"
-    path = folder / view_name(rows, kb.language)
+    folder = view.path / FOLDER / "views"
+    path = folder / view_name(rows, view.language)
     if anew:
         shutil.rmtree(path, ignore_errors=True)
     if path.is_dir():
         try:
-            index = LexicalIndex(path, kb.language)
+            index = LexicalIndex(path, view.language)
             if np.array_equal(index.rows(), rows):
                 os.utime(path)
-                return index
+                return index.searcher
         except (KnowledgeError, OSError, ValueError):
             pass
         shutil.rmtree(path, ignore_errors=True)
     try:
-        return _made(kb, rows, path)
+        return _build(view, rows, path).searcher
     except (KnowledgeError, OSError, ValueError):  # read-only, full, or cleared by a purge at this moment
-        index = LexicalIndex(None, kb.language)
-        index.update(kb.generation, (), texts(kb, rows), heap=_HEAP)
-        return index
+        index = LexicalIndex(None, view.language)
+        index.update(view.generation, (), texts(view, rows), heap=_HEAP)
+        return index.searcher
 
 
 def broken_views(folder: Path, language: str) -> list[str]:
@@ -81,12 +78,12 @@ def broken_views(folder: Path, language: str) -> list[str]:
     return broken
 
 
-def _made(kb: KnowledgeBase, rows: NDArray[np.int64], path: Path) -> LexicalIndex:
+def _build(view: GenerationReads, rows: NDArray[np.int64], path: Path) -> LexicalIndex:
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder))
     try:
-        LexicalIndex(scratch, kb.language).update(kb.generation, (), texts(kb, rows), heap=_HEAP)
+        LexicalIndex(scratch, view.language).update(view.generation, (), texts(view, rows), heap=_HEAP)
         try:
             scratch.rename(path)
         except OSError:  # another reader was first
@@ -94,18 +91,18 @@ def _made(kb: KnowledgeBase, rows: NDArray[np.int64], path: Path) -> LexicalInde
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if len(kb.catalog.live_rows(kb.generation)) != len(rows):  # purged meanwhile: its words must not stay on disk
+    if len(view.live_rows()) != len(rows):  # purged meanwhile: its words must not stay on disk
         shutil.rmtree(path, ignore_errors=True)
-        raise KnowledgeError(f"{kb.path} was purged while its words were read: open it again")
+        raise KnowledgeError(f"{view.path} was purged while its BM25 index was built: open it again")
     _prune(folder)
-    return LexicalIndex(path, kb.language)
+    return LexicalIndex(path, view.language)
 
 
 def _prune(folder: Path) -> None:
     """Delete the indexes beyond those that are kept, and what a killed reader left."""
     whole = sorted(folder.glob("[0-9a-f]*"), key=_used, reverse=True)
     left = [path for path in folder.glob(".making-*") if time.time() - _used(path) > _STALE]
-    for path in (*whole[MOST:], *left):
+    for path in (*whole[MAX_INDEXES:], *left):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -8,99 +8,86 @@ that is killed before it leaves the old encoder in use, and what it wrote is dro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.encoders.identity import same_space
 from llmkit.errors import KnowledgeError
-from llmkit.knowledge import embedding_spaces, generations
-from llmkit.knowledge.ingestion.writer import Writer, bury, fresh_rows
-from llmkit.knowledge.local.lexical.catch_up import open_level
-from llmkit.knowledge.local.lock import writer_lock
+from llmkit.knowledge.embedding_spaces import EmbeddingSpace, passage_key
+from llmkit.knowledge.local import generations, spaces
+from llmkit.knowledge.local.catalog import Catalog
+from llmkit.knowledge.local.commit import end_lives, fresh_rows
+from llmkit.knowledge.local.folder import Folder
 from llmkit.knowledge.local.maintenance.rollback import copy_document, rows_of
 from llmkit.knowledge.local.vectors import index_file, segments
+from llmkit.knowledge.store import Reencoded
 from llmkit.knowledge.validate_vectors import unit_vectors
 from llmkit.part import Part
 from llmkit.protocols import Encoder
 
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
-
 _BATCH = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """What an adoption did."""
-
-    old: str
-    """Identity of the encoder that was in use."""
-    new: str
-    generation: int
-    chunks: int
-    """Passages that were encoded."""
-
-
-def adopt(kb: KnowledgeBase, encoder: Encoder, on_progress: Callable[[int, int], None] | None = None) -> Adopted:
-    """Take another encoder into use.
+def reencode(folder: Folder, encoder: Encoder, on_progress: Callable[[int, int], None] | None = None) -> Reencoded:
+    """Encode every live passage with another encoder, as one new generation.
 
     Args:
-        kb: open at its last generation.
+        folder: of the knowledge base.
         encoder: its configuration is written down; it must read every passage whole.
         on_progress: called with passages encoded and passages in all.
 
     Raises:
         KnowledgeError: the encoder is in use already, cannot read some passages whole, or another process is writing.
     """
-    kb.check_writable()
     if not isinstance(encoder, Part):
         raise KnowledgeError(f"{type(encoder).__name__} is not a Part: its configuration cannot be written down")
-    with writer_lock(kb.path, "adopt an encoder"), Writer(kb, "adopt"):
-        old = kb.identity
+    with folder.exclusive("adopt an encoder"):
+        catalog, old = folder.write_catalog, folder.newest.space.identity
         if same_space(old, encoder.identity):
-            raise KnowledgeError(f"{kb.path} uses {old} already: there is nothing to adopt")
-        live = generations.live(kb.catalog, kb.generation)
+            raise KnowledgeError(f"{folder.path} uses {old} already: there is nothing to adopt")
+        live = generations.live(catalog, folder.head())
         seqs = [seq for seq, _ in live.values()]
-        rows = [row for seq in seqs for row in rows_of(kb, seq)]
-        counts = _fitting(kb, encoder, rows)
-        ids = fresh_rows(kb, len(rows))
-        vectors = _encoded(kb, encoder, rows, on_progress)
-        keys = [embedding_spaces.passage_key(encoder.identity, chunk) for chunk in kb.chunks(rows)]
-        with kb.catalog.commit(f"adopt the encoder {encoder.identity}") as (generation, db):
-            bury(db, generation, seqs, [])
+        rows = [row for seq in seqs for row in rows_of(catalog, seq)]
+        counts = _token_counts(catalog, encoder, rows)
+        ids = fresh_rows(catalog, len(rows))
+        vectors = _encoded(catalog, encoder, rows, on_progress)
+        keys = [passage_key(encoder.identity, chunk) for chunk in catalog.chunks(rows)]
+        with catalog.commit(f"adopt the encoder {encoder.identity}") as (generation, db):
+            end_lives(db, generation, seqs, [])
             new = iter(ids.tolist())
             for seq in seqs:
-                copy_document(db, seq, generation, [next(new) for _ in rows_of(kb, seq)])
+                copy_document(db, seq, generation, [next(new) for _ in rows_of(catalog, seq)])
             db.executemany(
                 "UPDATE chunks SET tokens = ?, key = ? WHERE row = ?", zip(counts, keys, ids.tolist(), strict=True)
             )
-            begins = int(ids[0]) if len(ids) else int(fresh_rows(kb, 1)[0])
-            embedding_spaces.record(db, embedding_spaces.Space.of_encoder(generation, begins, encoder))
+            begins = int(ids[0]) if len(ids) else int(fresh_rows(catalog, 1)[0])
+            space = EmbeddingSpace.of_encoder(generation, begins, encoder)
+            spaces.record(db, space)
             index_file.replace(db, None)  # it covers rows of the old encoder; a new one is made when it is due
             if len(ids):
-                segments.replace(db, [], [segments.write(kb.path / "vectors", [vectors], ids, generation)])
-        embedding_spaces.moved(kb, generation, encoder)
-        kb.__dict__["lexical"] = open_level(kb, writing=True)
-    return Adopted(old, encoder.identity, generation, len(rows))
+                path = folder.path / segments.FOLDER
+                segments.replace(db, [], [segments.write(path, [vectors], ids, generation)])
+        folder.encoders.put(space, encoder)
+        folder.reopen()
+    return Reencoded(old, encoder.identity, generation, len(rows))
 
 
 def _encoded(
-    kb: KnowledgeBase, encoder: Any, rows: list[int], on_progress: Callable[[int, int], None] | None
+    catalog: Catalog, encoder: Any, rows: list[int], on_progress: Callable[[int, int], None] | None
 ) -> NDArray[np.float32]:
     """Vectors (n, dim) of the rows; what different readers may read is encoded apart, as a writer does it."""
     vectors = np.empty((len(rows), encoder.dim), dtype=np.float32)
     groups: dict[tuple[str, ...], list[int]] = {}
     for start in range(0, len(rows), _BATCH):
-        for at, chunk in enumerate(kb.chunks(rows[start : start + _BATCH]), start):
+        for at, chunk in enumerate(catalog.chunks(rows[start : start + _BATCH]), start):
             groups.setdefault(chunk.access, []).append(at)
     done = 0
     for places in groups.values():
         for start in range(0, len(places), _BATCH):
             some = places[start : start + _BATCH]
-            texts = [chunk.indexed_text for chunk in kb.chunks([rows[at] for at in some])]
+            texts = [chunk.indexed_text for chunk in catalog.chunks([rows[at] for at in some])]
             made = encoder.encode_passages(texts)
             vectors[some] = unit_vectors(made, len(some), encoder.dim, f"the encoder {encoder.identity}")
             done += len(some)
@@ -109,7 +96,7 @@ def _encoded(
     return vectors
 
 
-def _fitting(kb: KnowledgeBase, encoder: Any, rows: list[int]) -> list[int]:
+def _token_counts(catalog: Catalog, encoder: Any, rows: list[int]) -> list[int]:
     """Tokens of each passage by the new encoder.
 
     Raises:
@@ -117,7 +104,7 @@ def _fitting(kb: KnowledgeBase, encoder: Any, rows: list[int]) -> list[int]:
     """
     counts: list[int] = []
     for start in range(0, len(rows), _BATCH):
-        chunks = kb.chunks(rows[start : start + _BATCH])
+        chunks = catalog.chunks(rows[start : start + _BATCH])
         counts += [len(encoder.token_starts(chunk.indexed_text)) + encoder.special_tokens for chunk in chunks]
     long = sum(count > encoder.max_tokens for count in counts)
     if long:

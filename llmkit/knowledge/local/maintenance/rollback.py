@@ -1,30 +1,28 @@
-"""Going back: a new generation that holds what an older one held. Nothing in between is lost."""
+"""Rollback: a new generation that holds what an older one held. Nothing in between is lost."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmkit.knowledge import embedding_spaces, generations
-from llmkit.knowledge.ingestion.writer import Writer, bury, follow, fresh_rows, store_vectors
-from llmkit.knowledge.local.lexical.catch_up import open_level
-from llmkit.knowledge.local.lock import writer_lock
+from llmkit.knowledge.embedding_spaces import EmbeddingSpace
+from llmkit.knowledge.local import generations, spaces
+from llmkit.knowledge.local.catalog import Catalog
+from llmkit.knowledge.local.commit import end_lives, fresh_rows, store_vectors
+from llmkit.knowledge.local.folder import Folder
 from llmkit.knowledge.local.vectors import index_file, segments
+from llmkit.knowledge.store import Diff
 from llmkit.types import Document
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
 
 _DOCUMENT = "id, source, title, text, version, metadata, notes, fates, access"
 _CHUNK = "ordinal, start, end, text, tokens, title, heading, page, part, key"
 _SOURCE = "uri, root, name, kind, sha256, size, status, reason, access"
 
 
-def rollback(kb: KnowledgeBase, to: int | str) -> generations.Diff:
+def rollback(folder: Folder, to: int | str) -> Diff:
     """Make the knowledge base hold what it held at an older generation or date; nothing is encoded.
 
     Returns:
@@ -33,55 +31,54 @@ def rollback(kb: KnowledgeBase, to: int | str) -> generations.Diff:
     Raises:
         KnowledgeError: no such generation, it was compacted, or another process is writing.
     """
-    kb.check_writable()
-    with writer_lock(kb.path, "rollback"), Writer(kb, "rollback"):
-        target = generations.resolve(kb.catalog, to)
-        found = generations.diff(kb, kb.generation, target)
-        space = embedding_spaces.at(kb.catalog, target)
-        if space.identity != kb.identity:
-            was = kb.identity
-            _over_an_adoption(kb, target, space)
-            kb.notes.append(f"the encoder is {space.identity} again; it was {was}")
+    with folder.exclusive("rollback"):
+        catalog, newest = folder.write_catalog, folder.newest
+        target = generations.resolve(catalog, to)
+        found = generations.diff(catalog, newest.generation, target)
+        space = spaces.at(catalog, target)
+        if space.identity != newest.space.identity:
+            _over_a_reencoding(folder, target, space)
+            folder.notes.add(f"the encoder is {space.identity} again; it was {newest.space.identity}")
             return found
-        if found == generations.Diff((), (), ()):
+        if found == Diff((), (), ()):
             return found
-        now, then = generations.live(kb.catalog, kb.generation), generations.live(kb.catalog, target)
+        now, then = generations.live(catalog, newest.generation), generations.live(catalog, target)
         dead = [now[name][0] for name in (*found.removed, *found.changed)]
         back = [then[name][0] for name in (*found.added, *found.changed)]
-        old = [row for seq in back for row in rows_of(kb, seq)]
-        ids, vectors = fresh_rows(kb, len(old)), kb.vectors(old)
-        with kb.catalog.commit(f"rollback to generation {target}") as (generation, db):
-            died = bury(db, generation, dead, [])
+        old = [row for seq in back for row in rows_of(catalog, seq)]
+        ids, vectors = fresh_rows(catalog, len(old)), newest.vectors(old)
+        with catalog.commit(f"rollback to generation {target}") as (generation, db):
+            died = end_lives(db, generation, dead, [])
             _sources_back(db, generation, target)
             new = iter(ids.tolist())
             for seq in back:
-                copy_document(db, seq, generation, [next(new) for _ in rows_of(kb, seq)])
-            merged = store_vectors(kb, db, ids, vectors, generation)
-        texts = [chunk.indexed_text for chunk in kb.chunks(ids)]
-        follow(kb, generation, merged, died, ids, np.asarray(vectors), texts)
+                copy_document(db, seq, generation, [next(new) for _ in rows_of(catalog, seq)])
+            merged = store_vectors(folder, db, ids, vectors, generation)
+        texts = [chunk.indexed_text for chunk in catalog.chunks(ids.tolist())]
+        folder.advance(generation, merged, died, ids, np.asarray(vectors), texts)
     return found
 
 
-def _over_an_adoption(kb: KnowledgeBase, target: int, space: embedding_spaces.Space) -> None:
+def _over_a_reencoding(folder: Folder, target: int, space: EmbeddingSpace) -> None:
     """Everything comes back with the vectors it had, and the encoder with it."""
-    now, then = generations.live(kb.catalog, kb.generation), generations.live(kb.catalog, target)
+    catalog = folder.write_catalog
+    now, then = generations.live(catalog, folder.head()), generations.live(catalog, target)
     back = [seq for seq, _ in then.values()]
-    old = [row for seq in back for row in rows_of(kb, seq)]
-    with type(kb).open(kb.path, as_of=target) as past:
-        ids, vectors = fresh_rows(kb, len(old)), past.vectors(old)
-    with kb.catalog.commit(f"rollback to generation {target}") as (generation, db):
-        bury(db, generation, [seq for seq, _ in now.values()], [])
+    old = [row for seq in back for row in rows_of(catalog, seq)]
+    ids, vectors = fresh_rows(catalog, len(old)), folder.snapshot(target).vectors(old)
+    with catalog.commit(f"rollback to generation {target}") as (generation, db):
+        end_lives(db, generation, [seq for seq, _ in now.values()], [])
         _sources_back(db, generation, target)
         new = iter(ids.tolist())
         for seq in back:
-            copy_document(db, seq, generation, [next(new) for _ in rows_of(kb, seq)])
-        begins = int(fresh_rows(kb, 1)[0]) if not len(ids) else int(ids[0])
-        embedding_spaces.record(db, replace(space, born=generation, first_row=begins))
+            copy_document(db, seq, generation, [next(new) for _ in rows_of(catalog, seq)])
+        begins = int(fresh_rows(catalog, 1)[0]) if not len(ids) else int(ids[0])
+        spaces.record(db, replace(space, born=generation, first_row=begins))
         index_file.replace(db, None)  # it covers rows of the other encoder; a new one is made when it is due
         if len(ids):
-            segments.replace(db, [], [segments.write(kb.path / "vectors", [vectors], ids, generation)])
-    embedding_spaces.moved(kb, generation, None)
-    kb.__dict__["lexical"] = open_level(kb, writing=True)
+            path = folder.path / segments.FOLDER
+            segments.replace(db, [], [segments.write(path, [vectors], ids, generation)])
+    folder.reopen()
 
 
 def _sources_back(db: sqlite3.Connection, generation: int, target: int) -> None:
@@ -93,9 +90,9 @@ def _sources_back(db: sqlite3.Connection, generation: int, target: int) -> None:
     )
 
 
-def rows_of(kb: KnowledgeBase, seq: int) -> list[int]:
+def rows_of(catalog: Catalog, seq: int) -> list[int]:
     """Rows of a document's chunks, in order."""
-    return [row for (row,) in kb.catalog.rows("SELECT row FROM chunks WHERE document = ? ORDER BY row", (seq,))]
+    return [row for (row,) in catalog.rows("SELECT row FROM chunks WHERE document = ? ORDER BY row", (seq,))]
 
 
 def copy_document(db: sqlite3.Connection, seq: int, generation: int, ids: list[int]) -> None:

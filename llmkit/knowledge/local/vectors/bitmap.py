@@ -24,6 +24,12 @@ class Bitmap:
         made._bytes, made.size, made.count = np.packbits(flags, bitorder="little"), size, len(positions)
         return made
 
+    def copy(self) -> Bitmap:
+        """A bitmap of its own with the same bits."""
+        made = Bitmap()
+        made._bytes, made.size, made.count = self._bytes.copy(), self.size, self.count
+        return made
+
     def extend(self, rows: int) -> None:
         """Add bits that are set."""
         end = self.size + rows

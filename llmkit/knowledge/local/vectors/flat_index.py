@@ -59,6 +59,10 @@ class FlatIndex:
         """Leave rows out of every later search; unknown ids are ignored. Costs what is removed."""
         self.rows.bury(ids)
 
+    def without(self, ids: NDArray[np.int64]) -> FlatIndex:
+        """The same index with rows left out of every search; everything but the bitmap is shared."""
+        return FlatIndex(self.dim, self.rows.without(ids), self._codes)
+
     def search(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None, *, exact: bool = False
     ) -> Hits:

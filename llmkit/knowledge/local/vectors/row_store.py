@@ -53,6 +53,18 @@ class StoredRows:
         self.live.clear(position[known])
         self._mask = None
 
+    def without(self, ids: NDArray[np.int64]) -> StoredRows:
+        """The same rows with these left out of every search; vectors and ids are shared, the bitmap is a copy."""
+        made = StoredRows(self.dim)
+        made.runs, made._parts, made._firsts, made.live = self.runs, self._parts, self._firsts, self.live.copy()
+        made.bury(ids)
+        return made
+
+    def arrays(self) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Ids and vectors of every row, those that are left out included, in the order they were added."""
+        ids = self.runs.ids()
+        return [(ids[at : at + len(part)], part) for at, part in zip(self._firsts, self._parts, strict=True)]
+
     def allowed(self, ids: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Positions of the rows that live, and are among `ids` where those are given."""
         if ids is None:
@@ -65,9 +77,11 @@ class StoredRows:
         """The same as a bitmap; kept for the next search with the same array."""
         if ids is None:
             return self.live
-        if self._mask is None or self._mask[0] is not ids:
-            self._mask = ids, Bitmap.of(self.allowed(ids), self.runs.size)
-        return self._mask[1]
+        kept = self._mask  # read once: another thread may replace it
+        if kept is None or kept[0] is not ids:
+            kept = ids, Bitmap.of(self.allowed(ids), self.runs.size)
+            self._mask = kept
+        return kept[1]
 
     def take(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors by position, (n, dim)."""

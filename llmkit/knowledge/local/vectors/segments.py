@@ -69,6 +69,7 @@ def read(folder: Path, segment: Segment, dim: int) -> NDArray[np.float32]:
     return vectors
 
 
+FOLDER = "vectors"
 RECOVER = "llmkit kb repair encodes its passages again; or restore the file from a copy"
 
 

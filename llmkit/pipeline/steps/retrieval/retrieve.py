@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from llmkit.encoders.fit_query import fit_query
-from llmkit.knowledge.filters.expression import WhereField
+from llmkit.knowledge.filters.where import WhereField
 from llmkit.part import Part
 from llmkit.protocols import Context, Retriever, Rewriter, Rewritten
 from llmkit.registry import one_of
 from llmkit.retrieval.multi_query import search
+from llmkit.retrieval.one_snapshot import on_one_snapshot
 from llmkit.retrieval.vocabulary_coverage import unread
 from llmkit.types import State
 
@@ -40,14 +41,16 @@ class Retrieve(Part):
         if cut:
             ctx.note(f"the question is longer than the encoder's input: its last {cut} tokens were not searched for")
         rewritten = self.rewriter.rewrite(state.question, ctx) if self.rewriter is not None else Rewritten()
-        hits, rankings = search(kb, self.retriever, question, rewritten, self.k, self.where)
+        view, (hits, rankings) = on_one_snapshot(
+            kb, lambda view: (view, search(view, self.retriever, question, rewritten, self.k, self.where))
+        )
         kind, best = getattr(self.retriever, "type", ""), hits[0].chunk.text if hits else ""
         if kind != "bm25" and (warning := unread(kb.encoder, question, best, mixed=kind == "hybrid")):
             ctx.note(warning)
         for text in kb.take_notes():
             ctx.note(text)
         ctx.record(
-            **({"generation": kb.generation} if kb.reader is None else {"reader": list(kb.reader)}),
+            **({"generation": view.generation} if view.reader is None else {"reader": list(view.reader)}),
             k=self.k,
             retriever=self.config()["retriever"],
             hits=[{"chunk": hit.chunk.id, "score": hit.score, **hit.scores} for hit in hits],

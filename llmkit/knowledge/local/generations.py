@@ -1,57 +1,28 @@
-"""What happened to a knowledge base: its generations, and what lies between two of them."""
+"""The generations of a catalogue: their list, what lies between two of them, and which one a date means."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from llmkit.errors import KnowledgeError
-
-if TYPE_CHECKING:
-    from llmkit.knowledge.knowledge_base import KnowledgeBase
-    from llmkit.knowledge.local.catalog import Catalog
+from llmkit.knowledge.local.catalog import Catalog
+from llmkit.knowledge.store import Diff, Generation
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One commit."""
-
-    id: int
-    at: str
-    """When, UTC."""
-    note: str
-    readable: bool
-    """Whether it can still be opened; those before the last compaction cannot."""
-    added: int
-    """Documents born in it, new versions of others included."""
-    removed: int
-    """Documents that died in it, old versions included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """Ids of documents that differ between two generations."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
-
-
-def log(kb: KnowledgeBase) -> list[Generation]:
-    """Every generation, oldest first. What was purged is counted no more."""
-    born = dict(kb.catalog.rows("SELECT born, count(*) FROM documents GROUP BY born"))
-    died = dict(kb.catalog.rows("SELECT died, count(*) FROM documents WHERE died IS NOT NULL GROUP BY died"))
-    first = oldest(kb.catalog)
+def log(catalog: Catalog) -> list[Generation]:
+    """Every generation, oldest first. Documents that were purged are not counted."""
+    born = dict(catalog.rows("SELECT born, count(*) FROM documents GROUP BY born"))
+    died = dict(catalog.rows("SELECT died, count(*) FROM documents WHERE died IS NOT NULL GROUP BY died"))
+    first = oldest(catalog)
     return [
         Generation(number, at, note, number >= first, born.get(number, 0), died.get(number, 0))
-        for number, at, note in kb.catalog.rows("SELECT id, at, note FROM generations ORDER BY id")
+        for number, at, note in catalog.rows("SELECT id, at, note FROM generations ORDER BY id")
     ]
 
 
-def diff(kb: KnowledgeBase, a: int | str, b: int | str) -> Diff:
-    """What came, went and changed from generation `a` to generation `b`."""
-    before, after = (live(kb.catalog, resolve(kb.catalog, which)) for which in (a, b))
+def diff(catalog: Catalog, a: int | str, b: int | str) -> Diff:
+    """Documents that were added, removed and changed from generation `a` to generation `b`."""
+    before, after = (live(catalog, resolve(catalog, which)) for which in (a, b))
     return Diff(
         added=tuple(sorted(set(after) - set(before))),
         removed=tuple(sorted(set(before) - set(after))),
