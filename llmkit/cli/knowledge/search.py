@@ -100,8 +100,8 @@ def _search_file(base: Any, retriever: Any, k: int, where: Any, file: str, out: 
                     click.echo(f"llmkit: {row}", err=True)
                     failed += 1
             for name, hits in _search_batch(base, retriever, k, where, good):
-                row = [{key: value for key, value in _row(hit).items() if key in _FILE_KEYS} for hit in hits]
-                target.write(json.dumps({"id": name, "hits": row}, ensure_ascii=False) + "\n")
+                kept = [{key: value for key, value in _row(hit).items() if key in _FILE_KEYS} for hit in hits]
+                target.write(json.dumps({"id": name, "hits": kept}, ensure_ascii=False) + "\n")
                 done += 1
     click.echo(
         f"{plural(done, 'query', 'queries')} in {duration(time.perf_counter() - started)}, {plural(failed, 'bad row')}",
