@@ -229,14 +229,14 @@ def test_the_talk(kb, store, capsys, tmp_path):
     lines = iter([*before, *after])
     talk(session, lambda: next(lines, None))
     out = capsys.readouterr().out
-    assert out.count("nothing was asked yet") == 2
-    assert "there is nothing to take back" in out
+    assert out.count("no question was asked yet") == 2
+    assert "there is no turn to remove" in out
     assert "The mill is serviced in August. [1]" in out
     assert "[1] mill, characters 0-" in out
     assert "steps[1] retrieve" in out
-    assert "there is no /nothing" in out
-    assert "exists: choose another name" in out
-    assert "taken back: When is the mill serviced?" in out
+    assert "unknown command /nothing" in out
+    assert "exists: name another file" in out
+    assert "removed: When is the mill serviced?" in out
     assert next(lines) == "never asked"
     text = saved.read_text()
     assert text.startswith("# s\n\n**When is the mill serviced?**")

@@ -167,6 +167,14 @@ def test_notes_of_a_knowledge_base_are_shown_once_and_never_on_stdout(run, kb):
     assert "vectors cannot be compared" in run("status", "--kb", "kb")[1]
 
 
+def test_stdout_of_a_piped_chat_holds_answers_and_no_prompt(run, kb):
+    (kb.parent / "p.yaml").write_text("name: p\nsteps: [{type: retrieve, retriever: bm25}]\n")
+    out, err = run("chat", "talk", "--kb", "kb", "--pipeline", "p.yaml", stdin="parcels\nwarranty\n")
+    assert "Parcels leave Bern" in out
+    assert ">" not in out
+    assert "talk: 0 turns" in err
+
+
 def test_where_limits_search_and_ask(run, kb):
     out, _ = run("search", "warranty parcels", "--kb", "kb", "--where", "lang == de", "--json")
     assert {hit["document"] for hit in json.loads(out)["hits"]} == {"s"}
@@ -192,8 +200,10 @@ def test_check_reports_everything_and_exits_2(run, tmp_path):
     _, err = run("check", "docs-qa", "bad.yaml", code=2)
     assert "did you mean 'retrieve'" in err
     assert "line 4, column 20: steps[1].promt" in err
-    out, _ = run("check", "docs-qa", "docs-qa-local", "docs-qa-openai")
-    assert out.count("is fine") == 3
+    out, _ = run("check", "docs-qa", "docs-qa-local", "docs-qa-openai", "docs", "docs-retrieval")
+    assert out.count("is fine") == 5
+    assert "docs: task docs is fine" in out
+    assert "docs-retrieval: experiment docs-retrieval is fine" in out
     _, err = run("check", "docs-qa", "--set", "steps.retrieve.k=many", code=2)
     assert "steps[0].k" in err
 
@@ -243,6 +253,12 @@ def test_prompt_lock_writes_digests(run, tmp_path):
         (["search", "x", "--kb", "kb", "--mode", "{type: hybrid, depth: 0}"], 2, "--mode.depth  input should be"),
         (["search", "--kb", "kb"], 2, "give a QUERY"),
         (["search", "x", "--queries", "q.jsonl", "--kb", "kb"], 2, "both a QUERY and --queries q.jsonl were given"),
+        (["search", " ", "--kb", "kb"], 1, "the QUERY is empty"),
+        (["search", "x", "--out", "hits.jsonl", "--kb", "kb"], 2, "--out is for the hits of --queries"),
+        (["ask", "x", "--out", "a.jsonl", "--kb", "kb"], 2, "--out is for the answers to --questions"),
+        (["ask", "x", "--questions", "q.jsonl", "--kb", "kb"], 2, "both a QUESTION and --questions q.jsonl were given"),
+        (["ask", "--questions", "rows.jsonl.gz", "--kb", "kb"], 1, "rows.jsonl.gz is not UTF-8 text"),
+        (["ingest", "note.md", "--into", "q.jsonl"], 1, "q.jsonl is a file: name a folder for the knowledge base"),
         (["search", "x", "--kb", "kb", "--as-of", "2020"], 1, "the end of the year is written 2020-12-31"),
         (["search", "--queries", "no.jsonl", "--kb", "kb"], 2, "no.jsonl cannot be read"),
         (["ask", "--questions", "q.jsonl", "--out", "no/such/folder/a.jsonl", "--kb", "kb"], 2, "cannot be written"),
@@ -343,22 +359,22 @@ def test_the_history_of_a_knowledge_base(run, kb, tmp_path):
     assert "full sun" in old["answer"]
     run("kb", "rollback", "1", "--kb", "kb")
     assert "full sun" in run("search", "tomatoes", "--kb", "kb", "--mode", "bm25")[0]
-    assert "is whole" in run("kb", "verify", "--kb", "kb")[0]
-    assert "bytes free" in run("kb", "compact", "--kb", "kb")[0]
+    assert "is undamaged" in run("kb", "verify", "--kb", "kb")[0]
+    assert "freed" in run("kb", "compact", "--kb", "kb")[0]
     _, err = run("search", "tomatoes", "--kb", "kb", "--as-of", "1", code=1)
     assert "it was compacted, the oldest kept is 3" in err
     for option in ("--memory", "--sessions", "--runs"):
         _, err = run("kb", "forget", "w", "--kb", "kb", option, "nix", code=2)
         assert f"{option}: there is no nix; nothing was forgotten" in err
     out, _ = run("kb", "forget", "w", "--kb", "kb")
-    assert ".llmkit/agent.sqlite (not there): what agents remember of 0 conversations" in out
-    assert "runs: 0 samples" in out
-    assert "sessions.sqlite: 0 turns" in out
+    assert ".llmkit/agent.sqlite (not there): erased what agents remember of 0 conversations" in out
+    assert "runs: erased 0 samples" in out
+    assert "sessions.sqlite: erased 0 turns" in out
     next((tmp_path / "kb" / "vectors").glob("*.npy")).write_bytes(b"torn")
     out, _ = run("kb", "verify", "--kb", "kb", code=1)
     assert "llmkit kb repair --kb kb" in out
-    assert "mended vectors" in run("kb", "repair", "--kb", "kb")[0]
-    assert "is whole" in run("kb", "verify", "--kb", "kb")[0]
+    assert "repaired vectors" in run("kb", "repair", "--kb", "kb")[0]
+    assert "is undamaged" in run("kb", "verify", "--kb", "kb")[0]
 
 
 def test_every_command_and_option_is_documented(run):
@@ -368,7 +384,10 @@ def test_every_command_and_option_is_documented(run):
     text = (REPOSITORY / "docs" / "cli.md").read_text()
     for name in COMMANDS:
         command = cli.load(name)
-        leaves = command.commands.values() if isinstance(command, click.Group) else [command]
+        leaves = [command]
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            leaves = [command.get_command(context, one) for one in command.list_commands(context)]
         assert f"llmkit {name}" in text
         for leaf in leaves:
             for option in leaf.params:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import REPOSITORY
@@ -45,7 +48,7 @@ def world(tmp_path):
 def test_from_a_run_to_a_decision(run, world):
     out, err = run("eval", "p.yaml", "--task", "task.yaml")
     assert "20 of 20 samples scored" in out
-    assert "points between two pipelines would be found four times out of five" in err
+    assert "points between two pipelines is detected with 80 % power" in err
     assert "p on w: 20 samples" in err
     first = next(line for line in out.splitlines() if line.startswith("runs/w/p-"))
     out, _ = run("eval", "p.yaml", "--task", "task.yaml", "--set", "steps.retrieve.k=1", "--json")
@@ -90,7 +93,7 @@ def test_a_judged_mean_is_corrected(run, world):
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["eval", "--task", "task.yaml"], 2, "give PIPELINES to judge"),
+        (["eval", "--task", "task.yaml"], 2, "give PIPELINES to score"),
         (["eval", "p.yaml", "--task", "nothing"], 2, "nothing"),
         (["eval", "p.yaml", "--task", "p.yaml"], 2, "is a pipeline, not a task"),
         (["eval", "p.yaml", "--task", "task.yaml", "--task-set", "limit=none"], 2, "limit"),
@@ -164,6 +167,23 @@ def test_our_own_task_needs_nothing_else(run, weights_home):
     assert (found["n"], found["errors"]) == (48, 0)
     assert found["metrics"]["right"]["mean"] > 0.6
     assert assets.find("eval", "tasks/docs").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX systems")
+def test_ctrl_c_during_an_evaluation_exits_130(run, weights_home):
+    """A worker is inside the encoder's native code when the process ends."""
+    run("eval", "docs-qa", "--task", "docs", "--task-set", "limit=1")  # the corpus is encoded
+    command = [sys.executable, "-m", "llmkit", "eval", "docs-qa", "--task", "docs"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "80 % power" in line:
+            break
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "terminate called" not in err
 
 
 @pytest.mark.slow

@@ -82,8 +82,8 @@ def test_no_byte_of_it_is_left_and_the_rest_is_as_it_was(world, tmp_path):
     assert "q3" not in after
     assert all(after[name] == before[name] for name in after)
     gone = len(before) - len(after)  # its own, and those that were shown it
-    assert f"runs: {gone} samples, 1 passages and {gone} remembered answers" in told.stdout
-    assert "deleted, can be made again: runs/world/" in told.stdout
+    assert f"runs: erased {gone} samples, 1 passages and {gone} cached answers" in told.stdout
+    assert "deleted, can be written again: runs/world/" in told.stdout
     with pytest.raises(DataError, match="has no summary yet: run the same"):
         RunFolder(folder.path).summary()
 

@@ -123,7 +123,7 @@ def test_the_command_searches_and_says_what_came_of_it(world, monkeypatch):
     strategy = "{type: optimise, prompt: steps.generate.prompt, rounds: 1, sets: 2, edits: 5}"
     (world / "e.yaml").write_text(f"name: e\npipeline: p.yaml\ntask: t.yaml\nblock: 10\nstrategy: {strategy}\n")
     dry = CliRunner().invoke(command, ["e.yaml", "--dry-run"])
-    assert "60 held back, on which a difference of 0.18 is found four times out of five" in dry.stderr
+    assert "60 held back, on which a difference of 0.18 is detected with 80 % power" in dry.stderr
     done = CliRunner().invoke(command, ["e.yaml", "--html", "e.html"])
     assert done.exit_code == 0, done.output
     assert "written as say@v2" in done.stdout

@@ -35,4 +35,4 @@ def test_an_index_is_made_shown_and_kept_to(tmp_path):
     assert "searched exactly: a scan of half-precision codes, 512 bytes each" in run("status", "--kb", kb)
     refused = CliRunner().invoke(cli, ["ingest", str(tmp_path / "1.txt"), "--into", str(kb), "--recall", "0.5"])
     assert "was made with recall 0.999, not 0.5" in str(refused.exception)
-    assert run("kb", "verify", "--kb", kb) == f"{kb} is whole\n"
+    assert run("kb", "verify", "--kb", kb) == f"{kb} is undamaged\n"

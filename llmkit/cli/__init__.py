@@ -1,13 +1,18 @@
-"""The command line: one file a command, imported when it is asked for.
+"""The command line. Each command has a module, which is imported when the command runs.
 
-Exit codes: 0 done, 1 nothing could be done, 2 usage or configuration error, 130 interrupted.
+Exit codes: 0 done, 1 nothing could be done or a check failed, 2 usage or configuration error, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
+import time
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
@@ -15,31 +20,31 @@ from llmkit.errors import Cancelled, ConfigError, LlmkitError, PromptError, unkn
 from llmkit.version import __version__
 
 COMMANDS = {
-    "ingest": "Bring files and folders into a knowledge base.",
-    "ask": "Ask your documents; answers come with citations.",
-    "chat": "Talk with your documents; conversations are kept.",
-    "serve": "Serve an OpenAI-compatible interface and a page to talk on.",
-    "keys": "API keys of the server: add, list, revoke.",
-    "search": "Find passages, without an answer.",
-    "status": "What a knowledge base holds, file by file.",
-    "kb": "Care for a knowledge base: history, roll back, compact, forget, index, verify, repair.",
+    "ingest": "Read files and folders into a knowledge base.",
+    "ask": "Answer a question from your documents, with citations.",
+    "chat": "Ask follow-up questions; conversations are kept.",
+    "serve": "Serve an OpenAI-compatible HTTP API and a chat page.",
+    "keys": "Manage API keys of the server: add, list, revoke.",
+    "search": "Search for passages, without an answer.",
+    "status": "Show what a knowledge base holds, file by file.",
+    "kb": "Maintain a knowledge base: log, diff, rollback, compact, forget, index, verify, repair.",
     "eval": "Run pipelines on a task and score them.",
-    "compare": "Compare runs sample by sample, with intervals.",
-    "gate": "For CI: fail only where a run is worse beyond doubt.",
-    "abstain": "Answer only as often as few enough answers are wrong: learn, show, watch.",
-    "blame": "Why answers were wrong: the first stage whose repair helps.",
-    "train": "Train on your own examples.",
-    "correct": "A judge's mean, corrected by a few human labels.",
-    "experiment": "Race the arms of an experiment until one is shown to be best.",
-    "report": "One HTML page of runs, with every sample.",
-    "trace": "What every step did, as a tree: of a sample of a run, or of a turn of a conversation.",
-    "replay": "Run recorded samples again from their traces, without a model.",
-    "check": "Check pipeline files and do nothing else.",
-    "schema": "JSON schema of a configuration, for editors.",
-    "init": "Copy the pipelines, prompts and eval files out for editing.",
-    "models": "Model weights: list, pull, path.",
-    "doctor": "What this machine has, what is missing and how to get it.",
-    "prompt": "Versioned prompts: list, show, diff, render, lint, new-version, lock.",
+    "compare": "Compare runs, paired by sample, with confidence intervals.",
+    "gate": "Fail in CI when a run is significantly worse than another.",
+    "abstain": "Learn a confidence threshold that bounds the error rate: learn, show, watch.",
+    "blame": "Attribute each wrong answer to the pipeline stage that caused it.",
+    "train": "Train retrievers, rerankers and adapters on your own examples.",
+    "correct": "Correct the mean score of a judge with a few human labels.",
+    "experiment": "Race pipeline variants until one is significantly best.",
+    "report": "Write one HTML page of runs, with their samples.",
+    "trace": "Show what every step did for one sample or chat turn, as a tree.",
+    "replay": "Run recorded samples again from their traces, without a chat model.",
+    "check": "Validate pipeline, task, experiment and recipe files; nothing is run.",
+    "schema": "Print the JSON schema of a configuration file, for editors.",
+    "init": "Copy the shipped pipelines, prompts and eval files to a folder, to edit them.",
+    "models": "Manage model weights: list, pull, path.",
+    "doctor": "Show what this machine has, what is missing and how to install it.",
+    "prompt": "Manage versioned prompts: list, show, diff, render, lint, new-version, lock.",
 }
 
 _PACKAGES = {
@@ -53,7 +58,11 @@ _PACKAGES = {
 """The package below ``llmkit.cli`` that holds a command's module."""
 
 
-def _perhaps_a_pipeline(name: str) -> str:
+_PATIENCE = 2.0  # seconds that running threads get to end
+
+
+def _pipeline_hint(name: str) -> str:
+    """How to run a pipeline whose name was given as a command; empty for any other name."""
     from llmkit import assets
 
     if name not in assets.known("pipelines"):
@@ -62,31 +71,31 @@ def _perhaps_a_pipeline(name: str) -> str:
 
 
 class Commands(click.Group):
-    """Commands by name; a module is imported when its command runs, and ``--help`` imports none."""
+    """The commands. A module is imported when its command runs; ``--help`` imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the order of a first session."""
+        """Names of all commands, in the order of a first session."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command, from its own module."""
+        """The command of that name, or None."""
         return self.load(name) if name in COMMANDS else None
 
     def load(self, name: str) -> click.Command:
-        """The command of that name, whose module is imported now."""
+        """Import the module of a command and return the command."""
         command: click.Command = import_module(f"llmkit.cli.{_PACKAGES[name]}.{name}").command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse an unknown command with the near match."""
+        """Refuse an unknown command and name the nearest one."""
         if args and args[0] not in COMMANDS:
-            ctx.fail(unknown("command", args[0], COMMANDS) + _perhaps_a_pipeline(args[0]))
+            ctx.fail(unknown("command", args[0], COMMANDS) + _pipeline_hint(args[0]))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table above, without importing a module."""
+        """List the commands without importing their modules."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -94,11 +103,14 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="llmkit")
 def cli() -> None:
-    """Turns your documents into answers you can check."""
+    """Turn your documents into answers you can check.
+
+    A first session: `llmkit models pull`, `llmkit ingest FOLDER`, `llmkit ask QUESTION`.
+    """
 
 
 def main() -> None:
-    """Run a command; errors of ours are one message on stderr, without a traceback."""
+    """Run a command. An expected error becomes one message on stderr, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -110,13 +122,32 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort, Cancelled):
         click.echo("\ninterrupted; what was committed is kept", err=True)
         code = 130
-    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+    except BrokenPipeError:  # the reader of stdout has closed it, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except LlmkitError as error:
         click.echo(f"llmkit: {error}", err=True)
         code = 2 if isinstance(error, ConfigError | PromptError) else 1
-    except OSError as error:  # a full disk, a file that may not be written
+    except OSError as error:  # for example a full disk, or a file without permission
         click.echo(f"llmkit: {error}", err=True)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    _exit(code if isinstance(code, int) else 0)
+
+
+def _exit(code: int) -> NoReturn:
+    """Exit, even if a worker thread of an evaluation is still inside native code.
+
+    Such a thread is a daemon. The interpreter's shutdown would destroy the native library's objects under the thread,
+    and the process would abort instead of returning `code`.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    workers = [one for one in threading.enumerate() if one.daemon and one.name.startswith("llmkit")]
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    if any(worker.is_alive() for worker in workers):
+        atexit._run_exitfuncs()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

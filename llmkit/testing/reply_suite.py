@@ -80,7 +80,8 @@ class ReplySuite:
         server.reset()
         asked, error = None, ""
         try:
-            asked = self.ask(self.spec(behaviour.name, retries=behaviour.retries))
+            seconds = 0.4 if "silent" in behaviour.says else 30.0  # of the servers that never go on
+            asked = self.ask(self.spec(behaviour.name, retries=behaviour.retries, timeout=seconds))
         except LlmkitError as raised:
             error = str(raised)
         if asked is None:
@@ -111,4 +112,4 @@ class ReplySuite:
 
     def spec(self, name: str, **fields: Any) -> dict[str, Any]:
         """The spec of a model that behaves as named."""
-        return {"model": f"openai:{name}", "retries": 0, "timeout": 0.4, **fields}
+        return {"model": f"openai:{name}", "retries": 0, "timeout": 30.0, **fields}

@@ -39,6 +39,8 @@ def add(
     as_json: bool,
 ) -> None:
     """Create a key and show it; it cannot be shown again."""
+    if not name.strip():
+        raise click.UsageError("NAME is empty")
     from llmkit.knowledge.access_labels import labels
     from llmkit.serve.auth.api_keys import KeyStore
 

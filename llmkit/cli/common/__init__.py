@@ -1,1 +1,1 @@
-"""What several commands share: output, progress, approvals."""
+"""Code that several commands share: options, output, progress, question files, approvals."""

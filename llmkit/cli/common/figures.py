@@ -1,4 +1,4 @@
-"""Figures for people: means with their intervals, never a bare number."""
+"""Scores as text: means with their confidence intervals, in aligned columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmkit.types import Figure
 
 
 def number(value: float | None, unit: str = "share", *, signed: bool = False) -> str:
-    """``0.612``, ``+0.031``, ``1.24 s``; a dash where there is none."""
+    """``0.612``, ``+0.031``, ``1.24 s``; a dash for None."""
     if value is None:
         return "-"
     sign = "+" if signed else ""
@@ -19,30 +19,30 @@ def number(value: float | None, unit: str = "share", *, signed: bool = False) ->
 
 
 def interval(low: float | None, high: float | None, unit: str = "share", *, signed: bool = False) -> str:
-    """``[0.58, 0.64]``, or that the data are too few."""
+    """``[0.58, 0.64]``, or a remark that there are too few samples for an interval."""
     if low is None or high is None:
         return "too few to say"
     return f"[{number(low, unit, signed=signed)}, {number(high, unit, signed=signed)}]"
 
 
 def figure_table(metrics: Mapping[str, Mapping[str, Any]], figures: Mapping[str, Figure]) -> str:
-    """One line a figure: mean, 95 % interval, samples, and what could not be scored and why."""
+    """One line for each figure: mean, 95 % interval, number of samples, and how many were not scored and why."""
     rows = [("", "mean", "95 % interval", "n", "")]
-    for name, found in metrics.items():
+    for name, score in metrics.items():
         unit = figures[name].unit if name in figures else "share"
         note = ""
-        if found["unscored"]:
-            reason = next(iter(found["reasons"]))
-            note = f"{found['unscored']} unscored: {reason}"
-        if found.get("flake"):
-            note = f"{note}  differs between repeats on {found['flake']:.1%} of the samples".strip()
-        span = interval(found["low"], found["high"], unit) if found["n"] else "-"
-        rows.append((name, number(found["mean"], unit), span, str(found["n"]), note))
+        if score["unscored"]:
+            reason = next(iter(score["reasons"]))
+            note = f"{score['unscored']} unscored: {reason}"
+        if score.get("flake"):
+            note = f"{note}  differs between repeats on {score['flake']:.1%} of the samples".strip()
+        span = interval(score["low"], score["high"], unit) if score["n"] else "-"
+        rows.append((name, number(score["mean"], unit), span, str(score["n"]), note))
     return align_columns(rows)
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, the first to the left and the others to the right, the last as it is."""
+    """Rows as lines of columns: the first is left-aligned, the last is not padded, the others are right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     lines = []
     for row in rows:

@@ -16,7 +16,7 @@ def open_or_create(path: Path, roots: Sequence[str], **settings: Any) -> Knowled
 
     Args:
         path: folder of the knowledge base.
-        roots: files and folders that will be read; they are checked before a knowledge base is created.
+        roots: files and folders to read; checked before a knowledge base is created. Empty: no check.
         settings: encoder (a type word or YAML), max_tokens, language, near_duplicates, recall; None leaves the default.
 
     Raises:
@@ -32,6 +32,8 @@ def open_or_create(path: Path, roots: Sequence[str], **settings: Any) -> Knowled
     for root in roots:
         if not Path(root).expanduser().exists():
             raise DataError(f"there is no file or folder {root}")
+    if path.is_file():
+        raise DataError(f"{path} is a file: name a folder for the knowledge base")
     given = {name: value for name, value in settings.items() if value is not None}
     if "encoder" in given:
         given["encoder"] = _parse_encoder(given["encoder"])
@@ -55,7 +57,8 @@ def open_or_create(path: Path, roots: Sequence[str], **settings: Any) -> Knowled
             f"--max-tokens {max_tokens} is more than the encoder {encoder.identity} reads: "
             f"it is at most {encoder.max_tokens}"
         )
-    _require_file(roots)
+    if roots:
+        _require_file(roots)
     if "recall" in given:
         given["vectors"] = VectorSettings(recall=given.pop("recall"))
     kb = KnowledgeBase.create(path, encoder=encoder, splitter=StructureSplitter(max_tokens=max_tokens), **given)

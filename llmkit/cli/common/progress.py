@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar for a terminal, a line now and then elsewhere, nothing beside JSON."""
+"""Progress on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing with ``--json``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import click
 
 from llmkit.cli.common.render import stderr_is_terminal
 
-_EVERY = 10.0  # seconds between lines
+SECONDS_BETWEEN_LINES = 10.0
 
 
 class ProgressBar:
-    """A bar over a number of things, shown while a ``with`` block lasts."""
+    """Progress over a number of items, shown while a ``with`` block runs."""
 
-    def __init__(self, what: str, *, quiet: bool) -> None:
-        self.what, self.quiet = what, quiet
-        self.started = self.told = time.monotonic()
+    def __init__(self, noun: str, *, quiet: bool) -> None:
+        self.noun, self.quiet = noun, quiet
+        self.started = self._last_line = time.monotonic()
         self._live: Any = None
         if stderr_is_terminal() and not quiet:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
-            count = TextColumn(f"{{task.completed}}/{{task.total}} {what}")
+            count = TextColumn(f"{{task.completed}}/{{task.total}} {noun}")
             columns = count, BarColumn(), TextColumn("{task.description}")
             self._live = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._live.add_task("", total=None)
@@ -39,13 +39,13 @@ class ProgressBar:
 
     @property
     def seconds(self) -> float:
-        """Since it was made; never 0."""
+        """Seconds since the bar was created; never 0."""
         return max(time.monotonic() - self.started, 1e-6)
 
     def show(self, done: int, total: int, text: str, *, more: str = "") -> None:
-        """Show how far it is; `more` only on a terminal."""
+        """Show that `done` of `total` items are done. `more` is shown on a terminal only."""
         if self._live:
             self._live.update(self._task, completed=done, total=total, description=f"{text}  {more}".rstrip())
-        elif not self.quiet and time.monotonic() - self.told > _EVERY:
-            self.told = time.monotonic()
-            click.echo(f"{done}/{total} {self.what}, {text}", err=True)
+        elif not self.quiet and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            click.echo(f"{done}/{total} {self.noun}, {text}", err=True)

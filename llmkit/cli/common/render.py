@@ -40,9 +40,9 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 document``, ``2 documents``."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+def plural(count: int, noun: str, many: str = "") -> str:
+    """``1 document``, ``2 documents``; `many` is the plural where it does not end in s."""
+    return f"{count} {noun if count == 1 else many or f'{noun}s'}"
 
 
 def location(chunk: Chunk) -> str:

@@ -19,30 +19,36 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, metavar="RUNS...")
-@click.option("--metric", "metrics", multiple=True, metavar="FIGURE", help="Only these figures; repeatable.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="FIGURE",
+    help="Compare only this figure; repeatable.",
+)
 @click.option(
     "--by", "groups", multiple=True, metavar="GROUP", default=("cause", "kind"), show_default=True,
-    help="How flips are grouped: cause, kind, stage, document, or a column of the data; repeatable.",
+    help="Group flips by cause, kind, stage, document, or a column of the data; repeatable.",
 )  # fmt: skip
-@click.option("--show", type=click.IntRange(0), default=3, show_default=True, help="Flips shown side by side.")
+@click.option("--show", type=click.IntRange(0), default=3, show_default=True, help="Number of flips to show.")
 @json_option
 def command(runs: tuple[str, ...], metrics: tuple[str, ...], groups: tuple[str, ...], show: int, as_json: bool) -> None:
-    """Compare every run with the first, sample by sample, and show which samples flipped."""
+    """Compare every run with the first, paired by sample, and show the samples whose result flipped."""
     if len(runs) < 2:
-        raise click.UsageError("give two runs or more; the first is what the others are compared with")
+        raise click.UsageError("give two runs or more; the others are compared with the first")
     from llmkit.evaluation.analysis.compare import compare, differences
     from llmkit.evaluation.analysis.regressions import flips
     from llmkit.evaluation.runs.run_folder import RunFolder
 
     folders = [RunFolder(Path(run)) for run in runs]
     found = compare(folders, metrics)
-    metric = _deciding(folders[0], metrics, {one.metric for one in found})
+    metric = _flip_metric(folders[0], metrics, {one.metric for one in found})
     flipped = {folder.name: flips(folders[0], folder, metric) for folder in folders[1:]}
     if as_json:
-        told = {name: flips_row(one, groups) for name, one in flipped.items()}
+        rows_of_flips = {name: flips_row(one, groups) for name, one in flipped.items()}
         print_json(
             [
-                {**asdict(one), "verdict": one.verdict, "flips": told[one.b] if one.metric == metric else None}
+                {**asdict(one), "verdict": one.verdict, "flips": rows_of_flips[one.b] if one.metric == metric else None}
                 for one in found
             ]
         )
@@ -64,22 +70,22 @@ def command(runs: tuple[str, ...], metrics: tuple[str, ...], groups: tuple[str, 
                 )
             )  # fmt: skip
         click.echo(align_columns(rows))
-        click.echo(_spent(folders[0], folder))
+        click.echo(_usage(folders[0], folder))
         show_flips(flipped[folder.name], groups, show)
-    click.echo(f"p: sign flips over clusters, corrected for {len(found)} comparisons (Holm)", err=True)
+    click.echo(f"p: sign-flip test over clusters, Holm-corrected for {len(found)} comparisons", err=True)
 
 
-def _deciding(first: RunFolder, metrics: tuple[str, ...], compared: set[str]) -> str:
-    """The figure whose flips are shown: the first that was named, else the one that decides, else one there is."""
+def _flip_metric(first: RunFolder, metrics: tuple[str, ...], compared: set[str]) -> str:
+    """The figure whose flips are shown: that of --metric, else the primary one, else any that was compared."""
     primary = str(first.run["primary"])
     return metrics[0] if metrics else primary if primary in compared else sorted(compared)[0]
 
 
-def _spent(before: RunFolder, now: RunFolder) -> str:
-    """What both took of their models, a sample that went through."""
+def _usage(before: RunFolder, now: RunFolder) -> str:
+    """Model calls and tokens of both runs, for each sample that succeeded."""
     words = []
     for key, name in (("calls", "calls"), ("input_tokens", "tokens in"), ("output_tokens", "tokens out")):
-        taken = [[row[key] for row in run.scores() if row["status"] == "ok"] for run in (before, now)]
-        a, b = (sum(values) / max(len(values), 1) for values in taken)
+        counts = [[row[key] for row in run.scores() if row["status"] == "ok"] for run in (before, now)]
+        a, b = (sum(values) / max(len(values), 1) for values in counts)
         words.append(f"{name} {a:.1f} -> {b:.1f}")
-    return f"a sample: {', '.join(words)}"
+    return f"per sample: {', '.join(words)}"

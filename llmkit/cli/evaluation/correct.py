@@ -13,13 +13,19 @@ from llmkit.cli.common.render import print_json
 
 @click.command("correct")
 @click.argument("run", metavar="RUN")
-@click.option("--metric", required=True, metavar="FIGURE", help="The judge's figure, as in judged.")
+@click.option("--metric", required=True, metavar="FIGURE", help="Figure of the judge, as in judged.")
 @click.option(
-    "--labels", required=True, metavar="FILE", help='JSONL of {"id", "label"}: 1 or 0, of samples chosen by chance.'
+    "--labels",
+    required=True,
+    metavar="FILE",
+    help='JSONL file of {"id", "label"}; 1 or 0, for samples chosen at random.',
 )
 @json_option
 def command(run: str, metric: str, labels: str, as_json: bool) -> None:
-    """The mean people would give, from a judge's scores of all samples and labels of a few."""
+    """Estimate the mean of human labels from a judge's scores of all samples and the labels of a few.
+
+    The estimate is prediction-powered inference: its interval holds even if the judge is biased.
+    """
     from llmkit.errors import DataError, unknown
     from llmkit.evaluation.analysis.judge_calibration import prediction_powered
     from llmkit.evaluation.analysis.statistics import mean_interval
@@ -51,7 +57,7 @@ def command(run: str, metric: str, labels: str, as_json: bool) -> None:
         align_columns(
             [
                 ("", "mean", "95 % interval", "n"),
-                ("judge alone", number(naive), "not an interval of the truth", str(len(judged))),
+                ("judge alone", number(naive), "no valid interval", str(len(judged))),
                 ("labels alone", number(people.mean), interval(people.low, people.high), str(people.n)),
                 ("both", number(mean), interval(low, high), str(len(judged))),
             ]

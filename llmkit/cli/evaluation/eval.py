@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llmkit.cli.common.figures import align_columns, figure_table, interval, number
-from llmkit.cli.common.options import json_option, runs_option
+from llmkit.cli.common.options import json_option, runs_option, set_option, workers_option
 from llmkit.cli.common.progress import ProgressBar
 from llmkit.cli.common.render import duration, print_json
 
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
 @click.command("eval")
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINES...]")
-@click.option("--task", required=True, metavar="NAME|FILE", help="What they are judged on, as in tasks/nq-dev.")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the pipelines; repeatable.")
-@click.option(
-    "--task-set", "task_overrides", multiple=True, metavar="PATH=VALUE", help="Change the task, as in limit=50."
-)
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Samples at a time.")
-@click.option("--no-cache", is_flag=True, help="Begin anew and remember no answers of models.")
-@click.option("--calibrate", is_flag=True, help="Score the task's metrics themselves against human labels.")
+@click.option("--task", required=True, metavar="NAME|FILE", help="Task that scores them, as in docs or nq-dev.")
+@set_option("the pipelines", "steps.retrieve.k=20")
+@set_option("the task", "limit=50", flag="--task-set", name="task_overrides")
+@workers_option
+@click.option("--no-cache", is_flag=True, help="Start a new run, and do not cache replies of models.")
+@click.option("--calibrate", is_flag=True, help="Without PIPELINES: compare the task's metrics with human labels.")
 @runs_option
 @json_option
 def command(
@@ -42,9 +40,9 @@ def command(
     runs: str,
     as_json: bool,
 ) -> None:
-    """Run pipelines on a task; what was done before is not done again."""
+    """Run PIPELINES on a task and score them. Samples that an earlier run finished are not run again."""
     if bool(pipelines) == calibrate:
-        raise click.UsageError("give PIPELINES to judge, or --calibrate to judge the metrics")
+        raise click.UsageError("give PIPELINES to score, or --calibrate to compare the metrics with human labels")
     from llmkit.evaluation.runs.plan import plan
     from llmkit.evaluation.runs.run import evaluate
     from llmkit.evaluation.tasks.task import load_task
@@ -54,12 +52,12 @@ def command(
     if calibrate:
         _calibrate(loaded, Path(runs), as_json)
         return
-    made = [load_pipeline(name, overrides) for name in pipelines]
-    for pipeline in made:
+    loaded_pipelines = [load_pipeline(name, overrides) for name in pipelines]
+    for pipeline in loaded_pipelines:
         planned = plan(pipeline, loaded, Path(runs), cache=not no_cache, note=lambda text: click.echo(text, err=True))
         _announce(planned)
         with ProgressBar("samples", quiet=as_json) as bar:
-            folder = evaluate(planned, workers=workers, on_progress=_teller(bar))
+            folder = evaluate(planned, workers=workers, on_progress=_progress_callback(bar))
         summary = folder.summary()
         if as_json:
             print_json({"run": str(folder.path), **summary})
@@ -71,7 +69,7 @@ def command(
 
 
 def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
-    """Judge the judges."""
+    """Print how well the metrics of a task agree with human labels."""
     from dataclasses import asdict
 
     from llmkit.evaluation.analysis.judge_calibration import calibrate
@@ -84,7 +82,7 @@ def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
         print_json([asdict(one) for one in found])
         return
     for one in found:
-        click.echo(f"{one.figure}: {one.n} rows, {one.positive} called supported by people")
+        click.echo(f"{one.figure}: {one.n} rows, {one.positive} that people labelled as supported")
         rows = [("", "", "95 % interval", "")]
         rows.append(("ROC-AUC", number(one.auc.mean), interval(one.auc.low, one.auc.high), "0.5 is chance"))
         agreed = one.agreement
@@ -97,19 +95,19 @@ def _calibrate(task: Task, runs: Path, as_json: bool) -> None:
 
 
 def _announce(planned: Plan) -> None:
-    """Say what will be run, what cannot be, and what it can show."""
+    """Print the number of samples, the rows that cannot be used, and the smallest difference that can be detected."""
     selection = planned.selection
     for bad in selection.bad:
         click.echo(f"sample left out: {bad}", err=True)
     if selection.bad_count > len(selection.bad):
         click.echo(f"… and {selection.bad_count - len(selection.bad)} more rows that cannot be used", err=True)
-    taken = len(selection.positions)
-    some = f"{taken} samples" if taken == selection.total else f"{taken} of {selection.total} samples"
-    groups = "" if selection.clusters == taken else f" in {selection.clusters} groups that share a document"
+    chosen = len(selection.positions)
+    some = f"{chosen} samples" if chosen == selection.total else f"{chosen} of {selection.total} samples"
+    groups = "" if selection.clusters == chosen else f" in {selection.clusters} groups that share a document"
     click.echo(f"{planned.pipeline.name} on {planned.task.name}: {some}{groups}", err=True)
     click.echo(
-        f"a difference of {100 * planned.detectable:.1f} points between two pipelines would be found four times out of "
-        "five (if they disagree on a quarter of the samples)",
+        f"a difference of {100 * planned.detectable:.1f} points between two pipelines is detected with 80 % power, "
+        "if they disagree on a quarter of the samples",
         err=True,
     )
 
@@ -138,11 +136,11 @@ def _costs(summary: dict[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _teller(bar: ProgressBar) -> Callable[[Progress], None]:
-    def tell(progress: Progress) -> None:
+def _progress_callback(bar: ProgressBar) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
         rate = progress.fresh / max(progress.seconds, 1e-6)
         left = f", {duration((progress.total - progress.done) / rate)} left" if progress.fresh else ""
         failed = f", {progress.errors} failed" if progress.errors else ""
         bar.show(progress.done, progress.total, f"{rate:.1f} samples/s{left}{failed}")
 
-    return tell
+    return show

@@ -14,12 +14,12 @@ from llmkit.cli.common.render import print_json
 
 @click.command("gate")
 @click.argument("run", metavar="RUN")
-@click.option("--against", required=True, metavar="RUN", help="The run it must not fall behind.")
-@click.option("--metric", metavar="FIGURE", help="Which figure; default the task's primary one.")
+@click.option("--against", required=True, metavar="RUN", help="Run to compare with.")
+@click.option("--metric", metavar="FIGURE", help="Figure to compare. [default: the task's primary one]")
 @click.option("--drop", type=click.FloatRange(min=0), default=0.0, show_default=True, help="How much worse it may be.")
 @json_option
 def command(run: str, against: str, metric: str | None, drop: float, as_json: bool) -> None:
-    """Exit 1 where the run is worse by more than the drop beyond doubt, or more of its samples fail."""
+    """Exit with 1 if RUN is significantly worse than the other run by more than --drop, or more of its samples fail."""
     from llmkit.evaluation.analysis.compare import gate
     from llmkit.evaluation.runs.run_folder import RunFolder
 

@@ -16,7 +16,10 @@ from llmkit.cli.common.render import print_json
 @click.argument("ids", nargs=-1, metavar="[IDS...]")
 @json_option
 def command(run: str, ids: tuple[str, ...], as_json: bool) -> None:
-    """Run recorded samples again from their traces and say which come out otherwise."""
+    """Run recorded samples again from their traces, without a chat model, and list those with another result.
+
+    Exit code 1: a result differs.
+    """
     from llmkit.errors import DataError
     from llmkit.evaluation.runs.reopen import reopen
     from llmkit.evaluation.runs.replay import replay
@@ -24,7 +27,7 @@ def command(run: str, ids: tuple[str, ...], as_json: bool) -> None:
     found = list(replay(reopen(Path(run)), ids))
     missing = set(ids) - {one.id for one in found}
     if missing or not found:
-        raise DataError(f"{run} has no trace of {', '.join(sorted(missing)) or 'any sample that went through'}")
+        raise DataError(f"{run} has no trace of {', '.join(sorted(missing)) or 'any sample that succeeded'}")
     if as_json:
         print_json([{"id": one.id, "repeat": one.repeat, "same": one.same, "why": one.why} for one in found])
     else:

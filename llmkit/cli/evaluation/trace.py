@@ -18,8 +18,11 @@ from llmkit.cli.common.trace_tree import trace_lines
 @sessions_option
 @json_option
 def command(run: str, which: str | None, sessions: str, as_json: bool) -> None:
-    """What every step did, as a tree: of a sample of a run, or of a turn of a conversation."""
-    found = _of_run(Path(run), which) if (Path(run) / "run.json").is_file() else _of_session(run, which, sessions)
+    """Show what every step did, as a tree: for a sample of a run, or for a turn of a conversation.
+
+    RUN is the folder of a run and ID one of its samples; NAME is a conversation and TURN the number of a turn.
+    """
+    found = _read_run(Path(run), which) if (Path(run) / "run.json").is_file() else _read_session(run, which, sessions)
     if as_json:
         print_json(found)
         return
@@ -30,7 +33,7 @@ def command(run: str, which: str | None, sessions: str, as_json: bool) -> None:
         click.echo(f"answer: {excerpt(found['answer'], 1000)}")
 
 
-def _of_run(folder: Path, which: str | None) -> dict[str, Any]:
+def _read_run(folder: Path, which: str | None) -> dict[str, Any]:
     from llmkit.errors import DataError, unknown
     from llmkit.evaluation.runs.run_folder import RunFolder
 
@@ -50,7 +53,7 @@ def _of_run(folder: Path, which: str | None) -> dict[str, Any]:
     }
 
 
-def _of_session(name: str, which: str | None, sessions: str) -> dict[str, Any]:
+def _read_session(name: str, which: str | None, sessions: str) -> dict[str, Any]:
     from llmkit.errors import DataError, unknown
     from llmkit.pipeline.chat.session_store import SessionStore
 

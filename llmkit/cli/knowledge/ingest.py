@@ -12,7 +12,7 @@ import click
 from llmkit.cli.common.open_or_create import open_or_create
 from llmkit.cli.common.options import json_option
 from llmkit.cli.common.progress import ProgressBar
-from llmkit.cli.common.render import duration, print_json, print_notes
+from llmkit.cli.common.render import duration, plural, print_json, print_notes
 
 if TYPE_CHECKING:
     from llmkit.knowledge.ingestion.progress import IngestSummary, Progress
@@ -22,37 +22,44 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS...")
 @click.option(
     "--into", "--kb", "into", metavar="DIR", default=".llmkit/kb", envvar="LLMKIT_KB", show_default=True,
-    help="Folder of the knowledge base; made where it is not there.",
+    help="Folder of the knowledge base; created if it does not exist.",
 )  # fmt: skip
 @click.option(
     "--encoder", metavar="SPEC",
-    help="Of a new knowledge base: a type word, or YAML as in '{type: local, model: /my/model}'. [default: local]",
+    help="New knowledge base only. Encoder: local, minilm, hashing, openai:MODEL, a model's folder, or YAML as in "
+    "'{type: local, model: /my/model}'. [default: local]",
 )  # fmt: skip
 @click.option(
-    "--max-tokens", type=click.IntRange(16), help="Of a new knowledge base: longest chunk, in the encoder's tokens."
+    "--max-tokens",
+    type=click.IntRange(16),
+    help="New knowledge base only. Longest chunk, in tokens of the encoder. "
+    "[default: 256, or less where the encoder reads less]",
 )
 @click.option(
     "--language", metavar="CODE",
-    help="Of a new knowledge base: language that words are stemmed in, as de or ja; without it, told from the texts. "
-    "Named de or es, the default encoder reads its words, too.",
+    help="New knowledge base only. Language of the documents, as de or ja: selects the stemmer of the BM25 index, and "
+    "for de and es a bilingual dictionary of the default encoder. [default: detected from the first texts]",
 )  # fmt: skip
 @click.option(
     "--near-duplicates", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
-    help="Of a new knowledge base: documents that share this much of another's wording are kept, but not indexed.",
+    help="New knowledge base only. Keep, but do not index, a document that shares this much of its wording with "
+    "another, as in 0.9.",
 )  # fmt: skip
 @click.option(
     "--recall", type=click.FloatRange(0, 1, min_open=True),
-    help="Of a new knowledge base: the recall@10 its vector index must reach with 95 % confidence; 1 searches exactly. "
-    "[default: 0.99]",
+    help="New knowledge base only. Recall@10 that the vector index must reach with 95 % confidence; 1 searches "
+    "exactly. [default: 0.99]",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that parse.")
-@click.option("--max-mb", type=click.FloatRange(min=0), help="Largest file that is read, in MB.")
-@click.option("--max-seconds", type=click.FloatRange(min=0), help="Longest time for parsing one file.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes that parse files.")
+@click.option("--max-mb", type=click.FloatRange(min=0), help="Skip files larger than this, in MB.")
+@click.option(
+    "--max-seconds", type=click.FloatRange(min=0), help="Give up on a file after this many seconds of parsing."
+)
 @click.option(
     "--access", metavar="LABELS",
-    help="Who may read these files, now and in later ingests, as in hr,board; '' lets everybody.",
+    help="Access labels of these files, as in hr,board; later ingests keep them. '' lets everybody read them.",
 )  # fmt: skip
-@click.option("--reparse", is_flag=True, help="Read unchanged files again too.")
+@click.option("--reparse", is_flag=True, help="Parse unchanged files again, too.")
 @json_option
 def command(
     paths: tuple[str, ...],
@@ -69,7 +76,10 @@ def command(
     reparse: bool,
     as_json: bool,
 ) -> None:
-    """Bring files and folders in. A second time, only what has changed is read and encoded."""
+    """Read files and folders into a knowledge base.
+
+    A second ingest reads and encodes only what has changed, and removes documents whose files are gone from a folder.
+    """
     from llmkit.text.loading.load import Limits
 
     changes: dict[str, Any] = {}
@@ -79,7 +89,7 @@ def command(
         changes["max_seconds"] = max_seconds
     bar = ProgressBar("files", quiet=as_json)
 
-    def tell(progress: Progress) -> None:
+    def show(progress: Progress) -> None:
         rate = f"{progress.files / bar.seconds:.0f} files/s, {progress.chunks / bar.seconds:.0f} chunks/s"
         bar.show(progress.files, progress.total, rate, more=progress.name[-60:])
 
@@ -92,30 +102,30 @@ def command(
     }
     with open_or_create(Path(into).expanduser(), paths, **settings) as kb, bar:
         summary = kb.ingest(
-            paths, limits=Limits(**changes), on_progress=tell, workers=workers, reparse=reparse, access=access
+            paths, limits=Limits(**changes), on_progress=show, workers=workers, reparse=reparse, access=access
         )
     if as_json:
         print_json({**asdict(summary), "notes": kb.take_notes()})
     else:
         print_notes(kb.take_notes())
-        _report(summary, into)
+        _print_summary(summary, into)
     if summary.files and summary.failed == summary.files:
         sys.exit(1)
     if not summary.files and not summary.removed:
-        click.echo("llmkit: there was no file to read", err=True)
+        click.echo("llmkit: there is no file to read", err=True)
         sys.exit(1)
 
 
-def _report(summary: IngestSummary, into: str) -> None:
+def _print_summary(summary: IngestSummary, into: str) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items())) or "none"
     rates = ""
     if summary.chunks and summary.seconds > 0:
         rates = f" ({summary.files / summary.seconds:.0f} files/s, {summary.chunks / summary.seconds:.0f} chunks/s)"
-    click.echo(f"{summary.files} files in {duration(summary.seconds)}{rates}: {counts}")
+    click.echo(f"{plural(summary.files, 'file')} in {duration(summary.seconds)}{rates}: {counts}")
     if summary.documents or summary.removed:
         click.echo(
-            f"{summary.documents} documents became {summary.chunks} chunks: {summary.encoded} encoded, "
-            f"{summary.reused} known already; {summary.removed} documents removed"
+            f"{plural(summary.documents, 'document')} became {plural(summary.chunks, 'chunk')}: {summary.encoded} "
+            f"encoded, {summary.reused} known already; {plural(summary.removed, 'document')} removed"
         )
     else:
         click.echo("nothing has changed: no text was encoded")

@@ -14,7 +14,7 @@ import click
 from llmkit.cli.common.figures import align_columns
 from llmkit.cli.common.open_or_create import open_or_create
 from llmkit.cli.common.options import json_option, kb_option, sessions_option
-from llmkit.cli.common.render import print_json, print_notes
+from llmkit.cli.common.render import plural, print_json, print_notes
 from llmkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 
 @click.group("kb")
 def command() -> None:
-    """Care for a knowledge base."""
+    """Maintain a knowledge base.
+
+    A generation is a number of `llmkit kb log`. A date or time (ISO, UTC) means the generation at its end.
+    """
 
 
 @command.command("log")
 @kb_option
 @json_option
 def log(kb: str, as_json: bool) -> None:
-    """Every generation: when, what for, documents that came and went."""
+    """List every generation: its time, its note, and how many documents it added and removed."""
     with _open(kb) as base:
         found = base.log()
     if as_json:
@@ -50,10 +53,10 @@ def log(kb: str, as_json: bool) -> None:
 @kb_option
 @json_option
 def diff(a: str, b: str, kb: str, as_json: bool) -> None:
-    """Documents that differ between two generations or dates."""
+    """List the documents that differ between two generations or dates A and B."""
     with _open(kb) as base:
         found = base.diff(a, b)
-    _tell(found, as_json)
+    _print_diff(found, as_json)
 
 
 @command.command("rollback")
@@ -61,22 +64,31 @@ def diff(a: str, b: str, kb: str, as_json: bool) -> None:
 @kb_option
 @json_option
 def rollback(to: str, kb: str, as_json: bool) -> None:
-    """Make a new generation that holds what an older one (or a date) held. Nothing is encoded, nothing is lost."""
+    """Commit a new generation that equals the older generation (or date) TO.
+
+    Nothing is encoded, and the generations in between stay readable.
+    """
     with _open(kb) as base:
         found = base.rollback(to)
         print_notes(base.take_notes())
-    _tell(found, as_json)
+    _print_diff(found, as_json)
 
 
 @command.command("compact")
-@click.option("--keep", type=click.IntRange(1), default=1, show_default=True, help="Generations that stay readable.")
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Last generations to keep readable.",
+)
 @kb_option
 @json_option
 def compact(keep: int, kb: str, as_json: bool) -> None:
-    """Drop what only older generations show, and give the space back."""
+    """Delete what only older generations hold, and free its disk space."""
     with _open(kb) as base:
         gone = base.compact(keep)
-    _gone(gone, as_json)
+    _print_erased(gone, as_json)
 
 
 @command.command("forget")
@@ -84,12 +96,12 @@ def compact(keep: int, kb: str, as_json: bool) -> None:
 @kb_option
 @click.option(
     "--runs", default="runs", show_default=True, metavar="DIR", envvar="LLMKIT_RUNS",
-    help="Folder of evaluations, whose samples and remembered answers that quote the documents are erased too.",
+    help="Folder of evaluation runs; samples and cached answers that quote the documents are erased, too.",
 )  # fmt: skip
 @sessions_option
 @click.option(
     "--memory", default=[".llmkit/agent.sqlite"], show_default=True, multiple=True, metavar="FILE",
-    help="Memory of agents, whose conversations that read the documents are erased too; repeatable.",
+    help="Memory file of agents; conversations that read the documents are erased, too; repeatable.",
 )  # fmt: skip
 @json_option
 @click.pass_context
@@ -102,11 +114,15 @@ def forget(
     memory: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Take documents out of every generation, evaluation and conversation, so that no byte search finds them."""
+    """Erase documents from every generation, evaluation run and conversation.
+
+    Afterwards no search of the bytes on disk finds their text. DOCUMENTS are the names that `llmkit search`
+    shows.
+    """
     for option, paths in (("runs", (runs,)), ("sessions", (sessions,)), ("memory", memory)):
         named = ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
         missing = [path for path in paths if not Path(path).exists()]
-        if named and missing:  # nobody knows afterwards what quotes the documents: it cannot be made good later
+        if named and missing:  # what quotes a document cannot be found once the document is gone
             raise ConfigError(f"--{option}: there is no {', '.join(missing)}; nothing was forgotten")
     from llmkit.evaluation.runs.erase import forget_in_runs
     from llmkit.pipeline.chat.session_store import SessionStore
@@ -130,29 +146,32 @@ def forget(
     if as_json:
         print_json({**asdict(gone), "runs": asdict(erased), "turns": turns, "memories": done["memories"]})
         return
-    _gone(gone, as_json)
+    _print_erased(gone, as_json)
     click.echo(
-        f"{runs}: {erased.samples} samples, {erased.passages} passages and {erased.answers} remembered answers that "
-        "were shown or quote them are gone; the same llmkit eval makes those samples again"
+        f"{runs}: erased {erased.samples} samples, {erased.passages} passages and {erased.answers} cached answers that "
+        "quote the documents; the same llmkit eval runs those samples again"
     )
-    click.echo(f"{sessions}: {turns} turns of conversations are gone")
-    told = [path if Path(path).is_file() else f"{path} (not there)" for path in memory]
-    click.echo(f"{', '.join(told)}: what agents remember of {done['memories']} conversations is gone")
+    click.echo(f"{sessions}: erased {turns} turns of conversations")
+    files = [path if Path(path).is_file() else f"{path} (not there)" for path in memory]
+    click.echo(f"{', '.join(files)}: erased what agents remember of {done['memories']} conversations")
     for name in gone.namesakes:
-        click.echo(f"  forgotten too, an older name of the same text: {name}")
+        click.echo(f"  also erased, an older name of the same text: {name}")
     for name in gone.copies:
-        click.echo(f"  NOT forgotten, it holds the same text: {name}")
+        click.echo(f"  NOT erased, it holds the same text: {name}")
     for file in erased.files:
-        click.echo(f"  deleted, can be made again: {file}")
+        click.echo(f"  deleted, can be written again: {file}")
     for file in erased.untouched:
-        click.echo(f"  NOT touched, look at it yourself: {file}")
+        click.echo(f"  NOT changed, check this file yourself: {file}")
 
 
 @command.command("verify")
 @kb_option
 @json_option
 def verify(kb: str, as_json: bool) -> None:
-    """Read everything and compare it: checksums, words, offsets. Exit 1 where something is wrong."""
+    """Read everything and check it: checksums, BM25 index against rows, text against offsets.
+
+    Exit code 1: something is damaged.
+    """
     with _open(kb) as base:
         found = base.verify()
     if as_json:
@@ -162,25 +181,25 @@ def verify(kb: str, as_json: bool) -> None:
             advice = f"llmkit kb repair --kb {kb}" if one.repairable else "restore it from a copy"
             click.echo(f"{one.part}: {one.what} ({advice})")
         if not found:
-            click.echo(f"{kb} is whole")
+            click.echo(f"{kb} is undamaged")
     sys.exit(1 if found else 0)
 
 
 @command.command("index")
 @click.option(
     "--recall", type=click.FloatRange(0, 1, min_open=True),
-    help="The recall@10 to reach with 95 % confidence, from now on; 1 searches exactly.",
+    help="Recall@10 that the index must reach with 95 % confidence, from now on; 1 searches exactly.",
 )  # fmt: skip
 @click.option("--codes", type=click.Choice(["any", "pq", "rabitq", "pq2", "rabitq2", "rabitq4", "sq8", "float16"]),
-    help="How vectors are shortened, from now on; any: the shortest that reaches the recall.",
+    help="How vectors are compressed, from now on; any: the smallest code that reaches the recall.",
 )  # fmt: skip
 @click.option("--structure", type=click.Choice(["any", "ivf", "hnsw", "flat"]),
-    help="Lists, a graph, or a scan of everything, from now on; any: by size.",
+    help="Inverted lists, a graph, or a full scan, from now on; any: chosen by size.",
 )  # fmt: skip
 @kb_option
 @json_option
 def index(recall: float | None, codes: str | None, structure: str | None, kb: str, as_json: bool) -> None:
-    """Make the vector index now, and show every one that was tried with the recall it is certain to have."""
+    """Build the vector index now, and show each index that was tried with the lower bound of its recall."""
     from llmkit.knowledge.recall_bound import describe
 
     given = {"recall": recall, "codes": codes, "structure": structure}
@@ -201,7 +220,7 @@ def index(recall: float | None, codes: str | None, structure: str | None, kb: st
                 f"{one.lower:.4f}", "" if exact else str(one.queries),
                 f"{one.probes}/{one.lists}" if one.lists else str(one.probes or ""), str(one.depth or ""),
                 "" if exact else f"{one.milliseconds:.2f}",
-                "chosen" if one == chosen else f"does not reach {one.target} for certain",
+                "chosen" if one == chosen else f"lower bound is below {one.target}",
             )
         )  # fmt: skip
     click.echo(align_columns(rows))
@@ -212,53 +231,53 @@ def index(recall: float | None, codes: str | None, structure: str | None, kb: st
 @kb_option
 @json_option
 def repair(kb: str, as_json: bool) -> None:
-    """Make vectors and words anew from the catalogue where they are damaged."""
+    """Rebuild damaged vectors and a damaged BM25 index from the catalogue."""
     with _open(kb) as base:
         found = base.repair()
     if as_json:
         print_json([asdict(one) for one in found])
         return
     for one in found:
-        click.echo(f"mended {one.part}: {one.what}")
+        click.echo(f"repaired {one.part}: {one.what}")
     if not found:
-        click.echo(f"{kb} is whole: nothing was changed")
+        click.echo(f"{kb} is undamaged: nothing was changed")
 
 
 @command.command("import-langchain")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--into", "--kb", "into", metavar="DIR", default=".llmkit/kb", envvar="LLMKIT_KB", show_default=True,
-    help="Folder of the knowledge base; made where it is not there.",
+    help="Folder of the knowledge base; created if it does not exist.",
 )  # fmt: skip
 @click.option(
     "--encoder", metavar="SPEC",
-    help="Of a new knowledge base: the one the index was made with, to keep its vectors. [default: local]",
+    help="New knowledge base only. Encoder that the FAISS index was made with, to keep its vectors. [default: local]",
 )  # fmt: skip
-@click.option("--encode", is_flag=True, help="Encode every text again; the index may be of any encoder and kind.")
-@click.option("--name", default="index", show_default=True, help="Of the index: NAME.faiss and NAME.pkl.")
+@click.option("--encode", is_flag=True, help="Encode every text again; the FAISS index may have any encoder and kind.")
+@click.option("--name", default="index", show_default=True, help="Name of the FAISS index: NAME.faiss and NAME.pkl.")
 @json_option
 def import_langchain(folder: Path, into: str, encoder: str | None, encode: bool, name: str, as_json: bool) -> None:
-    """Bring in a FAISS folder of LangChain's. Its pickle is read as data: no code in it can run."""
+    """Import a FAISS folder that LangChain saved. Its pickle is read as data: no code in it can run."""
     from llmkit.errors import LlmkitError
     from llmkit.knowledge.langchain_import.importer import import_faiss
 
     target = Path(into).expanduser()
-    there = target.exists()
+    existed = target.exists()
     try:
-        with open_or_create(target, (str(folder),), encoder=encoder) as kb:
+        with open_or_create(target, (), encoder=encoder) as kb:
             done = import_faiss(folder, kb, encode=encode, name=name)
             done.notes += kb.take_notes()
     except LlmkitError:
-        if not there:  # an empty one would keep an encoder that was the wrong one
+        if not existed:  # an empty knowledge base would keep the wrong encoder
             shutil.rmtree(target, ignore_errors=True)
         raise
     if as_json:
         print_json(asdict(done))
         return
     print_notes(done.notes)
-    agreed = f" (cosine to the encoder's own at least {done.agreement:.4f})" if done.agreement is not None else ""
-    here = f" ({done.unchanged} were here already)" if done.unchanged else ""
-    click.echo(f"{done.documents} documents{here}: {done.kept} vectors kept{agreed}, {done.encoded} passages encoded")
+    agreement = f" (cosine with the encoder at least {done.agreement:.4f})" if done.agreement is not None else ""
+    unchanged = f" ({done.unchanged} unchanged)" if done.unchanged else ""
+    click.echo(f"{done.documents} documents{unchanged}: {done.kept} vectors kept{agreement}, {done.encoded} encoded")
 
 
 def _open(kb: str) -> KnowledgeBase:
@@ -267,7 +286,7 @@ def _open(kb: str) -> KnowledgeBase:
     return KnowledgeBase.open(Path(kb))
 
 
-def _tell(found: Diff, as_json: bool) -> None:
+def _print_diff(found: Diff, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
         return
@@ -277,8 +296,11 @@ def _tell(found: Diff, as_json: bool) -> None:
     click.echo(f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed", err=True)
 
 
-def _gone(gone: Erased, as_json: bool) -> None:
+def _print_erased(gone: Erased, as_json: bool) -> None:
     if as_json:
         print_json(asdict(gone))
     else:
-        click.echo(f"{gone.documents} versions of documents and {gone.chunks} chunks are gone, {gone.bytes} bytes free")
+        click.echo(
+            f"deleted {plural(gone.documents, 'document version')} and {plural(gone.chunks, 'chunk')}, "
+            f"freed {max(gone.bytes, 0):,} bytes"
+        )

@@ -13,7 +13,7 @@ import click
 
 from llmkit.cli.common.options import as_of_option, json_option, kb_option, reader_option, where_option
 from llmkit.cli.common.question_files import Question, open_input, open_output, read_questions
-from llmkit.cli.common.render import duration, excerpt, location, print_json, print_notes
+from llmkit.cli.common.render import duration, excerpt, location, plural, print_json, print_notes
 from llmkit.errors import DataError
 from llmkit.types import Hit
 
@@ -23,16 +23,16 @@ _BATCH = 256
 @click.command("search")
 @click.argument("query", required=False)
 @kb_option
-@click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many passages.")
+@click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Number of passages.")
 @click.option(
     "--mode", default="hybrid", show_default=True, metavar="RETRIEVER",
-    help="dense, bm25, hybrid, mmr, or YAML as in '{type: hybrid, fusion: rrf}'.",
+    help="Retriever: dense, bm25, hybrid, mmr, or YAML as in '{type: hybrid, fusion: rrf}'.",
 )  # fmt: skip
 @where_option
 @as_of_option
 @reader_option
-@click.option("--queries", "file", metavar="FILE", help="JSONL with 'id' and 'text'; - for stdin.")
-@click.option("--out", default="-", metavar="FILE", help="Where the hits of --queries go, as JSONL.")
+@click.option("--queries", "file", metavar="FILE", help="JSONL file of queries, with 'id' and 'text'; - reads stdin.")
+@click.option("--out", default="-", metavar="FILE", help="JSONL file for the hits of --queries; - writes to stdout.")
 @json_option
 def command(
     query: str | None,
@@ -46,11 +46,15 @@ def command(
     out: str,
     as_json: bool,
 ) -> None:
-    """Find passages for one query, or for a file of them with --queries."""
+    """Search for one QUERY, or for a file of queries with --queries."""
     if query is None and file is None:
-        raise click.UsageError("give a QUERY, or a file of them with --queries")
+        raise click.UsageError("give a QUERY, or a file of queries with --queries")
     if query is not None and file is not None:
         raise click.UsageError(f"both a QUERY and --queries {file} were given: leave one of them out")
+    if file is None and out != "-":
+        raise click.UsageError("--out is for the hits of --queries; redirect stdout for one QUERY")
+    if file is None and not (query or "").strip():
+        raise DataError("the QUERY is empty")
     from llmkit import config
     from llmkit.knowledge.filters.where import parse
     from llmkit.knowledge.knowledge_base import KnowledgeBase
@@ -58,31 +62,33 @@ def command(
 
     spec = config.parse(f"mode: {mode}", "--mode").values["mode"]
     retriever: Any = config.build_part("retriever", spec, "--mode")
-    wanted = None if where is None else parse(where)
+    passing = None if where is None else parse(where)
     with KnowledgeBase.open(kb, as_of=as_of, reader=reader) as base:
         if file is not None:
-            _many(base, retriever, k, wanted, file, out)
+            _search_file(base, retriever, k, passing, file, out)
             print_notes(base.take_notes())
             return
         started = time.perf_counter()
-        hits = retriever.retrieve(base, [query or ""], k, wanted)[0]
+        hits = retriever.retrieve(base, [query or ""], k, passing)[0]
         seconds = time.perf_counter() - started
         best, mixed = hits[0].chunk.text if hits else "", retriever.type == "hybrid"
         hole = unread(base.encoder, query or "", best, mixed=mixed) if retriever.type != "bm25" else ""
-        said = [*base.take_notes(), *([hole] if hole else [])]
+        messages = [*base.take_notes(), *([hole] if hole else [])]
     if as_json:
-        print_json({"query": query, "hits": [_row(hit) for hit in hits], "notes": said, "seconds": round(seconds, 4)})
+        print_json(
+            {"query": query, "hits": [_row(hit) for hit in hits], "notes": messages, "seconds": round(seconds, 4)}
+        )
         return
-    print_notes(said)
+    print_notes(messages)
     for n, hit in enumerate(hits, 1):
         click.echo(f"{n:>3}. {hit.score:.3f}  {location(hit.chunk)}\n     {excerpt(hit.chunk.text)}")
     if not hits:
         click.echo("nothing found")
-    click.echo(f"{len(hits)} hits in {duration(seconds)}", err=True)
+    click.echo(f"{plural(len(hits), 'hit')} in {duration(seconds)}", err=True)
 
 
-def _many(base: Any, retriever: Any, k: int, where: Any, file: str, out: str) -> None:
-    """Search for every query of a file, many at a time."""
+def _search_file(base: Any, retriever: Any, k: int, where: Any, file: str, out: str) -> None:
+    """Search for every query of a file, in batches."""
     done = failed = 0
     started = time.perf_counter()
     with open_input(file) as source, open_output(out) as target:
@@ -93,22 +99,27 @@ def _many(base: Any, retriever: Any, k: int, where: Any, file: str, out: str) ->
                 if isinstance(row, DataError):
                     click.echo(f"llmkit: {row}", err=True)
                     failed += 1
-            for name, hits in _searched(base, retriever, k, where, good):
-                found = [{key: value for key, value in _row(hit).items() if key in _RUN} for hit in hits]
-                target.write(json.dumps({"id": name, "hits": found}, ensure_ascii=False) + "\n")
+            for name, hits in _search_batch(base, retriever, k, where, good):
+                kept = [{key: value for key, value in _row(hit).items() if key in _FILE_KEYS} for hit in hits]
+                target.write(json.dumps({"id": name, "hits": kept}, ensure_ascii=False) + "\n")
                 done += 1
-    click.echo(f"{done} queries in {duration(time.perf_counter() - started)}, {failed} bad rows", err=True)
+    click.echo(
+        f"{plural(done, 'query', 'queries')} in {duration(time.perf_counter() - started)}, {plural(failed, 'bad row')}",
+        err=True,
+    )
     if not done:
         sys.exit(1)
 
 
-def _searched(base: Any, retriever: Any, k: int, where: Any, rows: list[Question]) -> Iterator[tuple[str, list[Hit]]]:
+def _search_batch(
+    base: Any, retriever: Any, k: int, where: Any, rows: list[Question]
+) -> Iterator[tuple[str, list[Hit]]]:
     if rows:
         found = retriever.retrieve(base, [text for _, text in rows], k, where)
         yield from zip([name for name, _ in rows], found, strict=True)
 
 
-_RUN = ("document", "chunk", "score", "start", "end")
+_FILE_KEYS = ("document", "chunk", "score", "start", "end")
 
 
 def _row(hit: Hit) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from llmkit.cli.common.render import print_json, print_notes
 
 @click.command("status")
 @kb_option
-@click.option("--files", "per_file", is_flag=True, help="One line a file.")
+@click.option("--files", "per_file", is_flag=True, help="Add one line for each file.")
 @json_option
 def command(kb: str, per_file: bool, as_json: bool) -> None:
-    """What a knowledge base holds: documents, chunks, and what became of every character."""
+    """Show documents, chunks and files, and whether each character was indexed, dropped or truncated."""
     from llmkit.knowledge.knowledge_base import KnowledgeBase
 
     with KnowledgeBase.open(kb) as base:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from llmkit.cli.common.figures import align_columns
-from llmkit.cli.common.options import json_option, runs_option
-from llmkit.cli.common.render import print_json, stderr_is_terminal
+from llmkit.cli.common.options import json_option, runs_option, set_option, workers_option
+from llmkit.cli.common.progress import SECONDS_BETWEEN_LINES
+from llmkit.cli.common.render import plural, print_json, stderr_is_terminal
 from llmkit.cli.prompts.optimise import optimise
 
 if TYPE_CHECKING:
@@ -19,29 +21,32 @@ if TYPE_CHECKING:
 
 @click.command("experiment")
 @click.argument("file", metavar="NAME|FILE")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the experiment; repeatable.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Samples at a time.")
-@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, ask nothing.")
-@click.option("--html", metavar="FILE", help="Write a page with the path of every arm.")
+@set_option("the experiment", "budget.calls=500")
+@workers_option
+@click.option("--dry-run", is_flag=True, help="Check everything and print the plan; run nothing.")
+@click.option("--html", metavar="FILE", help="Write an HTML page with the scores of every arm over time.")
 @runs_option
 @json_option
 def command(
     file: str, overrides: tuple[str, ...], workers: int, dry_run: bool, html: str | None, runs: str, as_json: bool
 ) -> None:
-    """Race the arms of an experiment until one is shown to be best, or none to be better; or search for a prompt."""
+    """Race the arms of an experiment until one is significantly best or they are tied; or search for a better prompt.
+
+    An arm is one variant of a pipeline. Arms that are significantly worse are dropped early.
+    """
     from llmkit.experiments import running
     from llmkit.experiments.experiment import load_experiment
 
     experiment = load_experiment(file, overrides)
     if experiment.optimises:
-        with _Board(quiet=as_json) as board:
+        with _Leaderboard(quiet=as_json) as board:
             optimise(experiment, Path(runs), workers, html, board.show, dry_run=dry_run, as_json=as_json)
         return
     standing = running.prepare(experiment, Path(runs), note=lambda text: click.echo(text, err=True))
     _announce(standing)
     if dry_run:
         return
-    with _Board(quiet=as_json) as board:
+    with _Leaderboard(quiet=as_json) as board:
         decision = running.run(standing, workers=workers, on_step=board.show)
     if as_json:
         print_json(running.as_json(standing, decision))
@@ -51,7 +56,7 @@ def command(
             click.echo(f"{standing.arms[arm].name} was withdrawn: {why}")
         click.echo(describe_decision(standing, decision))
         click.echo(standing.path)
-    if html:  # last: a page that cannot be written loses no decision
+    if html:  # last, so that a page that cannot be written does not lose the decision
         from llmkit.experiments.report import render, write
 
         write(render(standing, decision, describe_decision(standing, decision)), Path(html))
@@ -59,7 +64,7 @@ def command(
 
 
 def describe_decision(standing: Standing, decision: Decision) -> str:
-    """The decision as a sentence or two."""
+    """The decision in one or two sentences."""
     race, name = standing.race, standing.arms[decision.best].name
     grid = race.items * race.arms
     known = standing.spent.known
@@ -108,7 +113,7 @@ def _rows(standing: Standing, decision: Decision) -> list[tuple[str, ...]]:
 
     missing = any(race.missing(n) for n in range(race.arms))
     rows: list[tuple[str, ...]] = [("arm", standing.figure, "seen", "against the best", "")]
-    for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_known(means[arm]))):
+    for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_sort_value(means[arm]))):
         mean = "" if means[n] != means[n] else f"{means[n]:.3f}"
         seen = f"{race.seen[n]}, {race.missing(n)} without a score" if missing else str(race.seen[n])
         if n == decision.best:
@@ -121,16 +126,17 @@ def _rows(standing: Standing, decision: Decision) -> list[tuple[str, ...]]:
     return rows
 
 
-def _known(value: Any) -> float:
-    """A mean, or one below every mean where there is none."""
+def _sort_value(value: Any) -> float:
+    """The mean, or -1 for an arm without one."""
     number = float(value)
     return -1.0 if number != number else number
 
 
-class _Board:
-    """The leaderboard while it runs: a table on a terminal, nothing elsewhere."""
+class _Leaderboard:
+    """The leaderboard during a race: a table on a terminal, a line every ten seconds elsewhere."""
 
     def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._last_line = quiet, time.monotonic()
         self._live: Any = None
         if stderr_is_terminal() and not quiet:
             from rich.console import Console
@@ -138,7 +144,7 @@ class _Board:
 
             self._live = Live(console=Console(stderr=True), transient=True, refresh_per_second=4)
 
-    def __enter__(self) -> _Board:
+    def __enter__(self) -> _Leaderboard:
         if self._live:
             self._live.start()
         return self
@@ -148,9 +154,17 @@ class _Board:
             self._live.stop()
 
     def show(self, standing: Standing) -> None:
-        """Draw how it stands."""
+        """Show the present state of the race."""
         if self._live:
             self._live.update(_table(standing))
+        elif not self._quiet and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            race = standing.race
+            leader, running = standing.arms[race.leader()].name, len(race.running)
+            click.echo(
+                f"{race.calls}/{race.arms * race.items} answers, {leader} leads, {plural(running, 'arm')} running",
+                err=True,
+            )
 
 
 def _table(standing: Standing) -> Any:
@@ -159,7 +173,7 @@ def _table(standing: Standing) -> Any:
     race, means = standing.race, standing.race.means()
     table = Table("arm", standing.figure, "seen", "", title=f"{race.calls} of {race.arms * race.items} answers")
     best = race.leader()
-    for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_known(means[arm]))):
+    for n in sorted(range(race.arms), key=lambda arm: (arm not in race.running, -_sort_value(means[arm]))):
         state = "leads" if n == best else "beaten" if n in race.out else "withdrawn" if n in race.withdrawn else ""
         table.add_row(standing.arms[n].name, f"{means[n]:.3f}", str(race.seen[n]), state)
     return table

@@ -1,4 +1,4 @@
-"""What `llmkit experiment` says of a search for a better prompt."""
+"""The search for a better prompt, as `llmkit experiment` runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def optimise(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Check, announce, search, and say what came of it."""
+    """Print the plan, search, and print the outcome."""
     from llmkit.experiments.optimise import outcome as optimise_outcome
     from llmkit.experiments.optimise.report import render
     from llmkit.experiments.optimise.search import prepare
@@ -56,7 +56,7 @@ def optimise(
 
 
 def describe_outcome(search: Search, outcome: Outcome) -> str:
-    """The outcome in a sentence or two."""
+    """The outcome in one or two sentences."""
     spent = search.spent
     cost = f"{spent.calls} answers and {spent.tokens} tokens were asked for, {spent.known} answers were known"
     if outcome.paired is None:
@@ -75,8 +75,8 @@ def _announce(search: Search) -> None:
     parts, strategy = search.split, search.strategy
     click.echo(
         f"{search.prompt.ref} of {strategy.prompt}: {len(parts.learn)} samples to learn from, {len(parts.raced)} to "
-        f"race on, {len(parts.held)} held back, on which a difference of {search.detectable:.2f} is found four times "
-        f"out of five; deciding by {search.figure}",
+        f"race on, {len(parts.held)} held back, on which a difference of {search.detectable:.2f} is detected with "
+        f"80 % power; deciding by {search.figure}",
         err=True,
     )
     each = (strategy.sets if strategy.examples else 0) + strategy.edits + strategy.proposals

@@ -12,7 +12,7 @@ import click
 
 from llmkit.cli.common.figures import align_columns
 from llmkit.cli.common.options import json_option
-from llmkit.cli.common.render import excerpt, print_json
+from llmkit.cli.common.render import excerpt, plural, print_json
 from llmkit.errors import ConfigError, PromptError, unknown
 
 if TYPE_CHECKING:
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 @click.group("prompt")
 def command() -> None:
-    """Versioned prompts."""
+    """Manage versioned prompts.
+
+    A prompt is named answer@v1, answer for its highest version, or by its file.
+    """
 
 
 @command.command("list")
 @json_option
 def list_prompts(as_json: bool) -> None:
-    """Every prompt and version that is found here, and what it is for."""
+    """List every prompt and version that is found, with its length and purpose."""
     from llmkit import prompts
     from llmkit.lint.prompt import estimate_tokens
 
@@ -51,7 +54,7 @@ def list_prompts(as_json: bool) -> None:
 @click.argument("ref", metavar="NAME[@VERSION]|FILE")
 @json_option
 def show(ref: str, as_json: bool) -> None:
-    """A prompt: where it stands, what it needs, its text."""
+    """Show a prompt: its file, its variables and its text."""
     from llmkit import prompts
 
     prompt, path = prompts.load(ref), prompts.path_of(ref)
@@ -76,13 +79,16 @@ def show(ref: str, as_json: bool) -> None:
 
 @command.command("diff")
 @click.argument("a", metavar="A")
-@click.argument("b", metavar="B", required=False)
+@click.argument("b", metavar="[B]", required=False)
 def diff(a: str, b: str | None) -> None:
-    """What differs between two versions; of one alone, between it and the one it was made from, or the one before."""
+    """Show the differences between versions A and B.
+
+    Without B, A is compared with the version it was made from, else with the one before it.
+    """
     from llmkit import prompts
 
     if b is None:
-        a, b = _before(a), a
+        a, b = _predecessor(a), a
     old, new = prompts.path_of(a), prompts.path_of(b)
     texts = [path.read_text(encoding="utf-8").splitlines() for path in (old, new)]
     names = [prompts.load(ref).ref if not ref.endswith(".md") else ref for ref in (a, b)]
@@ -99,7 +105,7 @@ def diff(a: str, b: str | None) -> None:
 @click.argument("values", nargs=-1, metavar="[NAME=VALUE...]")
 @json_option
 def render(ref: str, values: tuple[str, ...], as_json: bool) -> None:
-    """The messages a model would be sent; a value @FILE is read from the file."""
+    """Print the messages that a model would be sent. A value @FILE is read from the file."""
     from llmkit import prompts
 
     messages = prompts.load(ref).render(dict(map(_value, values)))
@@ -111,17 +117,19 @@ def render(ref: str, values: tuple[str, ...], as_json: bool) -> None:
 
 @command.command("lint")
 @click.argument("names", nargs=-1, metavar="[PROMPTS|FILES|FOLDERS|PIPELINES...]")
-@click.option("--budget", type=click.IntRange(1), metavar="TOKENS", help="Longest text of a prompt without variables.")
+@click.option(
+    "--budget", type=click.IntRange(1), metavar="TOKENS", help="Largest length of a prompt without its variables."
+)
 @json_option
 def lint(names: tuple[str, ...], budget: int | None, as_json: bool) -> None:
-    """Variables, secrets, length, and formats that contradict: in prompts, and in the pipelines that read the replies.
+    """Check prompts, and the pipelines that parse their replies: variables, secrets, length, contradicting formats.
 
-    Without arguments every prompt and pipeline that is found is looked at. Exit 1 where something is wrong.
+    Without arguments, every prompt and pipeline that is found is checked. Exit code 1: there is a finding.
     """
     from llmkit.lint.prompt import BUDGET
 
     found: list[Finding] = []
-    files, pipelines = _wanted(names)
+    files, pipelines = _select(names)
     for path in files:
         from llmkit.lint import lint_file
 
@@ -136,24 +144,24 @@ def lint(names: tuple[str, ...], budget: int | None, as_json: bool) -> None:
     else:
         for one in found:
             click.echo(one)
-        looked = f"{_count(len(files), 'prompt')} and {_count(len(pipelines), 'pipeline')}"
-        click.echo(f"{looked}, {_count(len(found), 'finding')}", err=True)
+        counts = f"{plural(len(files), 'prompt')} and {plural(len(pipelines), 'pipeline')}"
+        click.echo(f"{counts}, {plural(len(found), 'finding')}", err=True)
     if found:
         sys.exit(1)
 
 
 @command.command("new-version")
 @click.argument("ref", metavar="NAME[@VERSION]")
-@click.option("--into", default="prompts", show_default=True, metavar="FOLDER", help="Where it goes.")
+@click.option("--into", default="prompts", show_default=True, metavar="FOLDER", help="Folder of prompts to write to.")
 def new_version(ref: str, into: str) -> None:
-    """Copy a prompt to its next version, for editing; lock it when it is done."""
+    """Copy a prompt to its next version, to edit it; run `llmkit prompt lock` when it is done."""
     from llmkit import prompt_versions, prompts
 
     source = prompts.path_of(ref)
     click.echo(prompt_versions.new_version(ref, Path(into)))
     if prompts.locked(source) not in (None, prompts.read(source, source.parent.name, source.stem).digest):
         click.echo(
-            f"note: {source} was changed after it was locked, and the new version holds the change: bring back the "
+            f"note: {source} was changed after it was locked, and the new version holds the change: restore the "
             "text that was locked",
             err=True,
         )
@@ -162,27 +170,23 @@ def new_version(ref: str, into: str) -> None:
 @command.command("lock")
 @click.argument("folder", default="prompts", metavar="[FOLDER]")
 def lock(folder: str) -> None:
-    """Write LOCK.json: from now on a version that changes is refused."""
+    """Write the digest of every version to LOCK.json. From then on, a changed version is refused."""
     from llmkit import prompt_versions
 
     if not Path(folder).is_dir():
-        raise PromptError(f"no folder {folder}")
+        raise PromptError(f"there is no folder {folder}")
     before = prompt_versions.locked(Path(folder))
     for ref, digest in prompt_versions.lock(Path(folder)).items():
         new = "  new" if ref not in before else ""
         click.echo(f"{ref}  {digest[:16]}{new}" if before.get(ref, digest) == digest else _changed(ref, digest, before))
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
 def _changed(ref: str, digest: str, before: dict[str, str]) -> str:
-    return f"{ref}  {digest[:16]}  CHANGED, was {before[ref][:16]}: results with the old text do not compare"
+    return f"{ref}  {digest[:16]}  CHANGED, was {before[ref][:16]}: results with the old text are not comparable"
 
 
-def _before(ref: str) -> str:
-    """The version a prompt was made from, or else the one before it."""
+def _predecessor(ref: str) -> str:
+    """The version that a prompt was made from, else the version before it."""
     from llmkit import prompts
 
     prompt = prompts.load(ref)
@@ -191,7 +195,7 @@ def _before(ref: str) -> str:
     versions = [one for one in prompts.references() if one.startswith(f"{prompt.name}@")]
     at = versions.index(prompt.ref) if prompt.ref in versions else 0
     if at == 0:
-        raise PromptError(f"{prompt.ref} was made from no other and is the first: name what to compare it with")
+        raise PromptError(f"{prompt.ref} is the first version: name the prompt to compare it with")
     return versions[at - 1]
 
 
@@ -207,19 +211,19 @@ def _value(given: str) -> tuple[str, str]:
         raise PromptError(f"{value[1:]} cannot be read: {error}") from error
 
 
-def _wanted(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
-    """Prompt files and pipelines of what was named; everything there is where nothing was."""
+def _select(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """Prompt files and pipelines that `names` name; all of them if there are no names."""
     from llmkit import assets, prompts
 
     if not names:
-        return [prompts.path_of(ref) for ref in prompts.references()], _pipelines()
+        return [prompts.path_of(ref) for ref in prompts.references()], _all_pipelines()
     files: list[Path] = []
     pipelines: list[str] = []
     for name in names:
         if Path(name).is_dir():
             files += sorted(Path(name).rglob("v*.md"))
             if not files:
-                raise PromptError(f"{name} holds no prompt: they are called NAME/v1.md")
+                raise PromptError(f"{name} holds no prompt: the files of prompts are named NAME/v1.md")
         elif name.endswith((".yaml", ".yml")):
             pipelines.append(name)
         else:
@@ -233,8 +237,8 @@ def _wanted(names: tuple[str, ...]) -> tuple[list[Path], list[str]]:
     return files, pipelines
 
 
-def _pipelines() -> list[str]:
-    """The pipelines that are found; recipes of training, which are kept beside them, are none."""
+def _all_pipelines() -> list[str]:
+    """Names of all pipelines that are found, without the training recipes that are kept beside them."""
     from llmkit import assets, config
 
     found = []
@@ -243,5 +247,5 @@ def _pipelines() -> list[str]:
             if "steps" in config.read(assets.find("pipelines", name)).values:
                 found.append(name)
         except ConfigError as error:
-            click.echo(f"not looked at: {error}", err=True)
+            click.echo(f"not checked: {error}", err=True)
     return found

@@ -1,1 +1,1 @@
-"""Commands that check and prepare: check, schema, init, models, doctor."""
+"""Commands that check and prepare a machine and its files: check, schema, init, models, doctor."""

@@ -12,13 +12,18 @@ from llmkit.errors import ConfigError
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILES...")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Check as if this were set; repeatable.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Check the file with this change; repeatable."
+)
 def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Read pipeline, task, experiment and recipe files and report every problem with its place. Nothing is run."""
+    """Validate pipeline, task, experiment and recipe files, and print every problem with its line. Nothing is run.
+
+    FILES are files, or names of pipelines, tasks and experiments. Exit code 2: there is a problem.
+    """
     wrong = 0
     for file in files:
         try:
-            click.echo(f"{file}: {_checked(file, overrides)}")
+            click.echo(f"{file}: {_check(file, overrides)}")
         except ConfigError as error:
             wrong += 1
             click.echo(str(error), err=True)
@@ -26,12 +31,17 @@ def command(files: tuple[str, ...], overrides: tuple[str, ...]) -> None:
         sys.exit(2)
 
 
-def _checked(file: str, overrides: tuple[str, ...]) -> str:
-    """What the file is, where nothing is wrong with it."""
-    from llmkit import assets, config
+def _check(file: str, overrides: tuple[str, ...]) -> str:
+    """Describe a valid file in one line.
+
+    Raises:
+        ConfigError: lists the problems of the file.
+    """
+    from llmkit import config
     from llmkit.pipeline import load_pipeline
 
-    path = Path(file) if Path(file).is_file() else assets.find("pipelines", file)
+    path = Path(file) if Path(file).is_file() else _find(file)
+    file = str(path)
     values = config.read(path).values
     if "vary" in values or "arms" in values or ("task" in values and "pipeline" in values):
         from llmkit.experiments.experiment import arms_of, load_experiment, task_of
@@ -53,6 +63,17 @@ def _checked(file: str, overrides: tuple[str, ...]) -> str:
         return f"task {task.name} is fine: {', '.join(task.figures)}"
     pipeline = load_pipeline(file, overrides)
     return f"{pipeline.name} is fine: {', '.join(step.type for step in pipeline.steps)}"
+
+
+def _find(name: str) -> Path:
+    """The file of a pipeline, task or experiment by its name; pipelines come first."""
+    from llmkit import assets
+
+    if name not in assets.known("pipelines"):
+        for kind in ("tasks", "experiments"):
+            if f"{kind}/{name}" in assets.known("eval"):
+                return assets.find("eval", f"{kind}/{name}")
+    return assets.find("pipelines", name)
 
 
 def _recipe(kind: str, file: str, overrides: tuple[str, ...]) -> str:

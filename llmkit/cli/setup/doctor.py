@@ -28,7 +28,7 @@ _RUNTIMES = {
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> None:
-    """Show what this machine has, which runtime is chosen and why, and how to install what is missing."""
+    """Show what this machine has, which runtime llmkit uses and why, and the command that installs what is missing."""
     sections = {
         "machine": _machine(),
         "runtimes": _runtimes(),

@@ -12,7 +12,10 @@ from llmkit.errors import ConfigError
 @click.command("init")
 @click.argument("directory", metavar="DIR")
 def command(directory: str) -> None:
-    """Copy the shipped pipelines, prompts and eval files into DIR. Files that are there are left alone."""
+    """Copy the shipped pipelines, prompts and eval files into DIR. A file that exists is not changed.
+
+    llmkit looks for pipelines, prompts and eval files in the current folder first: run it in DIR to use the copies.
+    """
     from llmkit.assets import copy_out
 
     target = Path(directory).expanduser()
@@ -23,4 +26,6 @@ def command(directory: str) -> None:
         raise ConfigError(f"{target} cannot be written: {error}") from error
     for path in written:
         click.echo(path)
-    click.echo(f"{len(written)} files written" if written else "everything was there already", err=True)
+    click.echo(
+        f"{len(written)} files written" if written else "every file is there already; nothing was written", err=True
+    )

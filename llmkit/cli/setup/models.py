@@ -14,13 +14,13 @@ from llmkit.cli.common.render import print_json, stderr_is_terminal
 
 @click.group("models")
 def command() -> None:
-    """List and download model weights. Only `pull` opens a connection."""
+    """List and download model weights. Only `pull` uses the network."""
 
 
 @command.command("list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """List the default models, whether they are on this machine, and the adapters that come with llmkit."""
+    """List the default models and where they are on this machine, and the adapters that ship with llmkit."""
     from llmkit import weights
     from llmkit.models.local import adapter
 
@@ -50,7 +50,7 @@ def list_models(as_json: bool) -> None:
 @command.command("pull")
 @click.argument("names", nargs=-1, metavar="[NAMES]...")
 def pull(names: tuple[str, ...]) -> None:
-    """Download models (without a name: all), verify and unpack them. Files that are present and correct are kept."""
+    """Download models (without NAMES: all), verify and unpack them. Files that are present and correct are kept."""
     from llmkit import weights
 
     for name in names or weights.catalogue():
@@ -61,14 +61,14 @@ def pull(names: tuple[str, ...]) -> None:
 @command.command("path")
 @click.argument("name")
 def path(name: str) -> None:
-    """Print the path of a model."""
+    """Print the path of a model on this machine."""
     from llmkit import weights
 
     click.echo(weights.find(name))
 
 
 def _progress() -> Callable[[str, int, int], None]:
-    """Report progress on stderr: a line that is overwritten in a terminal, a line every ten seconds elsewhere."""
+    """A callback that shows progress on stderr: one line on a terminal, a line every ten seconds elsewhere."""
     last = time.monotonic()
     live = stderr_is_terminal()
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 @click.command("schema")
 @click.argument("what", type=click.Choice(["pipeline", "task", "experiment", "retriever", "reranker", "lora"]))
 def command(what: str) -> None:
-    """JSON schema of a configuration, with every part and key that ships."""
+    """Print the JSON schema of a configuration file, with all parts and keys."""
     from llmkit.evaluation.tasks.task import Task
     from llmkit.experiments.experiment import Experiment
     from llmkit.pipeline import Pipeline
