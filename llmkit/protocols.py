@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from numpy.typing import NDArray
 
-    from llmkit.prompts import Prompt
-
 
 @runtime_checkable
 class Tokenizer(Protocol):
@@ -207,6 +205,29 @@ class Rewriter(Protocol):
         ...
 
 
+class PromptTemplate(Protocol):
+    """A versioned prompt whose variables can be filled in."""
+
+    @property
+    def ref(self) -> str:
+        """Name and version, as in ``answer@v1``."""
+        ...
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the prompt's file, hex."""
+        ...
+
+    def render(self, values: Mapping[str, str], examples: int | None = None) -> list[Message]:
+        """The messages with every variable filled in; see :meth:`llmkit.prompts.Prompt.render`."""
+        ...
+
+
 class Context(Protocol):
     """What a running step may use: the services of its pipeline."""
 
@@ -229,7 +250,7 @@ class Context(Protocol):
         """The chat model of that spec, or the pipeline's default; loaded once."""
         ...
 
-    def prompt(self, ref: str) -> Prompt:
+    def prompt(self, ref: str) -> PromptTemplate:
         """The prompt of that reference, as in ``answer@v1``."""
         ...
 

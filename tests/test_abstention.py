@@ -169,7 +169,7 @@ def test_a_threshold_is_learnt_and_used(learnt, tmp_path):
     found = read_calibration(tmp_path / "abstention.json")
     assert (found.asked, found.tuned, found.wrong) == (60, 20, 0)
     assert f"coverage: {found.answered} of 60 questions are answered" in learnt.output
-    assert "at most 20.0% are wrong, with probability 95.0%" in learnt.output
+    assert "at most 20.0% of the given answers are wrong, with confidence 95.0%" in learnt.output
     assert learnt.stdout.splitlines()[:3] == run("show", "abstention.json").output.splitlines()[:3]
     task = config.Config(json.loads((tmp_path / "world.yaml").read_text()))
     from llmkit.evaluation.tasks.corpus import corpus_knowledge
@@ -195,10 +195,10 @@ def test_a_threshold_is_learnt_and_used(learnt, tmp_path):
     assert "wrong answers: ALARM" in run("watch", "abstention.json", "--labels", "labels.jsonl", code=1).output
     (tmp_path / "labels.jsonl").write_text('{"right": "yes"}\n')
     assert isinstance(run("watch", "abstention.json", "--labels", "labels.jsonl", code=1).exception, DataError)
-    for row, says in (('{"right": 2}', "to be 1 or 0, not 2"), ('{"rigth": 1}', "there is no 'right'")):
+    for row, says in (('{"right": 2}', "must be 1 or 0, not 2"), ('{"rigth": 1}', "there is no 'right'")):
         (tmp_path / "labels.jsonl").write_text(row)
         assert says in str(run("watch", "abstention.json", "--labels", "labels.jsonl", code=1).exception)
-    assert "where its `log` names it" in str(run("watch", "abstention.json", "--log", "none", code=1).exception)
+    assert "if its `log` names the file" in str(run("watch", "abstention.json", "--log", "none", code=1).exception)
     run("watch", "abstention.json", code=2)
 
     for change, says in (
@@ -214,8 +214,8 @@ def test_a_threshold_is_learnt_and_used(learnt, tmp_path):
 
 def test_answering_nothing_is_said(learnt, tmp_path):
     done = run("learn", "careful.yaml", "--task", "world.yaml", "--set", "steps.abstain.error=0.001")
-    assert "it answers NOTHING" in done.output
-    assert "takes 2995 answers without one error" in done.output
+    assert "the step answers NOTHING" in done.output
+    assert "needs at least 2995 answers without an error" in done.output
     assert read_calibration(tmp_path / "abstention.json").threshold is None
     value = json.loads(run("show", "abstention.json", "--json").output)
     assert value["threshold"] is None
@@ -225,7 +225,7 @@ def test_mistakes_are_told(learnt, tmp_path):
     (tmp_path / "bare.yaml").write_text(json.dumps({"name": "bare", "steps": STEPS}))
     done = run("learn", "bare.yaml", "--task", "world.yaml", code=1)
     assert isinstance(done.exception, ConfigError)
-    assert "has 0 steps that abstain" in str(done.exception)
+    assert "has 0 steps `abstain`" in str(done.exception)
     done = run("learn", "careful.yaml", "--task", "world.yaml", "--metric", "rigth", code=1)
     assert "has no figure 'rigth'" in str(done.exception)
     done = run("show", "none.json", code=1)

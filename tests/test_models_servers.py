@@ -15,7 +15,7 @@ from llmkit.models.response_cache import ResponseCache
 from llmkit.stopping import unless
 from llmkit.testing import ReplyServer
 from llmkit.testing.reply_behaviours import BEHAVIOURS
-from llmkit.testing.reply_server import TEXT
+from llmkit.testing.reply_wire import TEXT
 from llmkit.types import Message
 from llmkit.waiting import Wait, listening, wait
 

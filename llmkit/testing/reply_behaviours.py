@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, Literal
 
-from llmkit.testing.reply_server import USAGE, Body, Events, Lost, Request, Response, Silent, call, delta, usage
+from llmkit.testing.reply_wire import USAGE, Body, Events, Lost, Request, Response, Silent, call, delta, usage
 
 Outcome = Literal["right", "told", "error"]
 """right: as from a server without fault. told: the text is of use, and the user is told what is wrong with it. error:

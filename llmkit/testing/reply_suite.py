@@ -21,7 +21,8 @@ import pytest
 
 from llmkit.errors import LlmkitError
 from llmkit.testing.reply_behaviours import BEHAVIOURS, Behaviour
-from llmkit.testing.reply_server import TEXT, ReplyServer
+from llmkit.testing.reply_server import ReplyServer
+from llmkit.testing.reply_wire import TEXT
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ def _abstain_step(pipeline: Pipeline) -> tuple[Abstain, int]:
     found = [(step, n) for n, step in enumerate(pipeline.steps) if isinstance(step, Abstain)]
     if len(found) != 1:
         raise ConfigError(
-            f"pipeline {pipeline.name} has {len(found)} steps abstain; it needs one, as in "
+            f"pipeline {pipeline.name} has {len(found)} steps `abstain`; it needs one, as in "
             "{type: abstain, error: 0.05, confidence: 0.95}"
         )
     return found[0]

@@ -87,8 +87,8 @@ def rollback(to: str, kb: str, as_json: bool) -> None:
 def compact(keep: int, kb: str, as_json: bool) -> None:
     """Delete what only older generations hold, and free its disk space."""
     with _open(kb) as base:
-        gone = base.compact(keep)
-    _print_erased(gone, as_json)
+        deleted = base.compact(keep)
+    _print_erased(deleted, as_json)
 
 
 @command.command("forget")
@@ -122,7 +122,7 @@ def forget(
     for option, paths in (("runs", (runs,)), ("sessions", (sessions,)), ("memory", memory)):
         named = ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
         missing = [path for path in paths if not Path(path).exists()]
-        if named and missing:  # what quotes a document cannot be found once the document is gone
+        if named and missing:  # what quotes a document cannot be found once the document is deleted
             raise ConfigError(f"--{option}: there is no {', '.join(missing)}; nothing was forgotten")
     from llmkit.evaluation.runs.erase import forget_in_runs
     from llmkit.pipeline.chat.session_store import SessionStore
@@ -141,12 +141,12 @@ def forget(
             done["memories"] += erase_memory(file, quotes)
 
     with _open(kb) as base:
-        gone = base.forget(documents, before=erase)
+        deleted = base.forget(documents, before=erase)
     erased, turns = done["runs"], done["turns"]
     if as_json:
-        print_json({**asdict(gone), "runs": asdict(erased), "turns": turns, "memories": done["memories"]})
+        print_json({**asdict(deleted), "runs": asdict(erased), "turns": turns, "memories": done["memories"]})
         return
-    _print_erased(gone, as_json)
+    _print_erased(deleted, as_json)
     click.echo(
         f"{runs}: erased {erased.samples} samples, {erased.passages} passages and {erased.answers} cached answers that "
         "quote the documents; the same llmkit eval runs those samples again"
@@ -154,9 +154,9 @@ def forget(
     click.echo(f"{sessions}: erased {turns} turns of conversations")
     files = [path if Path(path).is_file() else f"{path} (not there)" for path in memory]
     click.echo(f"{', '.join(files)}: erased what agents remember of {done['memories']} conversations")
-    for name in gone.namesakes:
+    for name in deleted.namesakes:
         click.echo(f"  also erased, an older name of the same text: {name}")
-    for name in gone.copies:
+    for name in deleted.copies:
         click.echo(f"  NOT erased, it holds the same text: {name}")
     for file in erased.files:
         click.echo(f"  deleted, can be written again: {file}")
@@ -296,11 +296,11 @@ def _print_diff(found: Diff, as_json: bool) -> None:
     click.echo(f"{len(found.added)} added, {len(found.removed)} removed, {len(found.changed)} changed", err=True)
 
 
-def _print_erased(gone: Erased, as_json: bool) -> None:
+def _print_erased(deleted: Erased, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(gone))
+        print_json(asdict(deleted))
     else:
         click.echo(
-            f"deleted {plural(gone.documents, 'document version')} and {plural(gone.chunks, 'chunk')}, "
-            f"freed {max(gone.bytes, 0):,} bytes"
+            f"deleted {plural(deleted.documents, 'document version')} and {plural(deleted.chunks, 'chunk')}, "
+            f"freed {max(deleted.bytes, 0):,} bytes"
         )

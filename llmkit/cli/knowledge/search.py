@@ -72,8 +72,8 @@ def command(
         hits = retriever.retrieve(base, [query or ""], k, passing)[0]
         seconds = time.perf_counter() - started
         best, mixed = hits[0].chunk.text if hits else "", retriever.type == "hybrid"
-        hole = unread(base.encoder, query or "", best, mixed=mixed) if retriever.type != "bm25" else ""
-        messages = [*base.take_notes(), *([hole] if hole else [])]
+        coverage_note = unread(base.encoder, query or "", best, mixed=mixed) if retriever.type != "bm25" else ""
+        messages = [*base.take_notes(), *([coverage_note] if coverage_note else [])]
     if as_json:
         print_json(
             {"query": query, "hits": [_row(hit) for hit in hits], "notes": messages, "seconds": round(seconds, 4)}

@@ -15,7 +15,7 @@ def compile_filter(where: object) -> Sql:
     """The condition and its parameters.
 
     Raises:
-        ConfigError: not a filter made by :func:`llmkit.knowledge.filters.expression.parse`.
+        ConfigError: not a filter made by :func:`llmkit.knowledge.filters.where.parse`.
     """
     match where:
         case Compare():
@@ -34,9 +34,7 @@ def compile_filter(where: object) -> Sql:
             parts = [compile_filter(item) for item in several]
             joined = _joined([f"({condition})" for condition, _ in parts], " OR " if where.any else " AND ")
             return joined, [value for _, some_values in parts for value in some_values]
-    raise ConfigError(
-        f"{type(where).__name__} is not a filter: make one with llmkit.knowledge.filters.expression.parse"
-    )
+    raise ConfigError(f"{type(where).__name__} is not a filter: make one with llmkit.knowledge.filters.where.parse")
 
 
 def _compare(where: Compare) -> Sql:

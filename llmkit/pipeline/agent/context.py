@@ -12,7 +12,7 @@ from llmkit.types import Event, Usage
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from llmkit.prompts import Prompt
+    from llmkit.protocols import PromptTemplate
 
 
 class ToolContext:
@@ -41,7 +41,7 @@ class ToolContext:
         with self._tracker.lock:
             return self._ctx.model(spec)
 
-    def prompt(self, ref: str) -> Prompt:
+    def prompt(self, ref: str) -> PromptTemplate:
         """The prompt of a reference."""
         with self._tracker.lock:
             return self._ctx.prompt(ref)

@@ -10,8 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from llmkit.agents.tool import Tool
 from llmkit.models import tool_protocol
 from llmkit.models.chat import context_window, count_tokens
-from llmkit.prompts import Prompt
-from llmkit.protocols import Context
+from llmkit.protocols import Context, PromptTemplate
 from llmkit.types import Chunk, Hit, State
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _OLDER = "older"  # number of turns before the first one of a rebuilt history
 _MESSAGE_TYPES = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
 
 
-def render_question(prompt: Prompt, question: str) -> tuple[str, HumanMessage]:
+def render_question(prompt: PromptTemplate, question: str) -> tuple[str, HumanMessage]:
     """The system text and the question as a message, which keeps the original question beside the prompt's wording."""
     turns = prompt.render({"question": question})
     system = "\n\n".join(turn.content for turn in turns if turn.role == "system")

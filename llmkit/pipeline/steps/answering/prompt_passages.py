@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmkit.errors import TooLong
 from llmkit.models.chat import context_window, count_tokens
-from llmkit.prompts import Prompt
+from llmkit.protocols import PromptTemplate
 from llmkit.types import Chunk, Hit, Message
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def passage_label(chunk: Chunk) -> str:
 
 def fit_passages(
     model: BaseChatModel,
-    prompt: Prompt,
+    prompt: PromptTemplate,
     values: Mapping[str, str],
     hits: Sequence[Hit],
     *,
