@@ -106,14 +106,14 @@ def test_a_search_in_the_middle_of_a_commit_shows_the_generation_before_it(kb, m
         writer.start()
         assert inside.wait(10)
         for retriever in (Dense(), BM25(), Hybrid()):
-            hits = retriever.retrieve(kb, ["Which mill is red?"], 1000)[0]
+            hits = retriever.retrieve(kb, ["Which mill is red?"], count + 10)[0]
             assert not [hit for hit in hits if hit.chunk.document.startswith(f"m{n}-")]
         assert (kb.generation, kb.count) == (before, count)
         go_on.set()
         writer.join()
         monkeypatch.undo()
         assert (kb.generation, kb.count) == (before + 1, count + 3)
-        assert len(Dense().retrieve(kb, ["Which mill is red?"], 1000)[0]) == count + 3
+        assert len(Dense().retrieve(kb, ["Which mill is red?"], count + 10)[0]) == count + 3
 
 
 def test_a_snapshot_stays_what_it_is_through_commits_and_a_compaction(kb):
