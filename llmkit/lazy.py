@@ -9,8 +9,6 @@ so that ``import llmkit.retrieval`` costs nothing, and ``from llmkit.retrieval i
 
 from __future__ import annotations
 
-from importlib import import_module
-
 TYPE_CHECKING = False  # typing itself is imported by nothing here: every package imports this module
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +35,8 @@ def lazy_names(
     names = sorted(home)
 
     def load(name: str) -> object:
+        from importlib import import_module  # here, since it alone costs 8 ms of `import llmkit`
+
         if moved and name in moved:
             return _moved(package, name, moved[name])
         if name not in home:
@@ -50,6 +50,7 @@ def lazy_names(
 def _moved(package: str, name: str, module: str) -> object:
     """A name from its new module, with a warning that gives the import to write."""
     import warnings
+    from importlib import import_module
 
     warnings.warn(
         f"{package}.{name} has moved and will be removed in the next release: write `from {module} import {name}`",

@@ -351,6 +351,8 @@ def test_comparison_pairs_by_sample_and_refuses_other_questions(world, tmp_path,
     )
     bad = run(world, tmp_path, pipeline=make_pipeline(name="worse"), cache=False)
     (one,) = compare([good, bad], ["contains"])
+    assert "<td>contains</td>" in one._repr_html_()
+    assert "<td>contains</td>" in good._repr_html_()
     assert (one.mean_a, one.pairs) == (1.0, 12)
     assert (one.paired.wins, one.paired.ties, one.paired.losses) == (0, 3, 9)
     assert one.verdict == "worse"

@@ -215,6 +215,14 @@ def test_hits_and_answers_read_well_in_a_terminal_and_a_notebook(kb):
     assert str(answer).count("[1]") == 2
 
 
+def test_summaries_show_as_tables_in_a_notebook(kb, tmp_path):
+    (tmp_path / "<i>.docx").write_bytes(b"no zip")
+    summary = kb.ingest(tmp_path / "<i>.docx")
+    assert "&lt;i&gt;.docx" in summary._repr_html_()
+    assert "<i>" not in summary._repr_html_()
+    assert "<td>documents</td>" in kb.status()._repr_html_()
+
+
 def test_names_of_an_earlier_release_still_load_and_say_so():
     code = "from llmkit.knowledge.retrievers import BM25; from llmkit.knowledge import BM25 as B; assert B is BM25"
     done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)

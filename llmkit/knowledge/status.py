@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from llmkit import notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,7 @@ class Status:
     """The certificate of the vector index, where there is one."""
     notes: tuple[str, ...] = ()
     """What the user should know: about its encoder, its lexical index."""
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook."""
+        return notebook.mapping(asdict(self), caption="Knowledge base")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from llmkit import notebook
 from llmkit.arguments import many_texts
 from llmkit.errors import DataError, unknown
 from llmkit.evaluation.analysis.statistics import Paired, holm, paired
@@ -43,6 +44,14 @@ class Comparison:
         if self.p >= 0.05 or span.low is None or span.high is None or span.low <= 0 <= span.high:
             return "no difference shown"
         return "better" if (span.mean > 0) == (self.better == "higher") else "worse"
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook: both means, the paired difference with its interval, and the verdict."""
+        span = self.paired.difference
+        low, high = (None if value is None else f"{value:+.3f}" for value in (span.low, span.high))
+        row = (self.metric, self.mean_a, self.mean_b, f"{span.mean:+.3f}", low, high, self.pairs, self.verdict)
+        head = ("figure", self.a, self.b, "difference", "95 % from", "to", "pairs", "verdict")
+        return notebook.table(head, [row])
 
 
 def compare(runs: Sequence[RunFolder], metrics: Sequence[str] = ()) -> list[Comparison]:

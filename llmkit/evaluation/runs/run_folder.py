@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from llmkit import notebook
 from llmkit.errors import DataError
 from llmkit.evaluation.runs.trace import chunk_row, passage_key, read_chunk
 from llmkit.types import Chunk, State
@@ -62,6 +63,18 @@ class RunFolder:
     def name(self) -> str:
         """``task/pipeline-digest``."""
         return f"{self.path.parent.name}/{self.path.name}"
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook: every figure with its interval and what could not be scored."""
+        file = self.path / "summary.json"
+        if not file.is_file():
+            return notebook.paragraph(f"run {self.name}: not finished")
+        metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+        head = ("figure", "mean", "95 % from", "to", "n", "unscored")
+        rows = [
+            (name, *(one[key] for key in ("mean", "low", "high", "n", "unscored"))) for name, one in metrics.items()
+        ]
+        return notebook.table(head, rows, caption=self.name)
 
     def scores(self) -> Iterator[Row]:
         """Rows of scores, one a sample and repeat, the later one where a sample was tried again."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+
+from llmkit import notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +52,8 @@ class IngestSummary:
     """Files by status."""
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     """(file, status, reason) of what did not go through; the first thousand."""
+
+    def _repr_html_(self) -> str:
+        """Tables for a notebook: the counts, and the files that did not go through."""
+        counts = notebook.mapping({**asdict(self), "problems": ""}, caption="Ingest")
+        return counts + (notebook.table(("file", "status", "reason"), self.problems) if self.problems else "")
