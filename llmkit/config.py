@@ -1,8 +1,7 @@
-"""YAML to validated values, with every problem found, placed and explained.
+"""YAML to validated values. All problems of a file are reported, each with its line and an explanation.
 
-YAML here is data: plain mappings, lists and scalars. Tags, anchors, aliases and merge keys are refused (they
-are how a small file becomes a large one), and so are duplicate keys. ``${NAME}`` and ``${NAME:-default}``
-take values from the environment.
+Only plain mappings, lists and scalars are accepted. Tags, duplicate keys, anchors, aliases and merge keys are refused;
+with aliases, a small file can expand to a huge one. ``${NAME}`` and ``${NAME:-default}`` are values of the environment.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _PLAIN = {f"tag:yaml.org,2002:{tag}" for tag in ("map", "seq", "str", "int", "fl
 
 @dataclass(frozen=True)
 class Config:
-    """Values read from YAML, and where in the file each of them stands."""
+    """Values read from YAML, with the place of each in the file."""
 
     values: dict[str, Any]
     source: str = ""
@@ -44,7 +43,7 @@ class Config:
         """Validate the values as `model`.
 
         Raises:
-            ConfigError: with every problem, each with its path, line, near match and the known names.
+            ConfigError: the values are invalid; each problem has its path, its line, and the nearest known names.
         """
         try:
             return model.model_validate(self.values)
@@ -60,7 +59,7 @@ class Config:
                 ``steps.answer.prompt=answer@v2``.
 
         Raises:
-            ConfigError: a path that leads nowhere, or an assignment without ``=``.
+            ConfigError: there is nothing at a path, or an assignment has no ``=``.
         """
         values = _copy(self.values)
         problems = []
@@ -89,7 +88,7 @@ def read(path: Path) -> Config:
     """Read a YAML file.
 
     Raises:
-        ConfigError: unreadable, too large, not YAML, or not plain data.
+        ConfigError: the file is unreadable, too large, not YAML, or not plain data.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -101,7 +100,7 @@ def read(path: Path) -> Config:
 
 
 def parse(text: str, source: str = "", *, variables: bool = True) -> Config:
-    """Read YAML text; see :func:`read`. Without `variables`, ``${NAME}`` is text, as a stranger's file must have it."""
+    """Read YAML text; see :func:`read`. Without `variables`, ``${NAME}`` stays text, as untrusted files require."""
     places: dict[Loc, tuple[int, int]] = {}
     problems: list[Problem] = []
     try:
@@ -135,12 +134,12 @@ def build_part(family: str, value: object, called: str = "part") -> Part:
     """A part of `family` from its YAML form: a word, a mapping, or the text of a mapping.
 
     Args:
-        family: what it has to be.
+        family: family of the part, as in ``retriever``.
         value: ``"hybrid"``, ``{"type": "hybrid", "depth": 50}``, ``"{type: hybrid, depth: 50}"``, or a part.
-        called: what the user knows it as, as in ``--mode``.
+        called: name of the parameter or option, for messages, as in ``--mode``.
 
     Raises:
-        ConfigError: everything that is wrong with it.
+        ConfigError: the value is invalid; the message has all problems.
     """
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = parse(f"{called}: {value}", called).values[called]
@@ -246,7 +245,7 @@ def _flatten(error: ValidationError, model: type[BaseModel], prefix: Loc) -> Ite
         if detail["type"] == "too_short" and any(
             len(other["loc"]) > len(here) and other["loc"][: len(here)] == here for other in details
         ):
-            continue  # pydantic counts only the items that are right: the others are told, and are all that is wrong
+            continue  # pydantic counts only the valid items; the invalid ones are reported and are the real problem
         loc = (*prefix, *here)
         inner = detail.get("ctx", {}).get("error")
         if isinstance(inner, PartInvalid):
@@ -271,7 +270,7 @@ def _flatten(error: ValidationError, model: type[BaseModel], prefix: Loc) -> Ite
 
 
 def _fields(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
-    """The keys known at `loc` inside `model`, following plain nested models."""
+    """The known keys at `loc` inside `model`, through nested models."""
     here: Any = model
     for key in loc:
         found = here.model_fields.get(str(key)) if isinstance(here, type) and issubclass(here, BaseModel) else None

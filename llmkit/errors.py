@@ -1,7 +1,7 @@
-"""Every error llmkit raises on purpose.
+"""The errors that llmkit raises on purpose.
 
-One root, :class:`LlmkitError`, so that a caller needs one ``except`` and the command line one place to
-print from. A message says what was wrong, where, and what to do about it. Errors carry data, they never log.
+All derive from :class:`LlmkitError`, so that callers need one ``except``. A message says what was wrong, where, and
+what to do about it. Errors carry data and log nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Problem:
     path: str
     """Dotted path of the value, as in ``steps[0].retriever.type``; empty for the whole file."""
     message: str
-    """What is wrong and what would be right."""
+    """What is wrong, and what would be right."""
     line: int | None = None
-    """Line in the file, counted from 1, where the value stands."""
+    """Line of the value in the file, from 1."""
     column: int | None = None
-    """Column in that line, counted from 1."""
+    """Column of the value in that line, from 1."""
 
     def __str__(self) -> str:
         where = "" if self.line is None else f"line {self.line}, column {self.column}: "
@@ -34,7 +34,7 @@ class Problem:
 
 
 class ConfigError(LlmkitError):
-    """A configuration that cannot be used; holds every problem found, not only the first."""
+    """A configuration that cannot be used. It holds all problems that were found."""
 
     def __init__(self, problems: Sequence[Problem] | str, source: str = "") -> None:
         self.problems: tuple[Problem, ...] = (Problem("", problems),) if isinstance(problems, str) else tuple(problems)
@@ -47,19 +47,19 @@ class ConfigError(LlmkitError):
 
 
 class DataError(LlmkitError):
-    """A file, row or document that cannot be read as what it claims to be."""
+    """A file, row, document or argument that does not have the expected form."""
 
 
 class KnowledgeError(LlmkitError):
-    """A knowledge base that is missing, busy, damaged or made with something else."""
+    """A knowledge base that is missing, busy, damaged, or made with other settings."""
 
 
 class Busy(KnowledgeError):
-    """A knowledge base that somebody else writes to at this moment."""
+    """Another process is writing to the knowledge base."""
 
 
 class PromptError(LlmkitError):
-    """A prompt that is missing, was changed without a new version, or lacks a variable."""
+    """A prompt that is missing, lacks a variable, or was changed after it was locked."""
 
 
 class ModelError(LlmkitError):
@@ -70,11 +70,11 @@ class ModelError(LlmkitError):
         self.retryable = retryable
         """Whether the same call may succeed later (time-outs, 429, 5xx, lost connections)."""
         self.retry_after = retry_after
-        """Seconds the server asked us to wait, where it said so."""
+        """Seconds that the server asked the client to wait; None: it did not say."""
 
 
 class TooLong(ModelError):
-    """A prompt that the model's window cannot hold; another one may fit."""
+    """A prompt that is longer than the model's context window."""
 
 
 class ConnectionLost(ModelError):
@@ -85,14 +85,14 @@ class ConnectionLost(ModelError):
 
 
 class BadResponse(ModelError):
-    """A response that is not what the protocol promises: HTML of a proxy, invalid JSON, text that is not UTF-8."""
+    """A response that breaks the protocol: HTML of a proxy, invalid JSON, text that is not UTF-8."""
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
 
 
 class ReplyError(ModelError):
-    """A reply that came whole and that nothing can be built on. It says nothing about the documents."""
+    """A reply that arrived completely and cannot be used. It says nothing about the documents."""
 
     def __init__(self, message: str, *, reply: object = None, retryable: bool = False) -> None:
         super().__init__(message, retryable=retryable)
@@ -109,7 +109,7 @@ class EmptyReply(ReplyError):
 
 
 class IncompleteReply(ReplyError):
-    """A reply that was cut off, where only a complete one is of use."""
+    """A reply that was cut off, where a complete one is needed."""
 
 
 class UnsupportedPrecision(ModelError):
@@ -126,11 +126,11 @@ class StepError(LlmkitError):
 
 
 class SandboxError(LlmkitError):
-    """Untrusted code that cannot be run safely here, and therefore is not run."""
+    """Untrusted code that cannot be run safely on this machine, and was not run."""
 
 
 class Cancelled(LlmkitError):
-    """The run was stopped on request; what was committed before stays."""
+    """The run was cancelled. What was committed before stays."""
 
 
 class MissingExtra(LlmkitError):
@@ -144,7 +144,7 @@ class MissingExtra(LlmkitError):
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> str:
-    """``unknown WHAT 'wrod'; did you mean 'word'? Known: …``."""
+    """Message for an unknown word: ``unknown WHAT 'wrod'; did you mean 'word'? (known: …)``."""
     known = list(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""What the capabilities promise one another. Standard library only; NumPy appears in annotations."""
+"""The protocols of parts and of what parts use. Standard library only; NumPy appears in annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Where an encoder's tokens begin, so that text can be cut where the encoder counts."""
+    """The tokenizer of an encoder: where tokens begin, and how many fit."""
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         """Character offset of each content token of `text`, ascending, special tokens left out.
@@ -29,7 +29,7 @@ class Tokenizer(Protocol):
 
     @property
     def max_tokens(self) -> int:
-        """Longest input the encoder reads, special tokens included."""
+        """Maximum number of input tokens, special tokens included."""
         ...
 
     @property
@@ -40,16 +40,16 @@ class Tokenizer(Protocol):
 
 @runtime_checkable
 class Encoder(Tokenizer, Protocol):
-    """Text to unit vectors. Long input is refused, never cut in silence."""
+    """Turns texts into unit vectors. Input that is too long is refused, never cut."""
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """Number of dimensions of a vector."""
         ...
 
     @property
     def identity(self) -> str:
-        """Model, revision, pooling, max tokens and precision in one line: two encoders with one identity agree."""
+        """Model, revision, pooling, max tokens and precision in one line. Equal identities give equal vectors."""
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -70,7 +70,7 @@ class VectorIndex(Protocol):
         ...
 
     def remove(self, ids: NDArray[np.int64]) -> None:
-        """Leave rows out of every later search; unknown ids are ignored."""
+        """Remove rows by id; unknown ids are ignored."""
         ...
 
     def search(
@@ -88,10 +88,10 @@ Ranking: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
 
 
 class Condition(Protocol):
-    """What chunks must fulfil to be found; :mod:`llmkit.knowledge.filters` makes them, each store compiles them."""
+    """A filter over chunks. :mod:`llmkit.knowledge.filters` makes them, and each store compiles them."""
 
     def matches(self, chunk: Chunk) -> bool:
-        """Whether the chunk passes."""
+        """Whether the chunk passes the filter."""
         ...
 
 
@@ -108,7 +108,7 @@ class Searchable(Protocol):
 
     @property
     def generation(self) -> int:
-        """The generation that is shown."""
+        """Number of the generation that is shown."""
         ...
 
     @property
@@ -161,22 +161,22 @@ class Knowledge(Searchable, Protocol):
         ...
 
     def take_notes(self) -> list[str]:
-        """What the user should know and was not told yet: each note is returned once."""
+        """Notes for the user that were not returned before; each is returned once."""
         ...
 
 
 @runtime_checkable
 class Retriever(Protocol):
-    """Finds chunks in a knowledge base, many questions at a time."""
+    """Finds chunks in a knowledge base, for several questions at a time."""
 
     def retrieve(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> list[list[Hit]]:
-        """For each query at most k hits, best first; fewer only where the knowledge base has no more."""
+        """For each query at most k hits, best first; fewer only if no more chunks pass the filter."""
         ...
 
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reorders the hits of questions, many questions at a time; :class:`CountsTruncatedPairs` may stand beside it."""
+    """Reorders the hits of several questions. It may implement :class:`CountsTruncatedPairs`, too."""
 
     def rerank_all(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]], k: int) -> list[list[Hit]]:
         """For each query at most k of its hits, best first; equal scores keep their order.
@@ -188,7 +188,7 @@ class Reranker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """What is searched for beside the question itself, which is always searched for."""
+    """Further texts to search for. The question itself is always searched for."""
 
     queries: tuple[str, ...] = ()
     """Other questions, each retrieved for; the rankings are fused."""
@@ -198,10 +198,10 @@ class Rewritten:
 
 @runtime_checkable
 class Rewriter(Protocol):
-    """Makes other queries of a question. Notes and usage go to the context."""
+    """Makes further queries from a question. It adds notes and usage to the context."""
 
     def rewrite(self, question: str, ctx: Context) -> Rewritten:
-        """The other queries; empty where nothing usable was made, which is told."""
+        """The further queries. If none is usable, the result is empty and a note says so."""
         ...
 
 
@@ -255,7 +255,7 @@ class Context(Protocol):
         ...
 
     def emit(self, event: Event) -> None:
-        """Tell the listener; raises Cancelled where the run was stopped."""
+        """Send an event to the listener; raises Cancelled if the run was cancelled."""
         ...
 
     def record(self, **detail: object) -> None:
@@ -263,7 +263,7 @@ class Context(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """Tell the listener something the user should know, and keep it in the step's record."""
+        """Send a note for the user to the listener, and add it to the record of the step."""
         ...
 
 
@@ -273,7 +273,7 @@ class QuestionAnswerer(Protocol):
 
     @property
     def name(self) -> str:
-        """What the pipeline is called in messages."""
+        """Name of the pipeline, for messages."""
         ...
 
     @property
@@ -282,11 +282,11 @@ class QuestionAnswerer(Protocol):
         ...
 
     def with_knowledge(self, kb: Any) -> QuestionAnswerer:
-        """The same pipeline over an open knowledge base."""
+        """A copy of the pipeline that uses an open knowledge base."""
         ...
 
     def with_filter(self, where: str) -> QuestionAnswerer:
-        """The same pipeline, its retrieval limited to passages that pass the filter."""
+        """A copy of the pipeline that retrieves only passages that pass the filter."""
         ...
 
     def run(self, question: str, **options: Any) -> State:
@@ -301,9 +301,9 @@ class Step(Protocol):
     type: ClassVar[str]
     """The word that names the step in YAML."""
     needs: ClassVar[frozenset[str]]
-    """Fields of State an earlier step must have given: ``{"hits"}``."""
+    """Fields of State that an earlier step must fill: ``{"hits"}``."""
     gives: ClassVar[frozenset[str]]
-    """Fields of State this step fills."""
+    """Fields of State that this step fills."""
 
     def run(self, state: State, ctx: Context) -> State:
         """The state after this step."""
@@ -312,29 +312,29 @@ class Step(Protocol):
 
 @runtime_checkable
 class Verifier(Protocol):
-    """Judges a draft by a rule, so that a loop knows what to mend and when to stop."""
+    """Checks a draft by a rule, so that a refinement loop knows what to correct and when to stop."""
 
     type: ClassVar[str]
     """The word that names the verifier in YAML."""
 
     def verify(self, draft: str, state: State) -> Verdict:
-        """A score and what is wrong, in words; `state` holds the question, its inputs and the passages.
+        """A score and the problems as texts; `state` holds the question, its inputs and the passages.
 
         Raises:
-            DataError: what the rule needs is not among ``state.inputs``.
+            DataError: ``state.inputs`` lacks a value that the rule needs.
         """
         ...
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """Scores what a pipeline made of a sample."""
+    """Scores the result of a pipeline on a sample."""
 
     type: ClassVar[str]
     """The word that names the metric in YAML."""
 
     def figures(self) -> Mapping[str, Figure]:
-        """The numbers it gives, by name."""
+        """The numbers that it computes, by name."""
         ...
 
     def score(self, sample: Sample, state: State) -> Mapping[str, Score]:
@@ -342,21 +342,21 @@ class Metric(Protocol):
         ...
 
 
-# Optional promises: a part may keep them beside its protocol, and whoever uses the part asks with isinstance.
+# Optional protocols: a part may implement them beside its own protocol; its users test for them with isinstance.
 
 
 @runtime_checkable
 class MeasuresUnknownTokens(Protocol):
-    """An encoder that knows how much of a text its vocabulary lacks; hybrid search then trusts dense search less."""
+    """An encoder that measures how much of a text its vocabulary lacks. Hybrid search then weighs dense search less."""
 
     def unknown_share(self, text: str) -> float:
-        """Share of the text's tokens that the vocabulary does not have, in [0, 1]."""
+        """Share of the tokens of the text that are not in the vocabulary, in [0, 1]."""
         ...
 
 
 @runtime_checkable
 class CountsTruncatedPairs(Protocol):
-    """A reranker whose input is limited, and that counts the pairs it cannot read whole; the step tells the user."""
+    """A reranker with limited input that counts the pairs it cannot read to the end. The step reports the count."""
 
     def cut(self, queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> int:
         """Number of pairs of a query and one of its hits whose end would not be read."""
@@ -365,7 +365,7 @@ class CountsTruncatedPairs(Protocol):
 
 @runtime_checkable
 class RanksRows(Protocol):
-    """A retriever that ranks rows without reading their text; fusion then reads the text of the best alone."""
+    """A retriever that ranks rows without loading their text. Fusion then loads the text of the best rows only."""
 
     def rank(self, kb: Searchable, queries: Sequence[str], k: int, where: Where = None) -> Sequence[Ranking]:
         """For each query the rows (n,) and scores (n,) of at most k chunks, best first."""
@@ -374,19 +374,19 @@ class RanksRows(Protocol):
 
 @runtime_checkable
 class CountsPromptTokens(Protocol):
-    """A chat model that counts the tokens of a prompt exactly; for others a safe upper estimate is used."""
+    """A chat model that counts prompt tokens exactly. For other models, llmkit uses a safe upper estimate."""
 
     def count_prompt_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt that these messages become."""
+        """Number of tokens of the prompt that these messages make."""
         ...
 
 
 @runtime_checkable
 class WithholdsText(Protocol):
-    """A step that may withdraw an answer; text streamed before it is not shown until the step has decided."""
+    """A step that may withdraw an answer. Text of earlier steps is streamed only after this step has decided."""
 
     withholds: ClassVar[bool]
-    """Whether it does."""
+    """Whether the step may withdraw the answer."""
 
 
 @runtime_checkable

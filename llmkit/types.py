@@ -28,15 +28,15 @@ BlockKind: TypeAlias = Literal["heading", "paragraph", "list", "table", "code", 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A run of a document's text that is one thing: a heading, a paragraph, a table."""
+    """A structural piece of a document's text: a heading, a paragraph, a table."""
 
     start: int
     end: int
     kind: BlockKind = "paragraph"
     level: int = 0
-    """Depth of a heading, from 1; 0 for everything else."""
+    """Depth of a heading, from 1; 0 for other blocks."""
     heading: tuple[str, ...] = ()
-    """Titles of the headings the block stands under, outermost first (a heading's own title included)."""
+    """Titles of the headings above the block, outermost first. A heading's own title is the last one."""
     page: int | None = None
     """Page or slide, counted from 1, where the format has one."""
     part: str | None = None
@@ -45,19 +45,19 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text with its origin. ``text`` is what offsets point into and is never changed after loading."""
+    """A text with its id and metadata. Offsets point into ``text``, which never changes after loading."""
 
     id: str
     text: str
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
-    """JSON values a filter can ask for: ``path``, ``type``, ``date``, and whatever the source gave."""
+    """JSON values that filters can use: ``path``, ``type``, ``date``, and those that the source gave."""
     blocks: tuple[Block, ...] = ()
-    """Structure in order, without overlap; empty means plain text."""
+    """The structure of the text: blocks in order, without overlap. Empty: plain text."""
     notes: tuple[str, ...] = ()
-    """What the loader left out or guessed, in words: ``3 images without text``."""
+    """What the loader left out or guessed, as texts: ``3 images without text``."""
     access: tuple[str, ...] = ()
-    """Labels of those who may read it; empty: everybody."""
+    """Access labels: a reader needs one of them. Empty: everybody may read the document."""
 
     def __post_init__(self) -> None:
         many(self.notes, "notes")
@@ -73,7 +73,7 @@ class Document:
 
     @property
     def version(self) -> str:
-        """First 16 hex digits of the SHA-256 of text, title, metadata, and access where it is limited."""
+        """First 16 hex digits of the SHA-256 of text, title, metadata and, if there are any, access labels."""
         parts = [self.text, self.title, self.metadata, *([sorted(self.access)] if self.access else [])]
         payload = json.dumps(parts, sort_keys=True, ensure_ascii=True, default=str)
         return hashlib.sha256(payload.encode()).hexdigest()[:16]
@@ -91,18 +91,18 @@ class Chunk:
     end: int
     text: str
     tokens: int
-    """Tokens the encoder sees for this chunk, context and special tokens included."""
+    """Number of tokens that the encoder reads for this chunk, context and special tokens included."""
     title: str = ""
     heading: tuple[str, ...] = ()
     page: int | None = None
     part: str | None = None
     version: str = ""
-    """Version of the document the offsets belong to."""
+    """Version of the document that the offsets refer to."""
     metadata: Metadata = field(default_factory=dict)
     access: tuple[str, ...] = ()
-    """Labels of those who may read the document; empty: everybody."""
+    """Access labels of the document. Empty: everybody may read it."""
     row: int = -1
-    """Key in the knowledge base, equal to its vector's id; -1 outside one."""
+    """Number of the chunk and of its vector in the knowledge base; -1 outside one."""
 
     @property
     def id(self) -> str:
@@ -111,20 +111,20 @@ class Chunk:
 
     @property
     def context(self) -> str:
-        """What is put before the text when it is encoded and indexed: title and headings."""
+        """Title and headings. They are placed before the text when the chunk is encoded and indexed."""
         words = [self.title, *self.heading]
         return " › ".join(word for i, word in enumerate(words) if word and word not in words[:i])
 
     @property
     def indexed_text(self) -> str:
-        """What the encoder and the lexical index read: the context, if any, a newline, the text."""
+        """The text that the encoder and the BM25 index read: the context, if any, a newline, the text."""
         context = self.context
         return f"{context}\n{self.text}" if context else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A run of a document's text and what became of it."""
+    """A stretch of a document's text, and whether it was indexed, dropped or truncated."""
 
     start: int
     end: int
@@ -134,11 +134,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found, with the score that ranked it."""
+    """A retrieved chunk with its score."""
 
     chunk: Chunk
     score: float
-    """Higher is better; the scale is the retriever's own."""
+    """Higher is better. Each retriever and reranker has its own scale."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores by retriever before fusion: ``{"dense": 0.61, "bm25": 7.2}``."""
 
@@ -168,7 +168,7 @@ class Hit:
         return self.chunk.metadata
 
     def __str__(self) -> str:
-        """One line: score, place and the beginning of the text."""
+        """One line: score, document, page and the beginning of the text."""
         page = f", page {self.page}" if self.page is not None else ""
         return f"{self.score:.3f}  {self.document}{page}: {_beginning(self.text)}"
 
@@ -190,36 +190,36 @@ class Hits(list[Hit]):
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A claim of support: where in which version of which document."""
+    """A claim that a passage supports the answer, and the result of checking it."""
 
     n: int
-    """Number of the passage as the model saw it and as the answer shows it, from 1."""
+    """Number of the passage in the prompt and in the answer, from 1."""
     document: str
     version: str
     chunk: str
     start: int
     end: int
     quote: str
-    """``document.text[start:end]``: the sentence that supports, or the whole passage."""
+    """``document.text[start:end]``: the supporting sentence, or the whole passage."""
     supported: bool
     reason: str = ""
     """Why the citation counts as supported or not."""
 
     @property
     def doubt(self) -> str:
-        """What is to be said against it: that no step checked it, or why it is not supported; empty: nothing."""
-        said = UNCHECKED if self.reason == UNCHECKED else f"not supported: {self.reason}"
-        return "" if self.supported else said
+        """Why not to rely on the citation: nobody checked it, or it is not supported, and why. Empty if supported."""
+        doubt = UNCHECKED if self.reason == UNCHECKED else f"not supported: {self.reason}"
+        return "" if self.supported else doubt
 
     def __str__(self) -> str:
-        """One line: number, document, offsets, quote, and the doubt where there is one."""
+        """One line: number, document, offsets, quote, and the doubt if there is one."""
         doubt = f" ({self.doubt})" if self.doubt else ""
         return f"[{self.n}] {self.document}, characters {self.start}-{self.end}: {_beginning(self.quote)}{doubt}"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and calls of a model."""
+    """Number of tokens and calls that a model used."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -235,20 +235,20 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the pipeline says, and what it rests on."""
+    """The answer of a pipeline, with its citations."""
 
     text: str
     citations: tuple[Citation, ...] = ()
     abstained: bool = False
-    """True where the documents do not hold the answer."""
+    """Whether the pipeline declined to answer: the documents do not say, or it was not sure enough."""
     unsupported: tuple[str, ...] = ()
     """Sentences of the answer that no cited passage supports."""
     finish_reason: FinishReason = "stop"
-    """How the reply that this answer was read from ended."""
+    """How the model's reply ended."""
 
     @property
     def complete(self) -> bool:
-        """Whether the model ended the answer by itself; otherwise its last sentence may lack its end."""
+        """Whether the model finished the answer. If not, the last sentence may be incomplete."""
         return self.finish_reason in ("stop", "tool_calls")
 
     def __str__(self) -> str:
@@ -274,40 +274,40 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What one step did: the trace is a list of these."""
+    """What one step did. The trace of a run is a list of these records."""
 
     step: str
-    """Place and type, as in ``steps[1] answer``."""
+    """Position and type of the step, as in ``steps[1] answer``."""
     seconds: float
     usage: Usage = field(default_factory=Usage)
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values the step wants remembered: prompt digest, passages kept and dropped, scores."""
+    """JSON values that the step recorded: prompt digest, passages kept and dropped, scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened during a run, told as it happens."""
+    """Something that happened during a run, reported at once."""
 
     kind: Literal["step", "token", "reasoning", "note", "done"]
-    """``reasoning``: a piece of what the model writes for itself, which is no part of the answer."""
+    """``reasoning`` is text that the model writes before its answer and that is not part of the answer."""
     step: str = ""
     text: str = ""
-    """The token, the note in words, or the step's name."""
+    """The token, the text of the note, or the name of the step."""
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a pipeline knows so far. Steps return a changed copy and never alter one."""
+    """The data that flows through a pipeline. A step returns a changed copy."""
 
     question: str
     history: tuple[Message, ...] = ()
     inputs: Metadata = field(default_factory=dict)
-    """What came with the question beside its text, as JSON values: words to use, tests to pass."""
+    """Further JSON values that came with the question: words to use, tests to pass."""
     hits: tuple[Hit, ...] = ()
-    """Passages the next step works with, best first."""
+    """Passages for the next step, best first."""
     retrieved: tuple[Hit, ...] = ()
-    """Passages as they were found, before any step kept some of them."""
+    """All passages that were retrieved, before a step removed some."""
     answer: Answer | None = None
     records: tuple[StepRecord, ...] = ()
 
@@ -317,25 +317,25 @@ class State:
 
     @property
     def usage(self) -> Usage:
-        """Sum over all records."""
+        """Sum of the usage of all records."""
         return sum((record.usage for record in self.records), Usage())
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One item of a data set: what is asked and what is known about the right answer."""
+    """One item of a data set: a question, and what is known about the right answer."""
 
     id: str
     question: str
     answers: tuple[str, ...] = ()
-    """Right answers, aliases of one another; empty where the documents hold none."""
+    """Right answers, each of them sufficient. Empty: the documents do not hold the answer."""
     relevant: Mapping[str, float] = field(default_factory=dict)
-    """Ids of the documents that hold the answer, with their grade above 0; empty where nobody judged."""
+    """Ids of the relevant documents with their grade, above 0. Empty: relevance was not judged."""
     history: tuple[Message, ...] = ()
     cluster: str = ""
-    """What the sample shares with others (a document, a template); empty: it stands alone."""
+    """Name of the group of dependent samples (one document, one template). Empty: the sample is independent."""
     fields: Metadata = field(default_factory=dict)
-    """The row itself: constraints, labels, tools, whatever a metric asks for."""
+    """The row of the data set: constraints, labels, tools, or whatever a metric needs."""
 
     def __post_init__(self) -> None:
         many(self.answers, "answers")
@@ -343,7 +343,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a metric says about one sample: a finite number, or why there is none."""
+    """The result of a metric on one sample: a finite number, or the reason why there is none."""
 
     value: float | None
     reason: str = ""
@@ -356,18 +356,18 @@ class Score:
 
     @classmethod
     def unscored(cls, reason: str) -> Score:
-        """No value can be computed; the sample is counted beside the mean and is not in it."""
+        """A score without a value. The sample is counted beside the mean and does not enter it."""
         return cls(None, reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier says about a draft."""
+    """The result of a verifier on a draft."""
 
     score: float
-    """In [0, 1]; 1: nothing is wrong."""
+    """In [0, 1]; 1 means that nothing is wrong."""
     messages: tuple[str, ...] = ()
-    """What is wrong, each in a sentence a model can act on; empty where nothing is."""
+    """Each problem as a sentence that a model can act on. Empty if nothing is wrong."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
@@ -376,16 +376,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one number of a metric means."""
+    """Description of one number that a metric computes."""
 
     about: str
     better: Literal["higher", "lower"] = "higher"
     unit: Literal["share", "count", "seconds", "tokens", "money"] = "share"
-    """A share lies in [0, 1]; its interval makes use of that."""
+    """A share lies in [0, 1], and its interval is bounded accordingly."""
 
 
 def blocks_or_whole(document: Document) -> Iterator[Block]:
-    """The document's blocks, or one paragraph that spans it."""
+    """The blocks of a document; without any, one paragraph that spans its text."""
     if document.blocks:
         yield from document.blocks
     elif document.text:
