@@ -1,4 +1,4 @@
-"""A person between a model and what it wants done: who is there, what is asked, what was decided."""
+"""Approval of tool calls by a person: the request, the decision, and the run that waits for it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llmkit.types import State
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call that waits for a decision."""
+    """A tool call that waits for a decision."""
 
     tool: str
     arguments: Mapping[str, Any]
     why: str
-    """Why somebody is asked."""
+    """Why the call needs a decision."""
 
 
 Kind = Literal["approve", "reject", "edit"]
@@ -25,17 +25,17 @@ Kind = Literal["approve", "reject", "edit"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a call.
+    """A decision about one request: make the call, refuse it, or make it with other arguments.
 
     Raises:
-        DataError: `kind` is none of the three.
+        DataError: `kind` is not approve, reject or edit.
     """
 
     kind: Kind
     reason: str = ""
-    """Of a rejection: the model is told."""
+    """For a rejection: the text that the model reads."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Of an edit: what the call is made with instead."""
+    """For an edit: the arguments that replace those of the model."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -47,29 +47,29 @@ class Caller:
     """Who runs a pipeline."""
 
     thread: str = ""
-    """Name of the conversation whose memory is gone on with; empty: none."""
+    """Name of the conversation that the run continues; empty: none."""
     turns: int | None = None
-    """How many turns that conversation has, where the caller keeps them; what remembers others is begun anew."""
+    """Number of turns of the conversation, if the caller keeps it. A memory with another number begins anew."""
     attended: bool = False
-    """Whether somebody is there to decide; where nobody is, what needs a decision is not done."""
+    """Whether a person is there to decide. Without one, calls that need a decision are refused."""
     decisions: tuple[Decision, ...] = ()
-    """On what was asked before, in order."""
+    """Decisions on the requests of the run that waited, in order."""
     spent: Mapping[str, Any] = field(default_factory=dict)
-    """What the run that waited had used: ``ApprovalNeeded.spent``."""
+    """What the run that waited had used: :attr:`ApprovalNeeded.spent`."""
 
 
 class ApprovalNeeded(LlmkitError):
-    """A run that waits: hand it to :meth:`llmkit.pipeline.Pipeline.decide` with a decision on each request."""
+    """A run waits for decisions: pass it to :meth:`llmkit.pipeline.Pipeline.decide`, with one decision a request."""
 
     def __init__(self, requests: Sequence[Request], thread: str, spent: Mapping[str, Any]) -> None:
-        asked = "; ".join(f"{one.tool}({dict(one.arguments)})" for one in requests)
-        super().__init__(f"waiting for a decision on: {asked[:500]}")
+        calls = "; ".join(f"{one.tool}({dict(one.arguments)})" for one in requests)
+        super().__init__(f"waiting for a decision on: {calls[:500]}")
         self.requests = tuple(requests)
         self.thread = thread
-        """Where its memory is."""
+        """Name of the conversation in the agent's memory."""
         self.spent = spent
-        """What the agent used so far, and its trace; the wait for a person is not in its seconds."""
+        """What the agent has used so far, and its trace. The seconds do not count the wait for a person."""
         self.state: State | None = None
-        """What the pipeline knew before the step that waits."""
+        """State of the pipeline before the step that waits."""
         self.step = 0
-        """Position of that step."""
+        """Position of the step that waits, from 0."""

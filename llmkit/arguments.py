@@ -1,7 +1,7 @@
-"""Arguments that mean many things: a lone string is refused by name, or taken as one item.
+"""Guards for parameters that take a list: a lone string is refused, or taken as one item.
 
 Python lets a string stand wherever a sequence of strings is expected, as a sequence of its letters. Every public
-function that takes many texts, ids or paths therefore calls one of the two functions below.
+function that takes several texts, ids or paths therefore calls a function of this module.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ Texts = TypeVar("Texts", bound=Collection[str])
 
 
 def many(items: Many, name: str) -> Many:
-    """Return `items` unchanged unless they are one string, one path or nothing that can be iterated over.
+    """Return `items` unchanged; refuse one string, one path, and anything that cannot be iterated over.
 
-    Use it where the result has one entry for each item, so that one item and a list of one must not be confused.
+    Use it where the result has one entry for each item: one item and a list of one item then give different results.
 
     Args:
         items: what the caller gave.
-        name: the parameter, for the message.
+        name: name of the parameter, for the message.
 
     Raises:
-        DataError: `items` is one item, or no collection at all.
+        DataError: `items` is a single item, or cannot be iterated over.
     """
     if isinstance(items, str | bytes | Path):
         shown = repr(items if len(str(items)) <= 40 else str(items)[:40] + "…")

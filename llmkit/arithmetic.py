@@ -1,9 +1,9 @@
-"""Arithmetic without eval: expressions read as a syntax tree of which a short list of nodes is allowed.
+"""Arithmetic without eval: an expression is parsed into a syntax tree, and only a few kinds of nodes are evaluated.
 
 ::
 
     value("48 / 2 + 3")                      # Fraction(27, 1)
-    statements("48/2 = 24, so 24 + 3 = 28")  # one right, one wrong: 24 + 3 is 27
+    statements("48/2 = 24, so 24 + 3 = 28")  # the first is right, the second wrong: 24 + 3 is 27
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ _BINARY: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
 _LONGEST = 200  # characters of an expression
 _LARGEST = 10**30
 _SIGNS = str.maketrans({"×": "*", "÷": "/", "−": "-", "–": "-", "·": "*"})
-_LEFT = re.compile(r"[-+*/×÷−–·()\d\s.,$€£%x]*\Z")  # what an expression is written with
+_LEFT = re.compile(r"[-+*/×÷−–·()\d\s.,$€£%x]*\Z")  # the characters of an expression
 _RIGHT = re.compile(r"\s{0,3}(-?\s?[$€£]?\s?-?\d+(?:,\d{3})*(?:\.\d+)?)(?![\d%]|\s{0,3}[-+*/×÷·]\s{0,3}\d)")
 _OPERATOR = re.compile(r"[\d)%]\s*[-+*/×÷−–·x]\s*[-$€£(]*\d")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``LEFT = RIGHT`` as it stands in a text."""
+    """An equation ``LEFT = RIGHT`` found in a text."""
 
     text: str
     claimed: Fraction
     true: Fraction
     decimals: int
-    """Digits behind the point of what is claimed: it may be rounded to them."""
+    """Number of decimals of the claimed value; the true value may be rounded to them."""
 
     @property
     def right(self) -> bool:
-        """Equal, or equal when rounded to as many digits as were written."""
+        """Whether both sides are equal, or equal when rounded to the decimals of the claimed value."""
         return abs(self.claimed - self.true) <= (Fraction(1, 2 * 10**self.decimals) if self.decimals else 0)
 
 
 def value(expression: str) -> Fraction:
-    """The exact value of ``+ - * / // % **`` over numbers and brackets.
+    """The exact value of an expression of numbers, brackets and ``+ - * / // % **``.
 
     Raises:
-        DataError: something else stands in it, it divides by zero, or it is too long or too large.
+        DataError: the expression holds anything else, divides by zero, is too long, or its numbers grow too large.
     """
     if len(expression) > _LONGEST:
         raise DataError(f"an expression of {len(expression)} characters is longer than {_LONGEST}")
@@ -67,9 +67,9 @@ def value(expression: str) -> Fraction:
 
 
 def statements(text: str) -> list[Statement]:
-    """Every arithmetic statement of a text, in order; what cannot be read as one is left out.
+    """The equations of a text, in order. An equals sign without a readable expression on both sides is skipped.
 
-    An expression with a name in it (``x + 2 = 7``) is none, and neither is a chain that goes on (``3 + 4 = 7 + 1``).
+    Equations with variables (``x + 2 = 7``) and with an expression on the right (``3 + 4 = 7 + 1``) are skipped, too.
     """
     found = []
     for sign in re.finditer("=", text):
@@ -79,16 +79,16 @@ def statements(text: str) -> list[Statement]:
             continue
         claimed = _plain(right[1]).replace(" ", "")
         try:
-            true, said = value(_plain(left)), value(claimed)
+            true, stated = value(_plain(left)), value(claimed)
         except DataError:
             continue
         whole = " ".join(f"{left} = {right[1].strip()}".split())
-        found.append(Statement(whole, said, true, len(claimed.partition(".")[2])))
+        found.append(Statement(whole, stated, true, len(claimed.partition(".")[2])))
     return found
 
 
 def _expression(text: str, end: int) -> str | None:
-    """The longest expression that ends there; None where there is none, or a name belongs to it."""
+    """The longest expression that ends at `end`; None if there is none, or if it has a variable."""
     near = text[max(0, end - _LONGEST) : end]
     run = _LEFT.search(near)
     assert run is not None
@@ -113,8 +113,8 @@ def _expression(text: str, end: int) -> str | None:
     return None
 
 
-def shown(number: Fraction) -> str:
-    """A number for people: whole, or with at most four digits behind the point."""
+def format_number(number: Fraction) -> str:
+    """A number as text: whole, or with at most four decimals."""
     return str(number.numerator) if number.denominator == 1 else f"{float(number):.4f}".rstrip("0")
 
 

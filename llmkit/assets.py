@@ -1,6 +1,6 @@
-"""The three data folders: where a pipeline, a prompt or an eval file is found.
+"""The data folders of pipelines, prompts and eval files: how a name becomes a file.
 
-Looked at in this order: the path as given, ``./KIND/``, the checkout llmkit runs from, the installed wheel.
+A name is looked up in this order: as a path, in ``./KIND/``, in the folder that came with llmkit.
 """
 
 from __future__ import annotations
@@ -19,56 +19,57 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def folders(kind: Kind) -> list[Path]:
-    """The folders of that kind that exist, nearest first, each once."""
+    """The existing folders of a kind: the one in the working directory first, then the shipped one."""
     candidates = [Path.cwd() / kind, shipped(kind)]
     return list(dict.fromkeys(folder.resolve() for folder in candidates if folder.is_dir()))
 
 
 def shipped(kind: Kind) -> Path:
-    """The folder of that kind that came with llmkit: inside the wheel, else beside the checkout's package."""
+    """The folder of a kind that came with llmkit: inside the wheel, or beside the package in a checkout."""
     inside = _PACKAGE / "_assets" / kind
     return inside if inside.is_dir() else _PACKAGE.parent / kind
 
 
 def find(kind: Kind, name: str, suffix: str = ".yaml") -> Path:
-    """The file of that name.
+    """The file of a name.
 
     Args:
         kind: which data folder.
         name: a path, or a name below the folder, with or without the suffix.
-        suffix: what files of this kind end in.
+        suffix: suffix of the files of this kind.
 
     Raises:
-        ConfigError: not found (says where it looked and what is there), or a name that leaves the folder.
+        ConfigError: there is no such file, or the name leaves the folder. The message lists the places that were
+            searched and the near names.
     """
     given = Path(name).expanduser()
     if given.is_file():
         return given
-    looked = [str(given)]
+    searched = [str(given)]
     for folder in folders(kind):
         for candidate in (folder / name, folder / f"{name}{suffix}"):
             if not candidate.resolve().is_relative_to(folder):
                 continue
-            looked.append(str(candidate))
+            searched.append(str(candidate))
             if candidate.is_file():
                 return candidate
-    # `experiments/mine` is looked for as the experiment `mine`, among experiments
+    # the message for `experiments/mine` suggests names of experiments only
     below, _, last = name.rpartition("/") if kind == "eval" else ("", "", name)
     there = [one for one in known(kind, suffix) if one.startswith(f"{below}/") or not below]
     if there:
         hint = unknown((below or kind).removesuffix("s"), last, [one.removeprefix(f"{below}/") for one in there])
     else:
         hint = unknown(kind.removesuffix("s"), name, known(kind, suffix))
-    raise ConfigError(f"{hint}\nlooked at: " + "\n           ".join(looked))
+    raise ConfigError(f"{hint}\nsearched: " + "\n          ".join(searched))
 
 
 def known(kind: Kind, suffix: str = ".yaml") -> list[str]:
-    """Names of the files of that kind, sorted, without the suffix."""
+    """Names of all files of a kind, sorted, without the suffix."""
     return sorted({name for folder in folders(kind) for name in _names(folder, suffix)})
 
 
 def copy_out(target: Path) -> list[Path]:
-    """Copy the shipped folders into `target` for editing; files that exist are left alone.
+    """Copy the shipped folders into `target` for editing; existing files are kept.
 
     Returns:
         The files written.

@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are used; where one is absent, the error names the extra to install."""
+"""Optional packages. Each is imported where it is used; if it is missing, the error names the extra to install."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def need(module: str, *, feature: str, extra: str) -> ModuleType:
     """Import an optional package.
 
     Args:
-        module: its import name, dots allowed.
-        feature: what needs it, for the message.
-        extra: the extra that installs it.
+        module: import name of the package or of a module in it.
+        feature: the feature that needs the package, for the message.
+        extra: the extra that installs the package.
 
     Raises:
-        MissingExtra: it is not installed; the message has the pip line. An ImportError from *inside* an
+        MissingExtra: the package is not installed; the message has the pip line. An ImportError from *inside* an
             installed package is not hidden.
     """
     try:

@@ -22,8 +22,8 @@ def lazy_names(
     Args:
         package: its ``__name__``.
         table: public names by the module that defines them: relative to the package, or absolute if it starts
-            with ``llmkit.``. ``"train as train_lora"`` gives a name another one. No name may be that of a submodule:
-            Python would hand out the module instead, once it is imported.
+            with ``llmkit.``. ``"train as train_lora"`` renames one. A name must not be that of a submodule: once the
+            submodule is imported, Python returns it instead.
         moved: names that were here in an earlier release, by the module that has them now; they still load, with a
             DeprecationWarning.
     """
@@ -48,7 +48,7 @@ def lazy_names(
 
 
 def _moved(package: str, name: str, module: str) -> object:
-    """A name from its new place, with a warning that says the line to write."""
+    """A name from its new module, with a warning that gives the import to write."""
     import warnings
     from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""OpenVINO without its telemetry: its Python package reports to Intel that it was imported, and asks nobody."""
+"""OpenVINO without telemetry: its Python package tells Intel, without asking, that it was imported."""
 
 from __future__ import annotations
 
@@ -6,5 +6,8 @@ import sys
 
 
 def silence_openvino() -> None:
-    """Call before OpenVINO is imported: it takes its own stub where the package that reports cannot be imported."""
+    """Prevent the report; call it before OpenVINO is imported.
+
+    OpenVINO uses a stub of its own when its telemetry package cannot be imported, and this makes that import fail.
+    """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

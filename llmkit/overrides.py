@@ -11,7 +11,7 @@ def assign(values: Any, path: list[str], value: Any) -> None:
     """Set the value at a path of keys, list positions and ``type`` or ``name`` words of list items, in place.
 
     Raises:
-        ConfigError: the path leads nowhere; says where it stops and what there is.
+        ConfigError: there is nothing at the path; the message says where it ends and which keys exist there.
     """
     here, walked = values, ""
     for position, key in enumerate(path):
@@ -35,10 +35,10 @@ def assign(values: Any, path: list[str], value: Any) -> None:
 
 
 def place(values: Any, path: str) -> tuple[str | int, ...]:
-    """Keys and list positions a dotted path goes through.
+    """Keys and list positions that a dotted path passes.
 
     Raises:
-        ConfigError: the path leads nowhere; says where it stops and what there is.
+        ConfigError: there is nothing at the path; the message says where it ends and which keys exist there.
     """
     here, walked = values, ""
     found: list[str | int] = []
@@ -76,6 +76,6 @@ def _item(items: list[Any], key: str, walked: str) -> int:
 
 
 def kind_of(value: object) -> str:
-    """What a YAML value is, in words."""
+    """Kind of a YAML value, for messages: ``a list``, ``a mapping``."""
     names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

@@ -1,12 +1,10 @@
-"""A part is its own configuration.
-
-The contract, written once:
+"""The base class of parts. A part holds its own configuration.
 
 * A part is a frozen pydantic model. Its fields are the YAML keys; unknown keys are errors.
 * ``family`` and ``type`` name it in YAML: ``{type: hybrid, parts: [dense, bm25]}`` inside a field of family
   ``retriever``. A bare word ``dense`` stands for ``{type: dense}``.
-* The constructor is light. Models, indexes and connections are made on first use, in a ``cached_property``.
-* A changed copy is made by :meth:`Part.replace`, which validates again and leaves the heavy state behind.
+* The constructor is cheap. Models, indexes and connections are made on first use, in a ``cached_property``.
+* :meth:`Part.replace` makes a changed copy. It validates the fields again and copies no cached value.
 """
 
 from __future__ import annotations
@@ -24,17 +22,17 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     family: ClassVar[str] = ""
-    """What the part is for: ``encoder``, ``retriever``, ``step``."""
+    """Kind of part: ``encoder``, ``retriever``, ``step`` and so on."""
     type: ClassVar[str] = ""
-    """The word that picks this class in YAML."""
+    """The word for this class in YAML."""
 
     def config(self) -> dict[str, Any]:
-        """The part as plain YAML values, ``type`` first, defaults written out."""
+        """The part as plain YAML values: ``type`` first, then every field, defaults included."""
         values = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
         return {"type": self.type, **values} if self.type else values
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with the named fields changed and validated, without any cached state."""
+        """A copy with the named fields changed and validated, without cached values."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self).model_validate({**values, **changes})
 

@@ -12,12 +12,11 @@ A prompt file is a YAML head between ``---`` lines and two sections::
     # user
     ... $passages ... $question
 
-There is no template engine: ``$name`` is replaced once, and what is filled in is never read as a template. What a head
-says of output and budget is checked by ``llmkit prompt lint``.
+There is no template engine: each ``$name`` is replaced once, and inserted text is never read as a template.
+``llmkit prompt lint`` checks `output` and `budget`.
 
-Worked examples (few-shot) are plain values in the head, one for each variable of the last ``# user`` section and the
-``answer`` to it; they are shown as turns before that section, filled in like any other value:
-``examples: [{question: "What is 2 + 2?", answer: "4"}]``.
+The head may hold worked examples (few-shot): values for the variables of the last ``# user`` section, and an answer.
+Each becomes a pair of turns before that section: ``examples: [{question: "What is 2 + 2?", answer: "4"}]``.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ from llmkit.types import Message
 LOCK = "LOCK.json"
 _REF = re.compile(r"([a-z][a-z0-9-]*)(?:@(v[0-9]+))?")
 MARK = re.compile(r"^---[ \t]*\n", re.MULTILINE)
-"""The line around a head."""
+"""The line before and after a head."""
 _SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 
 
 Output = Literal["text", "cited", "json", "number", "label", "lines", "form", "code", "pairs"]
-"""What the reply is: free text; text with [n] marks; JSON; a number at its end; one of some labels; numbered lines; the
-critic's form; a code block; lines of Q: and A:."""
+"""Form of the reply: free text; text with [n] marks; JSON; text that ends with a number; one of several labels;
+numbered lines; the form of a critic; a code block; lines of Q: and A:."""
 
 
 class _Head(BaseModel):
@@ -75,15 +74,15 @@ class Prompt(BaseModel):
     digest: str
     """SHA-256 of the file, hex."""
     output: Output | None = None
-    """What the reply is declared to be; None: nothing is declared."""
+    """Declared form of the reply; None: not declared."""
     budget: int | None = None
-    """Most tokens its own text may have, variables left out; None: what the linter is given."""
+    """Maximum tokens of the prompt's own text, without variables; None: the linter's default."""
     parent: str | None = None
-    """The version it was made from, as in ``answer@v1``."""
+    """Reference of the version that it was copied from, as in ``answer@v1``."""
     examples: tuple[dict[str, str], ...] = ()
-    """Values of the variables of the last user section, and the ``answer``."""
+    """Worked examples: values for the variables of the last user section, and the ``answer``."""
     lineage: dict[str, Any] = Field(default_factory=dict)
-    """Where the version comes from, where `llmkit experiment` wrote it."""
+    """Origin of a version that `llmkit experiment` wrote."""
 
     @property
     def ref(self) -> str:
@@ -92,15 +91,15 @@ class Prompt(BaseModel):
 
     @property
     def made_from(self) -> str | None:
-        """The version it was made from, by hand or by an experiment."""
+        """Reference of the version that it was made from, by hand or by an experiment; None: unknown."""
         return self.parent or (str(self.lineage["from"]) if "from" in self.lineage else None)
 
     def render(self, values: Mapping[str, str], examples: int | None = None) -> list[Message]:
         """Fill in the variables.
 
         Args:
-            values: one a variable.
-            examples: how many of the examples are shown, the first ones; none: all.
+            values: the text of each variable.
+            examples: number of examples to show, from the first; None: all.
 
         Raises:
             PromptError: a declared variable without a value, or a value without a variable.
@@ -116,7 +115,7 @@ class Prompt(BaseModel):
         return [*messages[:-1], *turns, messages[-1]] if turns else messages
 
     def _turns(self, examples: Iterable[Mapping[str, str]]) -> list[Message]:
-        """Each example as a question and its answer, in the words of the last section."""
+        """Each example as two turns: the last section filled in, and its answer."""
         return [
             turn
             for example in examples
@@ -128,7 +127,7 @@ def load(ref: str) -> Prompt:
     """The prompt of a reference: ``answer@v1``, or ``answer`` for its highest version, or a path to a file.
 
     Raises:
-        PromptError: not found, malformed, or changed since its digest was locked.
+        PromptError: the prompt does not exist, cannot be parsed, or was changed after it was locked.
     """
     path = path_of(ref)
     if ref.endswith(".md"):
@@ -139,10 +138,10 @@ def load(ref: str) -> Prompt:
 
 
 def path_of(ref: str) -> Path:
-    """Where the file of a reference is.
+    """The file of a reference.
 
     Raises:
-        PromptError: there is none.
+        PromptError: there is no such prompt or version.
     """
     if ref.endswith(".md"):
         path = Path(ref).expanduser()
@@ -163,7 +162,7 @@ def path_of(ref: str) -> Path:
 
 
 def references() -> list[str]:
-    """Every prompt and version that is found, as references, sorted by name and number."""
+    """References of all versions of all prompts, sorted by name and number."""
     names = sorted({known.split("/")[0] for known in _known() if "/" in known})
     return [f"{name}@{version}" for name in names for version in sorted(versions(name), key=_number)]
 
@@ -208,11 +207,13 @@ class PromptRef:
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
 
-def has_examples(ref: str, count: int | None) -> None:
-    """Check a step's number of worked examples: its prompt has that many.
+def check_examples(ref: str, count: int | None) -> None:
+    """Check that a prompt has as many worked examples as a step asks for.
+
+    Without this check, two arms of an experiment could be the same prompt unnoticed.
 
     Raises:
-        ValueError: it has fewer; two arms of an experiment would be the same without anybody noticing.
+        ValueError: it has fewer.
     """
     held = len(load(ref).examples)
     if count is not None and count > held:
@@ -220,10 +221,10 @@ def has_examples(ref: str, count: int | None) -> None:
 
 
 def read(path: Path, name: str, version: str) -> Prompt:
-    """Read one prompt file, without looking at the lock.
+    """Read one prompt file, without a check of the lock.
 
     Raises:
-        PromptError: malformed, or variables and declarations that do not agree.
+        PromptError: the file cannot be parsed, or its variables differ from those that it declares.
     """
     try:
         return _parsed(path.read_bytes(), path, name, version)
@@ -231,7 +232,7 @@ def read(path: Path, name: str, version: str) -> Prompt:
         raise PromptError(f"{path} cannot be read: {error}") from error
 
 
-@functools.lru_cache(256)  # every question asks for its prompts, and to parse one takes longer than a small step does
+@functools.lru_cache(256)  # prompts are read for every question, and parsing one takes longer than a small step
 def _parsed(raw: bytes, path: Path, name: str, version: str) -> Prompt:
     text = raw.decode("utf-8").replace("\r\n", "\n")
     parts = MARK.split(text, 2)
@@ -292,7 +293,7 @@ def _messages(body: str, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def versions(name: str) -> dict[str, Path]:
-    """The files of a prompt by version, from every folder; the one that is found first counts."""
+    """The files of a prompt by version. The folder in the working directory takes precedence over the shipped one."""
     found: dict[str, Path] = {}
     for folder in reversed(assets.folders("prompts")):
         found |= {path.stem: path for path in (folder / name).glob("v*.md") if path.stem[1:].isdigit()}
@@ -307,8 +308,8 @@ def _known() -> list[str]:
     return assets.known("prompts", ".md")
 
 
-def locked(path: Path) -> str | None:
-    """The digest that the folder's lock holds for a prompt file; None where it holds none."""
+def locked_digest(path: Path) -> str | None:
+    """The digest of a prompt file in the lock file of its folder; None if it is not locked."""
     lock_file = path.parent.parent / LOCK
     if not lock_file.is_file():
         return None
@@ -317,8 +318,8 @@ def locked(path: Path) -> str | None:
 
 
 def _check_lock(prompt: Prompt, path: Path) -> None:
-    """A version that is in the folder's lock must have the digest that stands there."""
-    if locked(path) not in (None, prompt.digest):
+    """Refuse a version whose digest is not the one in the lock file."""
+    if locked_digest(path) not in (None, prompt.digest):
         raise PromptError(
             f"{path} was changed after {prompt.ref} was locked: results under that name would not be comparable. "
             f"Keep the new text with `llmkit prompt new-version {prompt.ref}` and bring the old one back, or run "

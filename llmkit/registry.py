@@ -1,8 +1,8 @@
-"""From a word in YAML to a class, without importing what is not asked for.
+"""From a word in YAML to a class. Only the class that is looked up is imported.
 
 The table below names every part that ships. Plugins are entry points of the group ``llmkit.parts``, named
-``family.type``; they are looked at only when a word is not in the table, and what goes wrong while importing
-one is kept as the cause. YAML never names a dotted path.
+``family.type``. They are loaded only for words that are not in the table, and an error while one is imported is kept as
+the cause. YAML never names a Python path.
 """
 
 from __future__ import annotations
@@ -147,22 +147,22 @@ BUILTIN: dict[str, dict[str, str]] = {
 }
 
 PIPELINES = "llmkit.pipeline.pipeline:load_pipeline"
-"""Reads a pipeline by name. It stands here as the parts do, so that a knowledge base, which lies below pipelines and
-must not import them, can answer a question with one (``kb.ask``)."""
+"""The function that loads a pipeline by name. A knowledge base must not import pipelines, which are above it;
+``kb.ask`` finds the function here, as a string."""
 
 
 def load_pipeline(name: str | Path, overrides: Sequence[str] = ()) -> QuestionAnswerer:
     """A pipeline by name or path.
 
     Raises:
-        ConfigError: with every problem of the file and where it stands.
+        ConfigError: the file has problems; the message gives each with its line.
     """
     module, _, function = PIPELINES.partition(":")
     return cast("QuestionAnswerer", getattr(import_module(module), function)(name, overrides))
 
 
 def names(family: str) -> list[str]:
-    """Every type word of a family: built in and from plugins, sorted."""
+    """All type words of a family, those of plugins included, sorted."""
     return sorted({*BUILTIN.get(family, {}), *_plugins(family)})
 
 
@@ -170,8 +170,8 @@ def lookup(family: str, word: str) -> type[Part]:
     """The class behind a type word.
 
     Raises:
-        ConfigError: the word is not known (with the near match and the known words), or its plugin
-            does not import (with the ImportError as the cause).
+        ConfigError: the word is unknown (the message has the nearest and all known words), or its plugin cannot be
+            imported (with the error as the cause).
     """
     target = BUILTIN.get(family, {}).get(word)
     if target is not None:
@@ -200,7 +200,7 @@ def _plugins(family: str) -> dict[str, Any]:
 
 
 class PartInvalid(ValueError):
-    """Problems inside one part, kept whole so that the configuration loader can place each of them."""
+    """The fields of a part are wrong. The validation error is kept, so that `config` can give each problem its line."""
 
     def __init__(self, part: type[Part], error: ValidationError) -> None:
         super().__init__(str(error))
@@ -218,7 +218,7 @@ class one_of:  # noqa: N801  (reads as a word in annotations: Annotated[Retrieve
         """A part from its YAML form.
 
         Raises:
-            PydanticCustomError: not a mapping, no ``type``, or an unknown one.
+            PydanticCustomError: the value is no word and no mapping, or its ``type`` is missing or unknown.
             PartInvalid: the fields of the part are wrong.
         """
         if isinstance(value, Part):
@@ -252,14 +252,14 @@ class one_of:  # noqa: N801  (reads as a word in annotations: Annotated[Retrieve
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {_FAMILY: self.family}  # families hold one another: json_schema puts references in
+        return {_FAMILY: self.family}  # families refer to one another: json_schema inserts the references
 
 
 _FAMILY = "x-llmkit-family"
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON schema of a configuration, for editors: every part that ships, its keys and what they mean."""
+    """The JSON schema of a configuration, for editors: all shipped parts with their keys and descriptions."""
     schema = model.model_json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     wanted = _link(schema, definitions)
@@ -279,7 +279,7 @@ def json_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _link(node: Any, definitions: dict[str, Any]) -> set[str]:
-    """Turn family marks into references and lift inner definitions to the top; returns the families met."""
+    """Replace family marks by references and move inner definitions to the top; return the families that were found."""
     found: set[str] = set()
     if isinstance(node, list):
         for item in node:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import pytest
 
+from llmkit.cancellation import cancel_when
 from llmkit.errors import Cancelled, ConnectionLost, ModelError, TooLong
 from llmkit.models.ask import ask_model
 from llmkit.models.caching_chat import CachingChat
 from llmkit.models.chat import ChatModelSpec, load_chat, schema_options
 from llmkit.models.response_cache import ResponseCache
-from llmkit.stopping import unless
+from llmkit.retry_waits import Wait, on_wait, wait
 from llmkit.testing import ReplyServer
 from llmkit.testing.reply_behaviours import BEHAVIOURS
 from llmkit.testing.reply_wire import TEXT
 from llmkit.types import Message
-from llmkit.waiting import Wait, listening, wait
 
 pytestmark = pytest.mark.network
 QUESTION = [Message("system", "Be brief."), Message("user", "What does the pump cost?")]
@@ -179,7 +179,7 @@ class TestSpec:
 class TestWaits:
     def test_a_wait_is_told_with_its_reason_and_its_number(self, server):
         told = []
-        with listening(told.append):
+        with on_wait(told.append):
             assert ask({"model": "openai:busy-twice", "retries": 3}).text == TEXT
         waits = [one for one in told if one is not None]
         assert [(one.attempt, one.attempts) for one in waits] == [(2, 4), (3, 4)]
@@ -205,13 +205,13 @@ class TestWaits:
         assert len(server.requests) == 2
 
     def test_a_wait_ends_when_nobody_waits_for_the_work(self):
-        with unless(lambda: True), pytest.raises(Cancelled):
+        with cancel_when(lambda: True), pytest.raises(Cancelled):
             wait(Wait("x", 60, 2, 2))
 
         def gone(_):
             raise Cancelled("the listener has gone")
 
-        with listening(gone), pytest.raises(Cancelled):
+        with on_wait(gone), pytest.raises(Cancelled):
             wait(Wait("x", 60, 2, 2))
 
     def test_a_stream_is_begun_anew_only_before_its_first_word(self, server):

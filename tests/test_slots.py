@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmkit.cancellation import cancel_when, is_cancelled
 from llmkit.errors import Cancelled, ModelError, TooLong
 from llmkit.models.chat import ChatModelSpec
 from llmkit.models.local.engine import Crashed, Done, Request
 from llmkit.models.local.engine_calls import EngineCalls
 from llmkit.models.local.slot_queue import EXCLUSIVE, SlotQueue, admissible
-from llmkit.stopping import called_off, unless
 
 KEYS = st.sampled_from([None, "a", "b", EXCLUSIVE])
 
@@ -186,7 +186,7 @@ def test_a_run_that_is_called_off_stops_the_model_before_its_first_token_and_lea
     gone = threading.Event()
 
     def run(name):
-        with unless(gone.is_set):
+        with cancel_when(gone.is_set):
             return ask(calls, name)
 
     with scripted(1) as (calls, (engine, *_), pool):
@@ -300,11 +300,11 @@ def test_a_call_with_nothing_beside_it_waits_until_the_others_are_done():
 
 
 def test_what_is_called_off_outside_is_called_off_inside():
-    assert not called_off()
-    with unless(lambda: True):
-        with unless(lambda: False):
-            assert called_off()
-    assert not called_off()
+    assert not is_cancelled()
+    with cancel_when(lambda: True):
+        with cancel_when(lambda: False):
+            assert is_cancelled()
+    assert not is_cancelled()
 
 
 def test_a_client_that_goes_away_calls_off_a_model_that_says_nothing():
@@ -313,7 +313,7 @@ def test_a_client_that_goes_away_calls_off_a_model_that_says_nothing():
     seen = []
 
     def work(tell):
-        until(called_off)
+        until(is_cancelled)
         seen.append("called off")
 
     async def play():

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from llmkit.cancellation import cancel_when
 from llmkit.errors import Cancelled, ModelError, TooLong
 from llmkit.models.chat import ChatModelSpec, load_chat, with_slots
 from llmkit.models.local.engine import Crashed, Request
-from llmkit.stopping import unless
 
 pytestmark = pytest.mark.slow
 SLOTS = 3
@@ -91,7 +91,7 @@ def test_a_call_is_stopped_while_its_prompt_is_read(model):
     gone = threading.Event()
 
     def ask():
-        with unless(gone.is_set):
+        with cancel_when(gone.is_set):
             return model.invoke("A prompt that nobody waits for. " + "word " * 190)
 
     model.invoke("Hi", max_tokens=1)

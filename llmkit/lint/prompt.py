@@ -59,7 +59,7 @@ def lint_file(path: Path, budget: int = BUDGET) -> list[Finding]:
         found.append(
             Finding(place, "length", f"about {tokens} tokens without its variables, over the budget of {limit}")
         )
-    if prompts.locked(path) not in (None, prompt.digest):
+    if prompts.locked_digest(path) not in (None, prompt.digest):
         found.append(
             Finding(place, "locked", f"changed after {prompt.ref} was locked: `llmkit prompt new-version {prompt.ref}`")
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from llmkit.errors import ModelError
-from llmkit.waiting import Wait, wait
+from llmkit.retry_waits import Wait, wait
 
 LONGEST_WAIT = 120.0
 """Seconds; a server that asks for more is not asked again."""

@@ -14,8 +14,8 @@ from llmkit.errors import Cancelled, LlmkitError, StepError
 from llmkit.models.chat import ChatModelSpec
 from llmkit.pipeline.telemetry.current_model import CURRENT_MODEL
 from llmkit.protocols import Step, WithholdsText
+from llmkit.retry_waits import Wait, on_wait
 from llmkit.types import Event, State, StepRecord, Usage
-from llmkit.waiting import Wait, listening
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -126,7 +126,7 @@ class RunContext:
         self.emit(Event("step", text=place))
         started = time.perf_counter() - self.caller.spent.get("step_seconds", 0.0)
         try:
-            with _errors_with_place(place), listening(self._on_wait):
+            with _errors_with_place(place), on_wait(self._on_wait):
                 state = step.run(state, self)
         except ApprovalNeeded as needed:
             needed.state, needed.step = state, index

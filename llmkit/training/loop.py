@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-from llmkit import stopping
+from llmkit import cancellation
 from llmkit.errors import Cancelled, DataError
 from llmkit.training.checkpoint import Checkpoint, TrainingState
 
@@ -205,7 +205,7 @@ class TrainingLoop:
                 self.on_step(self._report(rate, left))
                 if self.state.done:
                     break
-                if received or stopping.called_off():
+                if received or cancellation.is_cancelled():
                     self._interrupt(received)
         if self.state.dev:
             self.checkpoint.load_best(self.objective.parameters, self.state.best_step)

@@ -33,7 +33,7 @@ class Calculator(Part):
         """The tool."""
 
         def call(given: Mapping[str, Any], ctx: Context) -> Output:
-            return Output(arithmetic.shown(arithmetic.value(given["expression"].replace("^", "**"))))
+            return Output(arithmetic.format_number(arithmetic.value(given["expression"].replace("^", "**"))))
 
         schema = Arguments().text("expression", "as in (48 / 2 + 3) * 1.5").schema
         return (Tool(self.name, "Works out arithmetic.", schema, call, untrusted=False),)

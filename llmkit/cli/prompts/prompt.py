@@ -159,7 +159,7 @@ def new_version(ref: str, into: str) -> None:
 
     source = prompts.path_of(ref)
     click.echo(prompt_versions.new_version(ref, Path(into)))
-    if prompts.locked(source) not in (None, prompts.read(source, source.parent.name, source.stem).digest):
+    if prompts.locked_digest(source) not in (None, prompts.read(source, source.parent.name, source.stem).digest):
         click.echo(
             f"note: {source} was changed after it was locked, and the new version holds the change: restore the "
             "text that was locked",
@@ -175,7 +175,7 @@ def lock(folder: str) -> None:
 
     if not Path(folder).is_dir():
         raise PromptError(f"there is no folder {folder}")
-    before = prompt_versions.locked(Path(folder))
+    before = prompt_versions.read_lock(Path(folder))
     for ref, digest in prompt_versions.lock(Path(folder)).items():
         new = "  new" if ref not in before else ""
         click.echo(f"{ref}  {digest[:16]}{new}" if before.get(ref, digest) == digest else _changed(ref, digest, before))

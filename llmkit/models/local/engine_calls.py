@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
+from llmkit.cancellation import is_cancelled
 from llmkit.errors import Cancelled, ModelError
 from llmkit.models.local.adapter import Adapter
 from llmkit.models.local.engine import Crashed, Done, Engine, Request, Turn
 from llmkit.models.local.slot_queue import CHECK_SECONDS, EXCLUSIVE, SlotQueue
-from llmkit.stopping import called_off
 
 _LONG = 500
 """Minimum characters of a system text that is read once for all slots."""
@@ -112,7 +112,7 @@ class EngineCalls:
         worker = threading.Thread(target=work, name=f"llmkit {name}", daemon=True)
         worker.start()
         try:
-            while not called_off():
+            while not is_cancelled():
                 try:
                     piece = pieces.get(timeout=CHECK_SECONDS)
                 except queue.Empty:

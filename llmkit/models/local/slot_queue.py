@@ -15,8 +15,8 @@ import threading
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
+from llmkit.cancellation import is_cancelled
 from llmkit.errors import Cancelled
-from llmkit.stopping import called_off
 
 EXCLUSIVE = object()
 """The key of a call that runs alone."""
@@ -67,9 +67,9 @@ class SlotQueue:
             self._line.append(place)
             self._let_in()
             try:
-                while not called_off() and not place.had:
+                while not is_cancelled() and not place.had:
                     self._changed.wait(CHECK_SECONDS)
-                if called_off():
+                if is_cancelled():
                     raise Cancelled("the call was cancelled while it waited for the model")
             except BaseException:
                 self._leave(place)

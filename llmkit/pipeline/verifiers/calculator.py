@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from llmkit.arithmetic import shown, statements
+from llmkit.arithmetic import format_number, statements
 from llmkit.part import Part
 from llmkit.types import State, Verdict
 
@@ -28,5 +28,5 @@ class Calculator(Part):
             asked = ("Show each step as an equation, such as 3 * 4 = 12.",)
             return Verdict(0.0, asked) if self.needed else Verdict(1.0)
         wrong = [one for one in found if not one.right]
-        messages = (f"{one.text} is wrong: it is {shown(one.true)}." for one in wrong)
+        messages = (f"{one.text} is wrong: it is {format_number(one.true)}." for one in wrong)
         return Verdict(1 - len(wrong) / len(found), tuple(dict.fromkeys(messages)))

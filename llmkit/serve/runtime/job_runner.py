@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from llmkit.cancellation import cancel_when
 from llmkit.errors import Cancelled
 from llmkit.pipeline.run_context import Listener
 from llmkit.serve.runtime.admission_queue import AdmissionQueue
-from llmkit.stopping import unless
 from llmkit.types import Event
 
 Result = TypeVar("Result")
@@ -131,7 +131,7 @@ class Job(AsyncIterator[Event], Generic[Result]):
     def _run_work(self) -> Result:
         self._check_stopped()
         # A model asks whether the job was stopped while it reads its prompt, and in calls that do not stream.
-        with unless(self._stopped.is_set):
+        with cancel_when(self._stopped.is_set):
             return self._work(self._emit)
 
     def _emit(self, event: Event) -> None:

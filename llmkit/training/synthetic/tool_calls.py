@@ -214,7 +214,7 @@ def _offered(dice: random.Random) -> list[Tool]:
 
 
 def _calculated(expression: str) -> tuple[Taken, str]:
-    result = arithmetic.shown(arithmetic.value(expression))
+    result = arithmetic.format_number(arithmetic.value(expression))
     return Taken("calculator", {"expression": expression}, result), result
 
 

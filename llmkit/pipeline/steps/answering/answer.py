@@ -43,7 +43,7 @@ class AnswerStep(Part):
 
     @model_validator(mode="after")
     def _check_examples(self) -> Self:
-        prompts.has_examples(self.prompt, self.examples)
+        prompts.check_examples(self.prompt, self.examples)
         return self
 
     def run(self, state: State, ctx: Context) -> State:

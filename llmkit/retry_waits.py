@@ -1,4 +1,4 @@
-"""Waits before a call is tried again: who wants to know of them, and how they end early."""
+"""Waits before a call is tried again: they are reported to a listener, and a cancellation ends them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from llmkit.cancellation import is_cancelled
 from llmkit.errors import Cancelled
-from llmkit.stopping import called_off
 
 _CHECK_SECONDS = 0.1
 
@@ -32,13 +32,13 @@ class Wait:
 
 
 Listener = Callable[["Wait | None"], None]
-"""Gets the wait when it begins, and None from time to time while it lasts; may raise to end it."""
+"""Called with the wait when it begins, and with None about ten times a second while it lasts. Raise to end the wait."""
 _LISTENER: ContextVar[Listener | None] = ContextVar("llmkit_wait_listener", default=None)
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Tell `listener` of every wait in this context."""
+def on_wait(listener: Listener) -> Iterator[None]:
+    """Call `listener` for every wait inside the block."""
     token = _LISTENER.set(listener)
     try:
         yield
@@ -47,7 +47,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def wait(pause: Wait) -> None:
-    """Tell whoever listens, then wait.
+    """Report the wait to the listener, then wait.
 
     Raises:
         Cancelled: the work was cancelled meanwhile.
@@ -57,7 +57,7 @@ def wait(pause: Wait) -> None:
         listener(pause)
     end = time.monotonic() + pause.seconds
     while (left := end - time.monotonic()) > 0:
-        if called_off():
+        if is_cancelled():
             raise Cancelled("the call was cancelled while it waited to ask the model again")
         if listener is not None:
             listener(None)
