@@ -216,9 +216,9 @@ def test_hits_and_answers_read_well_in_a_terminal_and_a_notebook(kb):
 
 
 def test_summaries_show_as_tables_in_a_notebook(kb, tmp_path):
-    (tmp_path / "<i>.docx").write_bytes(b"no zip")
-    summary = kb.ingest(tmp_path / "<i>.docx")
-    assert "&lt;i&gt;.docx" in summary._repr_html_()
+    (tmp_path / "<i>.pdf").write_bytes(b"%PDF-1.7 and nothing more")
+    summary = kb.ingest(tmp_path / "<i>.pdf")
+    assert "&lt;i&gt;.pdf" in summary._repr_html_()
     assert "<i>" not in summary._repr_html_()
     assert "<td>documents</td>" in kb.status()._repr_html_()
 
