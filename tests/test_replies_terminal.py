@@ -40,7 +40,9 @@ def test_reasoning_is_shown_only_where_it_is_asked_for(folder, shown):
 def test_an_evaluation_says_what_it_waits_for(folder):
     (folder / "plain.yaml").write_text(PIPELINE.format(model="busy-in-milliseconds"))
     (folder / "q.jsonl").write_text(json.dumps({"id": "one", "question": "What does it cost?", "answers": ["140"]}))
-    (folder / "task.yaml").write_text("name: costs\nknowledge: none\ndataset: {type: rows, path: q.jsonl}\nmetrics: [answer]\n")
+    (folder / "task.yaml").write_text(
+        "name: costs\nknowledge: none\ndataset: {type: rows, path: q.jsonl}\nmetrics: [answer]\n"
+    )
     done = CliRunner().invoke(cli, ["eval", "plain.yaml", "--task", "task.yaml", "--no-cache"])
     assert done.exit_code == 0, done.stderr
     assert "one: " in done.stderr
