@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import re
 
+import openai
 import pytest
+from serving import running
 
+from llmkit import config
 from llmkit.encoders.hashing import HashingEncoder
-from llmkit.errors import LlmkitError
+from llmkit.errors import DataError, LlmkitError
 from llmkit.evaluation.metrics.judge import Judge
+from llmkit.evaluation.runs.plan import plan
+from llmkit.evaluation.runs.run import evaluate
+from llmkit.evaluation.tasks.task import Task
 from llmkit.knowledge.knowledge_base import KnowledgeBase
 from llmkit.models.ask import ask_model
 from llmkit.models.chat import load_chat
 from llmkit.pipeline import Pipeline
 from llmkit.pipeline.chat.session import ChatSession
 from llmkit.pipeline.chat.session_store import SessionStore
-from llmkit.testing import Asked, ReplySuite
+from llmkit.testing import Asked, ReplyServer, ReplySuite
+from llmkit.testing.reply_behaviours import BEHAVIOURS
 from llmkit.testing.reply_suite import behaviours
 from llmkit.training.synthetic.llm_questions import by_model
 from llmkit.types import Answer, Chunk, Document, Hit, Message, Sample, State
@@ -284,3 +291,69 @@ CALCULATOR = {
         "parameters": {"type": "object", "properties": {"expression": {"type": "string"}}},
     },
 }
+
+
+class TestEvaluation(ReplySuite):
+    TEXT = FACT
+
+    @pytest.fixture(autouse=True)
+    def _task(self, tmp_path):
+        row = {"id": "one", "question": QUESTION, "answers": ["140"]}
+        (tmp_path / "questions.jsonl").write_text(json.dumps(row))
+        values = {"name": "costs", "knowledge": "none", "metrics": ["answer", "abstention"], "fail_on_error": 1.0,
+                  "retries": 0, "dataset": {"type": "rows", "path": str(tmp_path / "questions.jsonl")}}  # fmt: skip
+        self.task, self.runs = config.Config(values).build(Task), tmp_path / "runs"
+
+    def ask(self, model):
+        pipeline = Pipeline.model_validate({"name": "x", "model": model, "steps": ["generate"]})
+        planned = plan(pipeline, self.task, self.runs, cache=False)
+        try:
+            folder = evaluate(planned)
+        except DataError as error:  # every sample failed the same way, which ends the run
+            raise LlmkitError(str(error)) from error
+        (row,) = folder.scores()
+        if row["status"] == "error":
+            raise LlmkitError(row["error"])
+        assert row["scores"].get("refused", 0.0) == 0.0, "no reply is no abstention"
+        (trace,) = folder.traces()
+        notes = [note for record in trace["state"]["records"] for note in record["detail"].get("notes", ())]
+        return Asked(trace["state"]["answer"]["text"], notes)
+
+
+@pytest.fixture(scope="module")
+def served_behaviours(tmp_path_factory):
+    """One llmkit server over the scripted one, with a pipeline for each behaviour."""
+    with ReplyServer(lambda body: FACT) as upstream, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_BASE_URL", upstream.url)
+        pipelines = {
+            name: {"steps": ["generate"], "model": {
+                "model": f"openai:{name}", "retries": one.retries, "timeout": 0.4 if "silent" in one.says else 30.0,
+            }}
+            for name, one in BEHAVIOURS.items() if one.kind == "reply"
+        }  # fmt: skip
+        with running(tmp_path_factory.mktemp("served"), pipelines=pipelines, load=load_chat) as served:
+            with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
+                yield upstream, client
+
+
+class TestServe(ReplySuite):
+    TEXT = FACT
+
+    @pytest.fixture
+    def server(self, served_behaviours):
+        upstream, self.client = served_behaviours
+        return upstream
+
+    def ask(self, model):
+        name = model["model"].removeprefix("openai:")
+        try:
+            done = self.client.chat.completions.create(model=name, messages=[{"role": "user", "content": QUESTION}])
+        except openai.APIStatusError as error:
+            raise LlmkitError(error.message) from error
+        extension = done.model_extra["llmkit"]
+        (choice,) = done.choices
+        if choice.message.refusal:
+            raise LlmkitError(" | ".join([choice.message.refusal, *extension["notes"]]))
+        if not choice.message.content:
+            raise LlmkitError(" | ".join(extension["notes"]))
+        return Asked(choice.message.content, extension["notes"])
