@@ -19,6 +19,7 @@ from llmkit.cli.common.options import (
     json_option,
     pipeline_kb_option,
     reader_option,
+    reasoning_option,
     set_option,
     where_option,
 )
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", default="-", metavar="FILE", help="JSONL file for the answers to --questions; - writes to stdout."
 )
+@reasoning_option
 @json_option
 def command(
     question: str | None,
@@ -60,6 +62,7 @@ def command(
     reader: str | None,
     file: str | None,
     out: str,
+    reasoning: bool,
     as_json: bool,
 ) -> None:
     """Answer one QUESTION, or a file of questions with --questions."""
@@ -92,7 +95,8 @@ def command(
         print_json({**row, "records": [asdict(record) for record in state.records]})
     else:
         caller = Caller(attended=is_attended())
-        run_with_approvals(loaded.stream(question or "", inputs=values, caller=caller), loaded.stream_decided)
+        events = loaded.stream(question or "", inputs=values, caller=caller)
+        run_with_approvals(events, loaded.stream_decided, reasoning=reasoning)
 
 
 def _answer_file(pipeline: Pipeline, file: str, out: str, inputs: dict[str, Any]) -> None:

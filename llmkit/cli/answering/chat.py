@@ -12,7 +12,7 @@ import click
 
 from llmkit.cli.common.approvals import is_attended, run_with_approvals
 from llmkit.cli.common.figures import align_columns
-from llmkit.cli.common.options import pipeline_kb_option, reader_option, sessions_option, set_option
+from llmkit.cli.common.options import pipeline_kb_option, reader_option, reasoning_option, sessions_option, set_option
 from llmkit.cli.common.render import excerpt, strip_controls
 from llmkit.cli.common.trace_tree import trace_lines
 from llmkit.errors import Cancelled, LlmkitError
@@ -37,6 +37,7 @@ HELP = """  /sources       show the passages that the last answer was given from
 @set_option("the pipeline", "steps.retrieve.k=20")
 @reader_option
 @sessions_option
+@reasoning_option
 @click.option(
     "--words",
     default=1500,
@@ -45,7 +46,14 @@ HELP = """  /sources       show the passages that the last answer was given from
     help="How many words of earlier turns the pipeline is given.",
 )
 def command(
-    name: str, kb: str | None, pipeline: str, overrides: tuple[str, ...], reader: str | None, sessions: str, words: int
+    name: str,
+    kb: str | None,
+    pipeline: str,
+    overrides: tuple[str, ...],
+    reader: str | None,
+    sessions: str,
+    reasoning: bool,
+    words: int,
 ) -> None:
     """Ask questions that may refer to earlier ones. NAME is the conversation to continue, or a new one.
 
@@ -68,10 +76,10 @@ def command(
         click.echo(f"{name}: {len(session.turns)} turns; pipeline {loaded.name}; /help lists the commands", err=True)
         for turn in session.turns[-2:]:
             click.echo(strip_controls(f"> {turn.question}\n{turn.answer.text}\n"))
-        talk(session, _read)
+        talk(session, _read, reasoning=reasoning)
 
 
-def talk(session: ChatSession, read: Callable[[], str | None]) -> None:
+def talk(session: ChatSession, read: Callable[[], str | None], *, reasoning: bool = False) -> None:
     """Answer questions and run commands until `read` returns None. Errors are printed and do not end the loop."""
     while (text := read()) is not None:
         if not text.strip():
@@ -81,7 +89,8 @@ def talk(session: ChatSession, read: Callable[[], str | None]) -> None:
                 if _run_command(session, text):
                     return
             else:
-                run_with_approvals(session.stream(text, attended=is_attended()), session.stream_decided)
+                events = session.stream(text, attended=is_attended())
+                run_with_approvals(events, session.stream_decided, reasoning=reasoning)
                 click.echo(err=True)
         except LlmkitError as error:
             click.echo(f"llmkit: {error}", err=True)

@@ -40,17 +40,26 @@ def answer_row(state: State, name: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def print_events(events: Iterator[Event]) -> None:
+def print_events(events: Iterator[Event], *, reasoning: bool = False) -> None:
     """Print an answer while it is generated, then its citations and times.
 
-    Tokens and the answer go to stdout; tool calls, notes and times go to stderr.
+    Tokens and the answer go to stdout; tool calls, notes, times and the model's reasoning go to stderr. The reasoning
+    is printed, dimmed, only with `reasoning`.
     """
     started = time.perf_counter()
     first_token = state = None
     streamed = ""
+    reasoned = False
     try:
         for event in events:
-            if event.kind == "token":
+            if event.kind == "reasoning":
+                if reasoning:
+                    click.secho(strip_controls(event.text), dim=True, nl=False, err=True)
+                    reasoned = True
+            elif event.kind == "token":
+                if reasoned:
+                    click.echo(err=True)
+                    reasoned = False
                 first_token = first_token or time.perf_counter() - started
                 streamed += event.text
                 click.echo(strip_controls(event.text), nl=False)

@@ -22,7 +22,11 @@ def is_attended() -> bool:
 
 
 def run_with_approvals(
-    events: Iterator[Event], resume: Resume, decide: Callable[[Request], Decision] | None = None
+    events: Iterator[Event],
+    resume: Resume,
+    decide: Callable[[Request], Decision] | None = None,
+    *,
+    reasoning: bool = False,
 ) -> None:
     """Print the events of a run; when the agent needs a decision, ask for it and resume.
 
@@ -30,10 +34,11 @@ def run_with_approvals(
         events: the run, as :meth:`llmkit.pipeline.Pipeline.stream` yields it.
         resume: continues a run that waits, as :meth:`llmkit.pipeline.Pipeline.stream_decided`.
         decide: decides on one call; default :func:`prompt_decision`.
+        reasoning: print the reasoning of the model.
     """
     while True:
         try:
-            print_events(events)
+            print_events(events, reasoning=reasoning)
             return
         except ApprovalNeeded as needed:
             decisions = [(decide or prompt_decision)(request) for request in needed.requests]

@@ -26,6 +26,9 @@ reader_option = click.option(
     "--as", "reader", metavar="LABELS",
     help="Read as somebody with these access labels, as in hr,board; '' reads what everybody may.",
 )  # fmt: skip
+reasoning_option = click.option(
+    "--reasoning", is_flag=True, help="Show the reasoning of the model on stderr, dimmed, before its answer."
+)
 where_option = click.option(
     "--where", metavar="FILTER", help="Use only passages that pass this filter, as in 'type == \"pdf\"'."
 )

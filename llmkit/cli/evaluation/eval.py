@@ -11,7 +11,7 @@ import click
 from llmkit.cli.common.figures import align_columns, figure_table, interval, number
 from llmkit.cli.common.options import json_option, runs_option, set_option, workers_option
 from llmkit.cli.common.progress import ProgressBar
-from llmkit.cli.common.render import duration, print_json
+from llmkit.cli.common.render import duration, print_json, strip_controls
 
 if TYPE_CHECKING:
     from llmkit.evaluation.runs.plan import Plan
@@ -57,7 +57,12 @@ def command(
         planned = plan(pipeline, loaded, Path(runs), cache=not no_cache, note=lambda text: click.echo(text, err=True))
         _announce(planned)
         with ProgressBar("samples", quiet=as_json) as bar:
-            folder = evaluate(planned, workers=workers, on_progress=_progress_callback(bar))
+            folder = evaluate(
+                planned,
+                workers=workers,
+                on_progress=_progress_callback(bar),
+                on_wait=lambda text: click.echo(strip_controls(text), err=True),
+            )
         summary = folder.summary()
         if as_json:
             print_json({"run": str(folder.path), **summary})

@@ -66,6 +66,7 @@ def evaluate(
     workers: int = 1,
     on_progress: Callable[[Progress], None] = lambda _: None,
     only: Collection[str] | None = None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> RunFolder:
     """Run what is left to run, then write the summary: ``evaluate("docs-qa", "docs")``, or a plan alone.
 
@@ -79,6 +80,7 @@ def evaluate(
         workers: samples at a time.
         on_progress: told after every sample.
         only: ids of the samples to run now; the run then stays unfinished, without a summary.
+        on_wait: gets a sentence whenever a model's server is waited for before another try; called from any thread.
 
     Raises:
         ConfigError: a pipeline without a task.
@@ -94,7 +96,7 @@ def evaluate(
     folder = plan.folder()
     with folder.writing() as writing:
         rescored = _rescore(plan, folder, writing)
-        session = _Session(plan, folder, writing, workers, on_progress, only)
+        session = _Session(plan, folder, writing, workers, on_progress, only, on_wait)
         session.run()
     path = folder.path / "summary.json"
     if session.fresh or rescored:
@@ -113,9 +115,10 @@ class _Session:
         workers: int,
         on_progress: Callable[[Progress], None],
         only: Collection[str] | None,
+        on_wait: Callable[[str], None],
     ) -> None:
         self.plan, self.writing, self.workers, self.only = plan, writing, workers, only
-        self.on_progress = on_progress
+        self.on_progress, self.on_wait = on_progress, on_wait
         self.skip = folder.done()
         self.jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=workers)
         self.results: queue.Queue[_Done | BaseException] = queue.Queue()
@@ -167,7 +170,7 @@ class _Session:
         while (job := self.jobs.get()) is not None:
             job.began = time.monotonic()
             try:
-                self.results.put(_outcome(self.plan, job))
+                self.results.put(_outcome(self.plan, job, self.on_wait))
             except BaseException as error:
                 self.results.put(error)
                 return
@@ -219,12 +222,14 @@ class _Session:
         self.on_progress(Progress(len(self.skip) + self.fresh, self.plan.samples, self.errors, self.fresh, passed))
 
 
-def _outcome(plan: Plan, job: _Job) -> _Done:
+def _outcome(plan: Plan, job: _Job, on_wait: Callable[[str], None]) -> _Done:
     """Run one sample, again where the failure may pass."""
 
-    def listen(_: Event) -> None:
+    def listen(event: Event) -> None:
         if job.stopped.is_set():
             raise Cancelled("stopped")
+        if event.kind == "note" and "wait" in event.data:
+            on_wait(f"{job.sample.id}: {event.text}")
 
     log = CallLog(job.sample.id, job.repeat)
     began = time.perf_counter()
