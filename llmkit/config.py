@@ -214,12 +214,22 @@ def _position(mark: Any) -> tuple[int, int]:
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
+_VARIABLES = {
+    "LLMKIT_DATA": (
+        "set it to the folder that holds the public data sets, for example export LLMKIT_DATA=~/data; llmkit downloads "
+        "no data sets, and the line `path` of each file in eval/tasks/ names the folder or file that a task reads in it"
+    ),
+}
+"""What to set a variable of the shipped files to, where a default would not help."""
+
+
 def _expand(text: str) -> str:
     def value(match: re.Match[str]) -> str:
         name, default = match.groups()
         found = os.environ.get(name) or default
         if found is None:
-            raise ConfigError(f"the environment variable {name} is not set: set it, or write ${{{name}:-default}}")
+            advice = _VARIABLES.get(name, f"set it, or write ${{{name}:-default}}")
+            raise ConfigError(f"the environment variable {name} is not set: {advice}")
         return found
 
     return _VARIABLE.sub(value, text)

@@ -207,3 +207,9 @@ def test_a_changed_copy_is_validated_and_leaves_cached_state_behind():
     with pytest.raises(ValueError, match="speed"):
         horse.replace(speed="many")
     assert horse.digest == Fast(speed=2).digest != faster.digest
+
+
+def test_the_variable_of_the_data_sets_says_what_to_set_it_to(monkeypatch):
+    monkeypatch.delenv("LLMKIT_DATA", raising=False)
+    with pytest.raises(ConfigError, match=r"LLMKIT_DATA is not set: set it to the folder .* public data sets"):
+        config.parse("a: ${LLMKIT_DATA}/qa\n")
