@@ -70,3 +70,13 @@ def test_it_is_updated(kb):
     assert kb.verify() == []
     with KnowledgeBase.open(kb.path) as again:
         assert (again.generation, list(again.versions())) == (kb.generation, ["gate", "mill", "pump", "pump-copy"])
+
+
+def test_the_search_methods_of_version_0_1_still_work_and_say_what_they_are_called_now(tmp_path):
+    with KnowledgeBase.create(tmp_path / "kb", encoder="hashing") as kb:
+        kb.add([{"id": "a", "text": "The pump is red."}])
+        with pytest.warns(DeprecationWarning, match="search_bm25"):
+            ((rows, _),) = kb.search_text(["pump"], 1)
+        with pytest.warns(DeprecationWarning, match="search_dense"):
+            ((same, _),) = kb.search_vectors(kb.encoder.encode_queries(["pump"]), 1)
+        assert rows.tolist() == same.tolist()

@@ -223,6 +223,12 @@ def test_summaries_show_as_tables_in_a_notebook(kb, tmp_path):
     assert "<td>documents</td>" in kb.status()._repr_html_()
 
 
+def test_retrievers_import_under_the_word_that_yaml_has_for_them():
+    from llmkit.retrievers import BM25
+
+    assert BM25.type == "bm25"
+
+
 def test_names_of_an_earlier_release_still_load_and_say_so():
     code = "from llmkit.knowledge.retrievers import BM25; from llmkit.knowledge import BM25 as B; assert B is BM25"
     done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)

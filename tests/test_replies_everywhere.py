@@ -323,8 +323,7 @@ class TestEvaluation(ReplySuite):
 @pytest.fixture(scope="module")
 def served_behaviours(tmp_path_factory):
     """One llmkit server over the scripted one, with a pipeline for each behaviour."""
-    with ReplyServer(lambda body: FACT) as upstream, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_BASE_URL", upstream.url)
+    with ReplyServer(lambda body: FACT) as upstream:
         pipelines = {
             name: {"steps": ["generate"], "model": {
                 "model": f"openai:{name}", "retries": one.retries, "timeout": 0.4 if "silent" in one.says else 30.0,
@@ -340,8 +339,9 @@ class TestServe(ReplySuite):
     TEXT = FACT
 
     @pytest.fixture
-    def server(self, served_behaviours):
+    def server(self, served_behaviours, monkeypatch):
         upstream, self.client = served_behaviours
+        monkeypatch.setenv("OPENAI_BASE_URL", upstream.url)
         return upstream
 
     def ask(self, model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -373,6 +374,17 @@ class KnowledgeBase:
         """Rows and BM25 scores of the k best chunks for each query, of those that pass `where`."""
         many_texts(queries, "queries")
         return self._snapshot.search_bm25(queries, k, where)
+
+    def search_vectors(self, queries: NDArray[np.float32], k: int, where: Where = None) -> list[Ranking]:
+        """The name of :meth:`search_dense` in version 0.1; it goes in the next release."""
+        warnings.warn("search_vectors is now search_dense", DeprecationWarning, stacklevel=2)
+        return self.search_dense(queries, k, where)
+
+    def search_text(self, queries: Sequence[str], k: int, where: Where = None) -> list[Ranking]:
+        """The name of :meth:`search_bm25` in version 0.1; it goes in the next release."""
+        queries = many_texts(queries, "queries")
+        warnings.warn("search_text is now search_bm25", DeprecationWarning, stacklevel=2)
+        return self.search_bm25(queries, k, where)
 
     def chunks(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Chunk]:
         """Chunks by row, in the order given."""
