@@ -87,6 +87,36 @@ def test_pages_have_commands():
     assert len(LINES) > 90
 
 
+def _files_with_data_sets(line: str) -> list[str]:
+    """Shipped tasks and experiments that a command names and that read the folder LLMKIT_DATA, directly or by their task."""
+    named = [
+        file
+        for folder in ("tasks", "experiments")
+        for file in sorted((REPOSITORY / "eval" / folder).glob("*.yaml"))
+        if file.stem in _arguments(line)
+    ]
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in named}
+    for text in list(texts.values()):
+        for task in re.findall(r"^task: ([\w-]+)$", text, re.MULTILINE):
+            texts[task] = (REPOSITORY / "eval" / "tasks" / f"{task}.yaml").read_text(encoding="utf-8")
+    return [name for name, text in texts.items() if "LLMKIT_DATA" in text]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_first_block_that_needs_a_data_set_says_so_above(page):
+    text = page.read_text(encoding="utf-8")
+    first = next((match for match in BLOCK.finditer(text) if _commands(match[0])), None)
+    if first is None:
+        return
+    needs = [name for line in _commands(first[0]) for name in _files_with_data_sets(line)]
+    assert not needs or "LLMKIT_DATA" in text[: first.start()], needs
+
+
+def test_tasks_with_data_sets_are_recognised():
+    assert _files_with_data_sets("llmkit eval docs-qa --task nq-dev") == ["nq-dev"]
+    assert _files_with_data_sets("llmkit eval docs-qa --task docs") == []
+
+
 @pytest.mark.slow
 def test_the_first_block_of_the_retriever_page_runs(tmp_path, weights_home):
     """Questions from documents, a training on them, and a knowledge base that uses the trained encoder."""

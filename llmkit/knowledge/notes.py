@@ -1,4 +1,4 @@
-"""Messages for the user that are no errors: an encoder of another precision, an index that was rebuilt."""
+"""Messages for the user that are not errors, for example that an index was rebuilt."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 
 class Notes:
-    """A list that many threads append to, and from which each message is taken once."""
+    """A thread-safe list of messages. :meth:`take` returns each message once; iteration returns all of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._texts: list[str] = []
-        self._taken = 0
+        self._read = 0
 
     def add(self, text: str) -> None:
         """Append a message."""
@@ -20,12 +20,12 @@ class Notes:
             self._texts.append(text)
 
     def take(self) -> list[str]:
-        """The messages since the last call."""
+        """Return the messages that were added since the last call."""
         with self._lock:
-            before, self._taken = self._taken, len(self._texts)
+            before, self._read = self._read, len(self._texts)
             return self._texts[before:]
 
     def __iter__(self) -> Iterator[str]:
-        """All messages, those that were taken included."""
+        """Iterate over all messages, including those that :meth:`take` has returned."""
         with self._lock:
             return iter(list(self._texts))

@@ -1,4 +1,4 @@
-"""What a knowledge base holds, as values: its totals, and what became of every file and character."""
+"""Value types for the status of a knowledge base: its totals, and the outcome for every file and character."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from llmkit import notebook
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """One file, or what was added through the API under one name."""
+    """The status of one source: a file, or documents that were added through the API under one name."""
 
     name: str
     path: str
     kind: str
     status: str
     reason: str
-    """Why it is not whole: the last error, rejected rows, what the loader left out."""
+    """Why the source is incomplete: the last error, rejected rows, or what the loader left out."""
     documents: int
     chunks: int
     embedded: int
@@ -33,35 +33,35 @@ class FileStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole knowledge base."""
+    """The status of the whole knowledge base."""
 
     path: str
     generation: int
     at: str
-    """When the last generation was committed, UTC."""
+    """Time of the last commit, UTC."""
     encoder: str
     words: tuple[str, ...]
-    """Dictionaries that the encoder reads with."""
+    """Names of the dictionaries that the encoder uses."""
     documents: int
     chunks: int
     embedded: int
     """Chunks that have a vector: all of them, unless something is broken."""
     language: str
-    """The language words are stemmed in."""
+    """Language of the stemmer of the BM25 index."""
     duplicates: int
-    """Documents that are near duplicates of others, and not indexed."""
+    """Number of documents that are near duplicates of others and therefore not indexed."""
     files: dict[str, int]
-    """Files by status."""
+    """Number of files by status."""
     characters: dict[str, int]
-    """The ledger: characters by what became of them."""
+    """Number of characters by outcome: indexed, or dropped for a reason."""
     bytes: dict[str, int] = field(default_factory=dict)
-    """Size on disk: catalogue, vectors, their index, lexical index."""
+    """Size on disk in bytes: catalogue, vectors, vector index, BM25 index."""
     vectors: str = ""
-    """How vectors are searched, and with what recall."""
+    """How the vectors are searched, and with what recall."""
     index: dict[str, Any] | None = None
-    """The certificate of the vector index, where there is one."""
+    """The certificate of the vector index, if there is one."""
     notes: tuple[str, ...] = ()
-    """What the user should know: about its encoder, its lexical index."""
+    """Messages for the user about the encoder or the BM25 index."""
 
     def _repr_html_(self) -> str:
         """A table for a notebook."""

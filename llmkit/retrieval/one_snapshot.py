@@ -1,4 +1,4 @@
-"""A search of several steps on one generation, whatever is committed meanwhile."""
+"""Runs a search of several steps on one generation, whatever is committed meanwhile."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TypeVar
 from llmkit.knowledge.store import SnapshotExpired
 from llmkit.protocols import Searchable
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-def on_one_snapshot(kb: Searchable, search: Callable[[Searchable], Found]) -> Found:
+def on_one_snapshot(kb: Searchable, search: Callable[[Searchable], Result]) -> Result:
     """Run a search on the snapshot that `kb` shows.
 
-    Where documents in it were forgotten, or it was compacted, while the search ran, a knowledge base is refreshed and
-    the search runs once more. A snapshot cannot be refreshed.
+    A snapshot expires if its documents are erased or its vectors are compacted while the search runs. If `kb` is a
+    knowledge base, this function then refreshes it and runs the search once more. A snapshot cannot be refreshed.
 
     Raises:
-        SnapshotExpired: `kb` is a snapshot and has lost rows.
+        SnapshotExpired: `kb` is a snapshot that has expired, or the second search met an expired snapshot too.
     """
     try:
         return search(kb.snapshot())

@@ -1,24 +1,24 @@
-"""How much of a question the encoder can read, and what follows from it.
+"""How much of a question the encoder's vocabulary covers, and how much weight dense search gets for it.
 
-A vocabulary that lacks a language lacks only some of its characters: of a Japanese question MiniLM knows the kana and a
-few kanji, four tokens of five, and understands nothing. So it is words that are counted, by their characters: one with
-a hole in it is lost as a whole, and what is written without spaces is one word.
+The share of unknown tokens alone is misleading. MiniLM's vocabulary has the kana and a few kanji, so it knows four of
+five tokens of a Japanese question and still understands nothing. This module therefore counts the characters of whole
+words: a word with one unknown token counts as lost, and text without spaces counts as one word.
 """
 
 from __future__ import annotations
 
 from llmkit.protocols import Encoder, MeasuresUnknownTokens
 
-TOLD = 0.05
-"""Share of unknown tokens from which on the user is told."""
+NOTE_FROM = 0.05
+"""The user gets a note when the share of unknown tokens is above this value."""
 READS = 0.1
-"""Share of lost characters up to which dense search has its whole weight beside another retriever."""
+"""Up to this share of lost characters, dense search keeps its full weight beside another retriever."""
 BLIND = 0.3
-"""Share of lost characters from which on it has none."""
+"""From this share of lost characters on, the weight of dense search is 0."""
 
 
 def unknown_share(encoder: Encoder, text: str) -> float:
-    """Share of the text's tokens that the encoder's vocabulary does not have, in [0, 1]; 0 where it cannot tell."""
+    """Share of the text's tokens outside the encoder's vocabulary, in [0, 1]; 0 if the encoder cannot measure it."""
     return float(encoder.unknown_share(text)) if isinstance(encoder, MeasuresUnknownTokens) else 0.0
 
 
@@ -31,10 +31,10 @@ def lost_share(encoder: Encoder, text: str) -> float:
 
 
 def dense_weight(encoder: Encoder, question: str, passage: str = "") -> float:
-    """Factor on the weight of dense search beside others: 1 up to `READS`, 0 from `BLIND`, falling evenly between.
+    """Factor on the weight of dense search beside others: 1 up to `READS`, 0 from `BLIND`, linear in between.
 
-    A question in another script is judged by the best passage that words found, too, where one is given: it may have
-    no hole, and the passages be full of them.
+    For a question with non-ASCII characters, the larger lost share of the question and of `passage` counts: the
+    vocabulary may cover the question and still lack much of the passages.
     """
     lost = lost_share(encoder, question)
     if lost < BLIND and not question.isascii():
@@ -43,20 +43,20 @@ def dense_weight(encoder: Encoder, question: str, passage: str = "") -> float:
 
 
 def unread(encoder: Encoder, question: str, passage: str = "", *, mixed: bool = False) -> str:
-    """What the user should know where the encoder's vocabulary lacks much of a question; else nothing.
+    """A note for the user if the encoder's vocabulary lacks much of the question, else an empty string.
 
     Args:
-        encoder: of the knowledge base.
-        question: what was asked.
-        passage: the best one that was found.
-        mixed: another retriever stands beside dense search, so that its weight was lowered.
+        encoder: The encoder of the knowledge base.
+        question: The question of the search.
+        passage: The text of the best hit, or an empty string.
+        mixed: Whether another retriever ran beside dense search, so that the weight of dense search was lowered.
     """
     share, weight = unknown_share(encoder, question), dense_weight(encoder, question, passage)
-    if share <= TOLD and (weight == 1 or not mixed):
+    if share <= NOTE_FROM and (weight == 1 or not mixed):
         return ""
-    told = f"{share:.0%} of the question's tokens are unknown to the encoder: dense search sees little of it"
-    if share <= TOLD:
-        told = "the encoder does not read the language of the question"
+    note = f"{share:.0%} of the question's tokens are unknown to the encoder: dense search sees little of it"
+    if share <= NOTE_FROM:
+        note = "the encoder does not read the language of the question"
     if mixed:
-        return f"{told} and counts {weight:.0%} of its usual weight beside the other retrievers"
-    return f"{told}. Use retriever: hybrid or bm25, or an encoder made for this language"
+        return f"{note} and counts {weight:.0%} of its usual weight beside the other retrievers"
+    return f"{note}. Use retriever: hybrid or bm25, or an encoder made for this language"
