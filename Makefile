@@ -16,7 +16,7 @@ demo: $(VENV)/base.stamp  ## set up, index docs/, and ask five questions: by quo
 	@$(BIN)/llmkit ingest docs --into $(DEMO_KB) --encoder '{type: local, words: [de]}'
 	@ask() { printf '\n\033[1m? %s\033[0m\n' "$$1"; $(BIN)/llmkit ask "$$1" --kb $(DEMO_KB) --pipeline "$$2"; }; \
 	ask "Where does a knowledge base write the encoder down?" docs-qa && \
-	ask "What happens when a file fails to parse that was indexed before?" docs-qa-local && \
+	ask "What does a knowledge base record about its encoder?" docs-qa-local && \
 	ask "What is the default port of llmkit serve?" docs-qa && \
 	ask "Who won the football world cup in 1998?" docs-qa-local
 	@printf '\n\033[1m? %s\033[0m  (English documents, a question in German)\n' "Auf welchem Port lauscht der Server?"
