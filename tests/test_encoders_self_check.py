@@ -244,7 +244,7 @@ def test_a_knowledge_base_in_a_precision_that_fails_here_is_served_in_another(tm
         warnings.simplefilter("ignore", RuntimeWarning)
         with KnowledgeBase.open(tmp_path / "kb") as kb:
             assert kb.encoder.identity.endswith("/f32")
-            notes = "; ".join(kb.notes)
+            notes = "; ".join(kb.take_notes())
             assert [hit.document for hit in kb.search("cold water in the tank", k=1, mode="dense")] == ["a"]
         assert "bf16 computes wrong results on this CPU" in notes
         assert "vectors were made by" in notes

@@ -10,7 +10,6 @@ import pytest
 from llmkit import KnowledgeBase
 from llmkit.encoders.hashing import HashingEncoder
 from llmkit.knowledge.filters.where import parse
-from llmkit.knowledge.ingestion.ingest import ingest
 from llmkit.retrieval.dense_and_bm25 import Dense
 from llmkit.text.formats.markup.front_matter import find
 from llmkit.text.ledger import ledger, totals
@@ -99,7 +98,7 @@ def test_readers_see_only_what_its_access_allows(tmp_path: Path) -> None:
     (folder / "all.md").write_text("---\nteam: ops\n---\n")
     (folder / "none.md").write_text("---\naccess: []\n---\nFor whom?\n")
     kb = KnowledgeBase.create(tmp_path / "kb", encoder=HashingEncoder())
-    summary = ingest(kb, [folder])
+    summary = kb.ingest([folder])
     assert summary.documents == 3
     where = parse("team == ops")
     assert ["access" in reason for _, _, reason in summary.problems] == [True]
