@@ -345,7 +345,7 @@ def test_what_cannot_be_read_again_is_not_left_open_to_others(tmp_path, monkeypa
         (docs / "a.txt").write_bytes(b"")
         kb.ingest([docs])
         (docs / "a.txt").write_text("x" * 5000)
-        from llmkit.text.loading.load import Limits
+        from llmkit.text.loading.load_files import Limits
 
         summary = kb.ingest([docs], access="hr", limits=Limits(max_bytes=100))
         assert summary.failed + summary.skipped == 1

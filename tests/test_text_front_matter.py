@@ -13,7 +13,7 @@ from llmkit.knowledge.filters.where import parse
 from llmkit.retrieval.dense_and_bm25 import Dense
 from llmkit.text.formats.markup.front_matter import find
 from llmkit.text.ledger import ledger, totals
-from llmkit.text.loading.load import load
+from llmkit.text.loading.load_files import load
 from llmkit.text.splitter import StructureSplitter
 from llmkit.types import Document
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from llmkit.errors import DataError
-from llmkit.text.loading.load import load
+from llmkit.text.loading.load_files import load
 from llmkit.types import Document
 
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from llmkit.errors import DataError
 from llmkit.text.formats.limits import MIB
 from llmkit.text.loading.detect_type import LANGUAGES
-from llmkit.text.loading.load import Limits, Loaded, Rows, load, load_all
+from llmkit.text.loading.load_files import Limits, Loaded, Rows, load, load_all
 from llmkit.text.loading.scan_files import Source, scan
 
 SMALL = Limits(max_seconds=20)
@@ -262,7 +262,7 @@ def test_ctrl_c_in_a_script_without_a_main_guard(tmp_path: Path, monkeypatch: py
 import sys, time
 from pathlib import Path
 from llmkit.text.loading.scan_files import scan
-from llmkit.text.loading.load import load_all
+from llmkit.text.loading.load_files import load_all
 for result in load_all(scan([Path({str(files)!r})])):
     while not Path({str(marker)!r}).exists():
         time.sleep(0.02)
@@ -307,7 +307,7 @@ def test_row_files_do_not_fill_memory(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from llmkit.text.loading.scan_files import scan
-from llmkit.text.loading.load import load_all
+from llmkit.text.loading.load_files import load_all
 n = sum(1 for result in load_all(scan([Path(sys.argv[1])])) for _ in result.documents)
 print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

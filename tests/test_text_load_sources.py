@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmkit.errors import DataError
-from llmkit.text.loading.load import Limits, load_all
+from llmkit.text.loading.load_files import Limits, load_all
 from llmkit.text.loading.scan_files import Skipped, Source, digest, scan
 
 

@@ -35,7 +35,7 @@ from llmkit.knowledge.vector_settings import VectorSettings, written_settings
 from llmkit.knowledge.verbatim_search import Quotes, quotes_of
 from llmkit.protocols import Encoder, QuestionAnswerer, Ranking, Retriever, Where
 from llmkit.registry import one_of
-from llmkit.text.loading.load import Limits
+from llmkit.text.loading.load_files import Limits
 from llmkit.text.splitter import StructureSplitter
 from llmkit.types import Answer, Chunk, Document, Hits
 

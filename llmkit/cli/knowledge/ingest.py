@@ -80,7 +80,7 @@ def command(
 
     A second ingest reads and encodes only what has changed, and removes documents whose files are gone from a folder.
     """
-    from llmkit.text.loading.load import Limits
+    from llmkit.text.loading.load_files import Limits
 
     changes: dict[str, Any] = {}
     if max_mb is not None:

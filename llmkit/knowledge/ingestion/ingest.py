@@ -13,7 +13,7 @@ from llmkit.knowledge.access_labels import RootLabels, labels, settled
 from llmkit.knowledge.ingestion.progress import IngestSummary, Progress
 from llmkit.knowledge.ingestion.writer import Writer
 from llmkit.knowledge.store import SourceRow
-from llmkit.text.loading.load import Limits, Loaded, load_all
+from llmkit.text.loading.load_files import Limits, Loaded, load_all
 from llmkit.text.loading.scan_files import Skipped, Source, digest, scan
 from llmkit.types import Document
 
