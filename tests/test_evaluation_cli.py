@@ -195,7 +195,6 @@ def test_judges_are_calibrated_on_people(run, data, monkeypatch):
     assert found["grounded"]["auc"]["low"] > 0.7
 
 
-@pytest.mark.timeout(600)  # a local model on a slow or busy machine
 @pytest.mark.slow
 @pytest.mark.parametrize(("pipeline", "task"), [("generate-local", "gsm8k"), ("tool-call-local", "bfcl-simple")])
 def test_the_local_pipelines_run(run, data, weights_home, monkeypatch, pipeline, task):
